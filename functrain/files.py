@@ -1,0 +1,397 @@
+"""Files that are whole or not there: written beside their name and renamed. Local paths and every URL fsspec
+knows.
+
+May touch the disk and nothing else. fsspec is imported only for paths that have a scheme (`://`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from typing import IO, Any
+
+try:
+    import fcntl
+except ImportError:  # pragma: no cover - Windows has no flock; there nothing is ever swept
+    fcntl = None
+
+_TEMPORARY = ".tmp"  # half written, or on its way out
+_ASIDE = ".old"  # the directory that atomic_directory is replacing
+_SWEEP_AGE = 60.0  # seconds; covers the moment between a temporary's creation and its lock
+
+_ADVICE = {
+    errno.ENOSPC: "free space on that disk, or choose a directory on another one",
+    errno.EDQUOT: "free space within your quota, or choose a directory on another disk",
+    errno.EFBIG: "raise the limit on file sizes (ulimit -f), or choose another file system",
+    errno.EACCES: "choose a directory that this user may write to",
+    errno.EPERM: "choose a directory that this user may write to",
+    errno.EROFS: "choose a directory on a disk that is not mounted read-only",
+    errno.ENOTDIR: "a file stands where a directory is needed: choose another path",
+    errno.EEXIST: "something else stands there: choose another path, or remove it",
+    errno.EISDIR: "a directory stands there: choose another path, or remove it",
+    errno.ENAMETOOLONG: "choose a shorter file name",
+}
+
+
+def is_remote(path: str | os.PathLike[str]) -> bool:
+    """Whether `path` is a URL for fsspec. `file://...` is local."""
+    text = os.fspath(path)
+    return "://" in text and not text.startswith("file://")
+
+
+def join(path: str | os.PathLike[str], *parts: str) -> str:
+    """`path` and `parts` joined: with `/` for a URL, as the operating system does it otherwise."""
+    if is_remote(path):
+        return "/".join([os.fspath(path).rstrip("/"), *(part.strip("/") for part in parts if part)])
+    return os.path.join(_local(path), *parts)
+
+
+def exists(path: str | os.PathLike[str]) -> bool:
+    """Whether a file or a directory is there."""
+    if is_remote(path):
+        fs, inner = _filesystem(path)
+        return bool(fs.exists(inner))
+    return os.path.exists(_local(path))
+
+
+def is_dir(path: str | os.PathLike[str]) -> bool:
+    """Whether a directory is there."""
+    if is_remote(path):
+        fs, inner = _filesystem(path)
+        return bool(fs.isdir(inner))
+    return os.path.isdir(_local(path))
+
+
+def list_dir(path: str | os.PathLike[str]) -> list[str]:
+    """The sorted names (not paths) in a directory, without the temporaries that this module makes.
+
+    Raises:
+        OSError: there is no such directory, or it cannot be read. The message names it.
+    """
+    with _explained("list", path):
+        if is_remote(path):
+            fs, inner = _filesystem(path)
+            listed = [entry["name"].rstrip("/") for entry in fs.ls(inner, detail=True)]
+            names = [name.rsplit("/", 1)[-1] for name in listed if name != inner.rstrip("/")]
+        else:
+            names = os.listdir(_local(path))
+    return sorted(name for name in names if _original(name) is None)
+
+
+def ensure_directory(path: str | os.PathLike[str]) -> str:
+    """Make the directory `path`, with its parents, where it is missing, and give its path as a string.
+
+    Raises:
+        OSError: it cannot be made, or this user may not write to it. The message names it and says what to
+            do.
+    """
+    if is_remote(path):
+        with _explained("make the directory", path):
+            fs, inner = _filesystem(path)
+            fs.makedirs(inner, exist_ok=True)
+        return os.fspath(path)
+    local = _local(path)
+    with _explained("make the directory", local):
+        os.makedirs(local, exist_ok=True)
+    if not os.access(local, os.W_OK | os.X_OK):
+        raise _explain(OSError(errno.EACCES, os.strerror(errno.EACCES)), "write to the directory", local)
+    return local
+
+
+def remove(path: str | os.PathLike[str]) -> None:
+    """Remove a file, a link or a whole directory; nothing happens where there is none.
+
+    A directory vanishes from its name at once and is emptied afterwards, so that no half of one is ever seen.
+
+    Raises:
+        OSError: it cannot be removed. The message names it.
+    """
+    with _explained("remove", path):
+        if is_remote(path):
+            fs, inner = _filesystem(path)
+            if fs.exists(inner):
+                fs.rm(inner, recursive=True)
+            return
+        local = _local(path).rstrip(os.sep)
+        if os.path.isdir(local) and not os.path.islink(local):
+            doomed = _beside(local, _TEMPORARY)
+            os.rename(local, doomed)
+            local = doomed
+        with contextlib.suppress(FileNotFoundError):
+            _discard(local)
+
+
+def open_read(path: str | os.PathLike[str], mode: str = "rb") -> IO[Any]:
+    """Open a local file or a URL for reading, `mode` "rb" or "r" (UTF-8, line ends as they are).
+
+    Raises:
+        OSError: it is missing or unreadable. The message names it.
+    """
+    if mode not in ("rb", "r"):
+        raise ValueError(f"open_read: mode is {mode!r}; it must be 'rb' or 'r'")
+    with _explained("read", path):
+        if is_remote(path):
+            fs, inner = _filesystem(path)
+            return fs.open(inner, mode, **_text(mode))
+        return open(_local(path), mode, **_text(mode))
+
+
+@contextlib.contextmanager
+def atomic_write(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO[Any]]:
+    """Write a file that appears at `path` whole, or not at all.
+
+    What is written goes to a hidden file in the same directory (made where missing); at the end of the block
+    that is forced to the disk and renamed. Whatever happens before, a kill included, an older file at `path`
+    stays as it was.
+
+    Args:
+        path: a local path, or any URL that fsspec can write. A link is replaced, not followed.
+        mode: "wb", or "w" for UTF-8 text whose line ends are written as they are.
+
+    Raises:
+        OSError: of the kind that went wrong; the message names `path`, what failed and what to do.
+        ValueError: another mode.
+    """
+    if mode not in ("wb", "w"):
+        raise ValueError(f"atomic_write: mode is {mode!r}; it must be 'wb' or 'w'")
+    with _explained("write", path, "; what was there before is untouched"):
+        if is_remote(path):
+            with _remote_temporary(path) as (fs, temporary), fs.open(temporary, mode, **_text(mode)) as file:
+                yield file
+            return
+        local = _local(path)
+        ensure_directory(os.path.dirname(local) or ".")
+        temporary = _beside(local, _TEMPORARY)
+        try:
+            with open(temporary, mode.replace("w", "x"), **_text(mode)) as file:
+                _lock(file.fileno())
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, local)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+            raise
+        _sync_directory(os.path.dirname(local) or ".")
+
+
+@contextlib.contextmanager
+def atomic_directory(path: str | os.PathLike[str]) -> Iterator[str]:
+    """Fill a directory that appears at `path` whole, or not at all. Gives the path of the directory to fill.
+
+    An existing directory at `path` is moved aside, replaced, and only then removed. A kill between those two
+    renames leaves both versions on the disk under hidden names; `sweep` puts the older one back.
+
+    Args:
+        path: a local path, or a URL that fsspec can write (there the move is as atomic as the store's own).
+
+    Raises:
+        OSError: of the kind that went wrong; the message names `path`, what failed and what to do.
+    """
+    with _explained("write the directory", path, "; what was there before is untouched"):
+        if is_remote(path):
+            with _remote_temporary(path) as (fs, temporary):
+                fs.makedirs(temporary, exist_ok=True)
+                yield fs.unstrip_protocol(temporary)
+            return
+        local = _local(path).rstrip(os.sep)
+        if os.path.exists(local) and not os.path.isdir(local):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        ensure_directory(os.path.dirname(local) or ".")
+        temporary = _beside(local, _TEMPORARY)
+        try:
+            os.mkdir(temporary)
+            with _descriptor(temporary) as descriptor:
+                _lock(descriptor)
+                yield temporary
+                _sync_tree(temporary)
+                _replace_directory(temporary, local)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+
+
+def sweep(directory: str | os.PathLike[str]) -> list[str]:
+    """Clear what killed writers left in a local directory, and give the names dealt with.
+
+    Temporaries which no living process is writing are removed; a directory that was moved aside while its
+    successor never came is put back under its name. Nothing is done to a URL, nor where the file system has
+    no locks.
+    """
+    if is_remote(directory) or fcntl is None or not os.path.isdir(_local(directory)):
+        return []
+    local, done = _local(directory), []
+    for name in sorted(os.listdir(local)):
+        original = _original(name)
+        if original is not None and _is_stale(entry := os.path.join(local, name)):
+            with contextlib.suppress(OSError):
+                if name.endswith(_ASIDE) and not os.path.lexists(os.path.join(local, original)):
+                    os.rename(entry, os.path.join(local, original))
+                else:
+                    _discard(entry)
+                done.append(name)
+    return done
+
+
+def _local(path: str | os.PathLike[str]) -> str:
+    return os.fspath(path).removeprefix("file://")
+
+
+def _text(mode: str) -> dict[str, Any]:
+    return {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
+
+
+def _filesystem(path: str | os.PathLike[str]) -> tuple[Any, str]:
+    from fsspec.core import url_to_fs
+
+    return url_to_fs(os.fspath(path))
+
+
+def _beside(path: str, suffix: str) -> str:
+    directory, name = os.path.split(path)
+    return os.path.join(directory, f".{name}.{secrets.token_hex(4)}{suffix}")
+
+
+def _original(name: str) -> str | None:
+    """The name that a temporary stands for; None where `name` is not one of ours."""
+    stem, dot, suffix = name.rpartition(".")
+    base, _, token = stem.rpartition(".")
+    ours = dot + suffix in (_TEMPORARY, _ASIDE) and base.startswith(".") and len(base) > 1
+    return base[1:] if ours and len(token) == 8 and set(token) <= set("0123456789abcdef") else None
+
+
+def _explain(error: OSError, doing: str, path: str | os.PathLike[str], state: str = "") -> OSError:
+    what = error.strerror or str(error) or type(error).__name__
+    if error.filename is not None and os.path.basename(os.fspath(path)) not in str(error.filename):
+        what += f" ({error.filename!r})"
+    advice = _ADVICE.get(error.errno or 0, "check the path")
+    message = f"cannot {doing} '{os.fspath(path)}': {what}{state}. What to do: {advice}"
+    explained = OSError(error.errno, message) if error.errno is not None else OSError(message)
+    explained.functrain_path = os.fspath(path)  # type: ignore[attr-defined]
+    return explained
+
+
+@contextlib.contextmanager
+def _explained(doing: str, path: str | os.PathLike[str], state: str = "") -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if getattr(error, "functrain_path", None) is not None:
+            raise
+        raise _explain(error, doing, path, state) from error
+
+
+@contextlib.contextmanager
+def _remote_temporary(path: str | os.PathLike[str]) -> Iterator[tuple[Any, str]]:
+    """A name beside `path` on its own file system, moved onto it at the end, removed on any failure."""
+    fs, inner = _filesystem(path)
+    parent, _, name = inner.rstrip("/").rpartition("/")
+    temporary = f"{parent}/.{name}.{secrets.token_hex(4)}{_TEMPORARY}"
+    if parent:
+        fs.makedirs(parent, exist_ok=True)
+    try:
+        yield fs, temporary
+        _remote_replace(fs, temporary, inner.rstrip("/"))
+    except BaseException:
+        with contextlib.suppress(Exception):
+            fs.rm(temporary, recursive=True)
+        raise
+
+
+def _remote_replace(fs: Any, new: str, path: str) -> None:
+    if not fs.isdir(new):
+        if fs.isdir(path):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        fs.mv(new, path)
+        return
+    aside = new.removesuffix(_TEMPORARY) + _ASIDE
+    replacing = fs.exists(path)
+    if replacing:
+        fs.mv(path, aside, recursive=True)
+    try:
+        fs.mv(new, path, recursive=True)
+    except BaseException:
+        if replacing:
+            fs.mv(aside, path, recursive=True)
+        raise
+    if replacing:
+        fs.rm(aside, recursive=True)
+
+
+def _replace_directory(new: str, path: str) -> None:
+    parent = os.path.dirname(path) or "."
+    if not os.path.lexists(path):
+        os.rename(new, path)
+        _sync_directory(parent)
+        return
+    aside = _beside(path, _ASIDE)
+    with _descriptor(path) as descriptor:
+        _lock(descriptor)
+        os.rename(path, aside)
+        try:
+            os.rename(new, path)
+        except BaseException:
+            os.rename(aside, path)
+            raise
+    _sync_directory(parent)
+    with contextlib.suppress(OSError):
+        _discard(aside)
+
+
+def _discard(path: str) -> None:
+    if os.path.isdir(path) and not os.path.islink(path):
+        shutil.rmtree(path)
+    else:
+        os.unlink(path)
+
+
+def _sync_tree(directory: str) -> None:
+    for folder, _, names in os.walk(directory):
+        for name in names:
+            _sync(os.path.join(folder, name))
+        _sync_directory(folder)
+
+
+def _sync(path: str) -> None:
+    with _descriptor(path) as descriptor:
+        os.fsync(descriptor)
+
+
+def _sync_directory(directory: str) -> None:
+    # Some file systems refuse to sync a directory; the rename itself is atomic there all the same.
+    with contextlib.suppress(OSError):
+        _sync(directory)
+
+
+def _lock(descriptor: int) -> None:
+    """Mark a temporary as being written. The lock goes with the process, however that ends."""
+    if fcntl is not None:
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _is_stale(path: str) -> bool:
+    assert fcntl is not None
+    try:
+        if os.path.islink(path) or time.time() - os.stat(path).st_mtime < _SWEEP_AGE:
+            return False
+        with _descriptor(path) as descriptor:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def _descriptor(path: str) -> Iterator[int]:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
