@@ -1,0 +1,126 @@
+"""Sphinx extension: writes the pages that are read from the code into docs/_generated/ before a build.
+
+Hooks come from `functrain.trainer.hooks.HOOKS`, flags from `functrain.trainer.flags`, the API pages from the
+packages' modules, and the benchmarks from the last measured figures, where there are any.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from sphinx.application import Sphinx
+
+API = {
+    "kernel": "functrain.kernel",
+    "trainer": "functrain.trainer",
+    "callbacks": "functrain.callbacks",
+    "loggers": "functrain.loggers",
+    "torch": "functrain_torch",
+    "jax": "functrain_jax",
+}
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Called by Sphinx."""
+    app.connect("builder-inited", _write_all)
+    app.connect("autodoc-skip-member", _skip_tuple_fields)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def _write_all(app: Sphinx) -> None:
+    source = Path(app.srcdir)
+    out = source / "_generated"
+    out.mkdir(exist_ok=True)
+    pages = {"hooks": hook_table(), "flags": flag_table(), "benchmarks": benchmark_figures(source)}
+    pages |= {f"api_{page}": api_page(package) for page, package in API.items()}
+    for name, text in pages.items():
+        (out / f"{name}.md").write_text(text, encoding="utf-8")
+
+
+def _skip_tuple_fields(
+    _app: Sphinx, _what: str, _name: str, member: object, skip: bool, _options: Any
+) -> bool:
+    # A named tuple's fields are documented in its class; Python's "Alias for field number 0" says nothing.
+    return skip or (getattr(member, "__doc__", None) or "").startswith("Alias for field number")
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """A Markdown table; a bar within a cell is escaped."""
+    head = list(head)
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
+
+
+def code(text: object) -> str:
+    """Text as inline code; nothing where there is none."""
+    return f"`{text}`" if str(text) else ""
+
+
+def hook_table() -> str:
+    """One row a hook, in the table's order."""
+    from functrain.trainer.hooks import HOOKS
+
+    rows = (
+        (str(i), code(hook.name), code(", ".join(hook.args)), ", ".join(hook.owners), hook.doc)
+        for i, hook in enumerate(HOOKS, 1)
+    )
+    return table(("", "hook", "arguments", "defined by", "when"), rows)
+
+
+def flag_table() -> str:
+    """The flags with their defaults and help, then the other names, then those that are not built yet."""
+    from functrain.trainer import flags
+
+    others: dict[str, list[str]] = {}
+    for old, new in (flags.RENAMED | flags.ALIASES).items():
+        others.setdefault(new, []).append(old)
+    known = table(
+        ("flag", "default", "what it does", "other names"),
+        (
+            (
+                code(name),
+                code(repr(flags.DEFAULTS[name])),
+                flags.HELP[name],
+                ", ".join(map(code, others.get(name, []))),
+            )
+            for name in flags.NAMES
+        ),
+    )
+    if not flags.LATER:
+        return known
+    later = table(
+        ("flag", "the value that is taken"), ((code(n), code(repr(v))) for n, v in flags.LATER.items())
+    )
+    return (
+        f"{known}\n## Not available yet\n\nThese are part of the documented interface and are not built yet: "
+        f"each takes its default, and any other value is an error that says so.\n\n{later}"
+    )
+
+
+def api_page(package: str) -> str:
+    """Autodoc for a package and each of its public modules."""
+    found = importlib.import_module(package)
+    names = [module.name for module in pkgutil.walk_packages(found.__path__, f"{package}.")]
+    public = [name for name in names if not any(part.startswith("_") for part in name.split("."))]
+    return f"# {package}\n\n" + "".join(
+        _automodule(name, name == package) for name in [package, *sorted(public)]
+    )
+
+
+def _automodule(name: str, top: bool) -> str:
+    heading = "" if top else f"## {name}\n\n"
+    # The package's own namespace repeats what its modules define: only its docstring is wanted there.
+    members = "" if top else "   :members:\n   :show-inheritance:\n"
+    return f"{heading}```{{eval-rst}}\n.. automodule:: {name}\n{members}```\n\n"
+
+
+def benchmark_figures(source: Path) -> str:
+    """The measured figures that `make bench` wrote; a line that says so where there are none."""
+    results = source / "benchmarks_results.md"
+    if results.exists():
+        return results.read_text(encoding="utf-8")
+    return "No figures have been written yet: `make bench` measures and writes them.\n"
