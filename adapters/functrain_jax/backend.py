@@ -1,0 +1,301 @@
+"""The kernel's verbs over JAX arrays: pure, traceable functions of the state. Touches nothing outside its
+arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import lax
+
+from functrain.kernel.scale import ScaleRule
+from functrain.kernel.state import Accumulator, Clock, LossScale, Player, Report, Scalar, TrainState, Tree
+from functrain_jax.loops import arrays, fold, length, scan
+from functrain_jax.precision import SINGLE, Policy, is_floating, keep_types
+
+
+class Loss(Protocol):
+    """What a backend differentiates."""
+
+    def __call__(
+        self, params: Tree, state: TrainState, rng: Any, batch: Any, player: int
+    ) -> tuple[Scalar, Scalar, TrainState]:
+        """(loss, weight, state): a scalar loss that is a mean over `weight`, and the state with the `vars`,
+        `hidden` and `metrics` that the forward pass left. `params` are the whole parameters, in the compute
+        type; `rng` is a fresh key."""
+        ...
+
+
+@dataclass(frozen=True)
+class JaxBackend:
+    """The verbs of `functrain.kernel.Backend` for one loss and its optimizers.
+
+    Attributes:
+        loss: see `Loss`.
+        optimizers: one a player.
+        owned: for each player the top-level keys of `params` that it moves; None moves everything.
+        policy: the precision.
+        open_windows: windows stay open between calls, so the state carries the gradient sums; where every
+            window is one micro-batch it carries none.
+    """
+
+    loss: Loss
+    optimizers: tuple[optax.GradientTransformation, ...]
+    owned: tuple[tuple[Hashable, ...] | None, ...] = (None,)
+    policy: Policy = SINGLE
+    open_windows: bool = True
+
+    # the state
+
+    def init(
+        self,
+        params: Tree,
+        rng: Any = None,
+        vars: Tree = None,
+        scales: tuple[ScaleRule | float | None, ...] = (None,),
+    ) -> TrainState:
+        """The state at the start. Its leaves are copies of what is given and share no memory with one
+        another."""
+        check_trainable(params)
+        if self.policy.name == "64":
+            params = self.policy.cast(params)
+        params = jax.tree.map(jnp.copy, arrays(params))
+        players = tuple(
+            Player(
+                tx.init(self.split(params, i)[0]),
+                self._accumulator(params, i),
+                self._scale(scale),
+                jnp.int32(0),
+            )
+            for i, (tx, scale) in enumerate(zip(self.optimizers, scales, strict=True))
+        )
+        clock = Clock(*(jnp.int32(0) for _ in Clock._fields))
+        return self.copy(TrainState(params, players, arrays(vars), None, rng, None, clock))
+
+    def _accumulator(self, params: Tree, player: int) -> Accumulator:
+        grads = self.zeros(params, player) if self.open_windows else None
+        zero = jnp.zeros((), self.policy.store)
+        return Accumulator(grads, zero, zero, jnp.int32(0))
+
+    def _scale(self, scale: ScaleRule | float | None) -> LossScale | None:
+        if scale is None:
+            return None
+        value = scale.init if isinstance(scale, ScaleRule) else scale
+        return LossScale(jnp.asarray(value, jnp.float32), jnp.int32(0))
+
+    def zeros(self, params: Tree, player: int) -> Tree:
+        """An empty gradient sum. Sums of low-precision parameters are kept in the policy's store type."""
+        mine, _ = self.split(params, player)
+        return jax.tree.map(lambda p: jnp.zeros(p.shape, jnp.promote_types(p.dtype, self.policy.store)), mine)
+
+    def split(self, params: Tree, player: int) -> tuple[Tree, Tree]:
+        """What this player moves, and the rest."""
+        names = self.owned[player]
+        if names is None:
+            return params, None
+        mine = {name: params[name] for name in names}
+        return mine, {name: value for name, value in params.items() if name not in mine}
+
+    def join(self, mine: Tree, rest: Tree) -> Tree:
+        """The inverse of `split`."""
+        return mine if rest is None else {**rest, **mine}
+
+    def opened(self, state: TrainState) -> TrainState:
+        """The state with room for gradient sums in every player."""
+        for i, me in enumerate(state.players):
+            if me.acc.grads is None:
+                state = state.with_player(
+                    i, me._replace(acc=me.acc._replace(grads=self.zeros(state.params, i)))
+                )
+        return state
+
+    def closed(self, state: TrainState) -> TrainState:
+        """The state without the gradient sums; every window must be empty."""
+        for i, me in enumerate(state.players):
+            state = state.with_player(i, me._replace(acc=me.acc._replace(grads=None)))
+        return state
+
+    # the verbs; their laws are in functrain.kernel.backend
+
+    def accumulate(self, state: TrainState, batch: Any, player: int) -> TrainState:
+        """Forward and backward of one micro-batch for one player."""
+        me = state.players[player]
+        mine, rest = self.split(state.params, player)
+        key = None
+        if state.rng is not None:
+            rng, key = jax.random.split(state.rng)
+            state = state._replace(rng=rng)
+
+        def objective(mine: Tree) -> tuple[Scalar, Any]:
+            params = self.policy.cast(self.join(mine, rest))
+            loss, weight, after = self.loss(params, state, key, self.policy.cast(batch), player)
+            weight = lax.stop_gradient(jnp.asarray(weight, self.policy.store))
+            weighted = check_scalar(loss).astype(self.policy.store) * weight
+            scaled = weighted if me.scale is None else weighted * me.scale.value.astype(self.policy.store)
+            return scaled, (weighted, weight, after.vars, after.hidden, after.metrics)
+
+        grads, (loss, weight, vars, hidden, metrics) = jax.grad(objective, has_aux=True)(mine)
+        acc = Accumulator(
+            self._added(me.acc, grads), me.acc.loss + loss, me.acc.weight + weight, me.acc.count + 1
+        )
+        state = state._replace(vars=keep_form(vars, state.vars), hidden=hidden, metrics=metrics)
+        return state.with_player(player, me._replace(acc=acc))
+
+    def _added(self, acc: Accumulator, grads: Tree) -> Tree:
+        if acc.grads is None:
+            return grads
+        fresh = jnp.equal(acc.count, 0)
+
+        def add(total: jax.Array, grad: jax.Array) -> jax.Array:
+            grad = grad.astype(total.dtype)
+            return jnp.where(fresh, grad, total + grad)
+
+        return jax.tree.map(add, acc.grads, grads)
+
+    def reduce(self, acc: Accumulator) -> Accumulator:
+        """The identity: where arrays are spread over devices, backward has summed already."""
+        return acc
+
+    def norm(self, grads: Tree, p: float) -> Scalar:
+        """The p-norm of all gradients as one vector, safe from overflow at any loss scale."""
+        leaves = [jnp.abs(g).astype(self.policy.store) for g in jax.tree.leaves(grads)]
+        largest = jnp.max(jnp.stack([jnp.max(g, initial=0.0) for g in leaves]))
+        if p == float("inf"):
+            return largest
+        unit = jnp.where(largest > 0, largest, jnp.ones_like(largest))
+        total = sum(jnp.sum((g / unit) ** p) for g in leaves)
+        return unit * (jnp.sqrt(total) if p == 2 else total ** (1.0 / p))
+
+    def apply(
+        self, state: TrainState, player: int, grads: Tree, factor: Scalar, limit: float | None, finite: Scalar
+    ) -> TrainState:
+        """The optimizer's step with grads * factor, bounded; keeps everything where `finite` is false."""
+        me = state.players[player]
+        mine, rest = self.split(state.params, player)
+
+        def mean(grad: jax.Array, param: jax.Array) -> jax.Array:
+            grad = grad * factor
+            return (grad if limit is None else jnp.clip(grad, -limit, limit)).astype(param.dtype)
+
+        # The loss goes along for transformations that want it, such as optax.contrib.reduce_on_plateau.
+        optimizer = optax.with_extra_args_support(self.optimizers[player])
+        updates, opt = optimizer.update(
+            jax.tree.map(mean, grads, mine), me.opt, mine, value=me.acc.loss / me.acc.weight
+        )
+        moved = keep_types(optax.apply_updates(mine, updates), mine), keep_types(opt, me.opt)
+        if finite is not True:
+            moved = jax.tree.map(lambda new, old: jnp.where(finite, new, old), moved, (mine, me.opt))
+        return state._replace(params=self.join(moved[0], rest)).with_player(player, me._replace(opt=moved[1]))
+
+    def empty(self, acc: Accumulator) -> Accumulator:
+        """An empty window; the next accumulation overwrites the old gradients."""
+        zero = jnp.zeros((), self.policy.store)
+        return Accumulator(acc.grads if self.open_windows else None, zero, zero, jnp.int32(0))
+
+    def isfinite(self, x: Scalar) -> Scalar:
+        """Is it neither NaN nor infinite?"""
+        return jnp.isfinite(x)
+
+    def select(self, condition: Scalar, a: Scalar, b: Scalar) -> Scalar:
+        """a where the condition holds, else b."""
+        return (a if condition else b) if isinstance(condition, bool) else jnp.where(condition, a, b)
+
+    def maximum(self, a: Scalar, b: Scalar) -> Scalar:
+        """The larger; NaN where either is."""
+        return jnp.maximum(a, b)
+
+    def when(
+        self, flag: Scalar, f: Callable[[TrainState], tuple[TrainState, Report | None]], state: TrainState
+    ) -> tuple[TrainState, Report | None]:
+        """f(state) where the flag holds. A traced flag gives a report of zeros where it does not."""
+        if isinstance(flag, bool | np.bool_):
+            return f(state) if flag else (state, None)
+        shapes = jax.eval_shape(f, state)[1]
+
+        def idle(state: TrainState) -> tuple[TrainState, Report | None]:
+            return state, jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+
+        return lax.cond(flag, lambda state: arrays(f(state)), idle, arrays(state))
+
+    def with_last(self, window: Any) -> Any:
+        """The micro-batches of a list, or of arrays stacked along a first axis, each beside 'is it the
+        last?'."""
+        if isinstance(window, list):
+            return [(batch, i == len(window) - 1) for i, batch in enumerate(window)]
+        n = length(window)
+        if n == 1:
+            return [(jax.tree.map(lambda x: x[0], window), True)]
+        return window, jnp.arange(n) == n - 1
+
+    def fold(self, f: Callable[[Any, Any], tuple[Any, Any]], carry: Any, items: Any) -> tuple[Any, Any]:
+        """f over the items, one after another."""
+        return fold(f, carry, items)
+
+    def scan(self, f: Callable[[Any, Any], tuple[Any, Any]], carry: Any, items: Any) -> tuple[Any, Any]:
+        """As fold, collecting what f gives beside the carry."""
+        return scan(f, carry, items)
+
+    def copy(self, state: TrainState) -> TrainState:
+        """A state that shares no memory with the old one, nor any two of its leaves."""
+        return jax.tree.map(jnp.copy, state)
+
+
+def check_scalar(loss: Any) -> jax.Array:
+    """The loss as an array.
+
+    Raises:
+        ValueError: it is not a scalar.
+        TypeError: it is not of a floating type.
+    """
+    if loss is None:
+        raise ValueError(
+            "the loss is None: a compiled step cannot be skipped by what it returns. Give the loss a weight "
+            "of 0 instead: return {'loss': loss, 'weight': jnp.where(skip, 0.0, 1.0)}."
+        )
+    shape = jnp.shape(loss)
+    if shape != ():
+        raise ValueError(f"the loss has shape {shape}: it must be a scalar, such as loss.mean().")
+    if not is_floating(loss):
+        raise TypeError(
+            f"the loss has type {jnp.result_type(loss)}: it must be floating to be differentiated."
+        )
+    return jnp.asarray(loss)
+
+
+def check_trainable(params: Tree) -> None:
+    """Raises TypeError, naming the leaf, where a parameter is not a floating array; ValueError where there is
+    none."""
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    if not leaves:
+        raise ValueError("there are no parameters to train: the tree of parameters has no leaf.")
+    for path, leaf in leaves:
+        if not is_floating(leaf):
+            raise TypeError(
+                f"params{jax.tree_util.keystr(path)} has type {jnp.result_type(leaf)}: only floating arrays "
+                "can be trained; keep others in vars."
+            )
+
+
+def keep_form(new: Tree, old: Tree) -> Tree:
+    """The new vars with the old ones' types.
+
+    Raises:
+        ValueError: their structure or a shape differs, naming where.
+    """
+    if new is None or new is old:
+        return old
+    if jax.tree.structure(new) != jax.tree.structure(old):
+        raise ValueError(
+            f"vars changed their structure in the step: from {jax.tree.structure(old)} to "
+            f"{jax.tree.structure(new)}. Return all of them, in the form in which they came."
+        )
+    for (path, a), b in zip(jax.tree_util.tree_leaves_with_path(new), jax.tree.leaves(old), strict=True):
+        if jnp.shape(a) != jnp.shape(b):
+            where = f"vars{jax.tree_util.keystr(path)}"
+            raise ValueError(f"{where} changed its shape in the step, from {jnp.shape(b)} to {jnp.shape(a)}.")
+    return keep_types(new, old)

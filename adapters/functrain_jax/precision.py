@@ -1,0 +1,86 @@
+"""Precision policies: which type the forward pass computes in, and which loss scale goes with it. Pure."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from functrain.kernel.scale import ScaleRule
+from functrain.kernel.state import Tree
+
+
+class Policy(NamedTuple):
+    """What is computed in which type.
+
+    Attributes:
+        name: the flag's canonical name.
+        compute: the type that parameters and floating batch leaves are cast to in the forward pass; None
+            casts nothing.
+        store: the type of the sums and of the loss.
+        scale: the loss scale that this precision asks for; None for none.
+    """
+
+    name: str
+    compute: Any = None
+    store: Any = jnp.float32
+    scale: ScaleRule | None = None
+
+    def cast(self, tree: Tree) -> Tree:
+        """The tree with every floating leaf in the compute type."""
+        return tree if self.compute is None else cast_floating(tree, self.compute)
+
+
+# Half precision ends at 65504, so the scale starts below it: a loss that is computed in float16 is scaled in
+# float16.
+HALF_SCALE = ScaleRule(init=2.0**15)
+
+SINGLE = Policy("32")
+_POLICIES = {
+    "32": SINGLE,
+    "64": Policy("64", jnp.float64, jnp.float64),
+    "bf16": Policy("bf16", jnp.bfloat16),
+    "16": Policy("16", jnp.float16, scale=HALF_SCALE),
+}
+_NAMES = {
+    "32": "32", "32-true": "32", "64": "64", "64-true": "64",
+    "16": "16", "16-mixed": "16", "bf16": "bf16", "bf16-mixed": "bf16",
+}  # fmt: skip
+
+
+def policy_of(precision: Any) -> Policy:
+    """The policy of a precision flag: 32, 64, 16, 'bf16', with or without '-mixed' or '-true'.
+
+    Raises:
+        ValueError: an unknown precision, or 64 bits where JAX is not told to keep them.
+    """
+    name = _NAMES.get(str(precision))
+    if name is None:
+        raise ValueError(f"precision={precision!r}: must be one of {', '.join(_NAMES)}.")
+    if name == "64" and not jax.config.jax_enable_x64:  # pyright: ignore[reportAttributeAccessIssue]
+        raise ValueError(
+            "precision=64: JAX computes in 32 bits unless told otherwise; call "
+            "jax.config.update('jax_enable_x64', True), or set JAX_ENABLE_X64=1, before any array is made."
+        )
+    return _POLICIES[name]
+
+
+def is_floating(leaf: Any) -> bool:
+    """Is this leaf an array (or number) of a floating type?"""
+    return jnp.issubdtype(jnp.result_type(leaf), jnp.floating)
+
+
+def cast_floating(tree: Tree, dtype: Any) -> Tree:
+    """The tree with every floating leaf as an array of `dtype`; the others as they are."""
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype) if is_floating(leaf) else leaf, tree)
+
+
+def keep_types(new: Tree, old: Tree) -> Tree:
+    """`new` with the leaves' types of `old`: what a loop carries must not change its type on the way."""
+
+    def one(a: Any, b: Any) -> Any:
+        dtype = jnp.result_type(b)
+        return a if jnp.result_type(a) == dtype else jnp.asarray(a).astype(dtype)
+
+    return jax.tree.map(one, new, old)
