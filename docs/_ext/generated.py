@@ -1,11 +1,12 @@
 """Sphinx extension: writes the pages that are read from the code into docs/_generated/ before a build.
 
 Hooks come from `functrain.trainer.hooks.HOOKS`, flags from `functrain.trainer.flags`, the API pages from the
-packages' modules, and the benchmarks from the last measured figures, where there are any.
+packages' modules, the list of shown laws from the tests, and the benchmarks from the last measured figures.
 """
 
 from __future__ import annotations
 
+import ast
 import importlib
 import pkgutil
 from collections.abc import Iterable
@@ -22,6 +23,7 @@ API = {
     "torch": "functrain_torch",
     "jax": "functrain_jax",
 }
+LAWS = ("kernel", "parity", "golden", "resume")
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
@@ -35,7 +37,12 @@ def _write_all(app: Sphinx) -> None:
     source = Path(app.srcdir)
     out = source / "_generated"
     out.mkdir(exist_ok=True)
-    pages = {"hooks": hook_table(), "flags": flag_table(), "benchmarks": benchmark_figures(source)}
+    pages = {
+        "hooks": hook_table(),
+        "flags": flag_table(),
+        "laws": shown_laws(source.parent / "tests"),
+        "benchmarks": benchmark_figures(source),
+    }
     pages |= {f"api_{page}": api_page(package) for page, package in API.items()}
     for name, text in pages.items():
         (out / f"{name}.md").write_text(text, encoding="utf-8")
@@ -116,6 +123,21 @@ def _automodule(name: str, top: bool) -> str:
     # The package's own namespace repeats what its modules define: only its docstring is wanted there.
     members = "" if top else "   :members:\n   :show-inheritance:\n"
     return f"{heading}```{{eval-rst}}\n.. automodule:: {name}\n{members}```\n\n"
+
+
+def shown_laws(tests: Path) -> str:
+    """What every test of the folders of laws says that it shows: its name, read as a sentence."""
+    files = [path for folder in LAWS for path in sorted((tests / folder).rglob("test_*.py"))]
+    return "".join(_laws_of(path, path.relative_to(tests.parent).as_posix()) for path in files)
+
+
+def _laws_of(path: Path, name: str) -> str:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    functions = (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
+    tests = [node for node in functions if node.name.startswith("test_")]
+    about = (ast.get_docstring(tree) or "").partition("\n\n")[0].replace("\n", " ")
+    lines = "".join(f"- {node.name.removeprefix('test_').replace('_', ' ')}\n" for node in tests)
+    return f"### `{name}`\n\n{about}\n\n{lines}\n"
 
 
 def benchmark_figures(source: Path) -> str:
