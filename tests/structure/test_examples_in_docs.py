@@ -1,4 +1,4 @@
-"""The Python examples of the documentation run as they stand, each in a fresh interpreter and its own folder."""
+"""The Python examples of the documentation run as they stand, each in a fresh interpreter."""
 
 import os
 import re
