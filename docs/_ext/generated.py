@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import importlib
 import pkgutil
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """Called by Sphinx."""
     app.connect("builder-inited", _write_all)
     app.connect("autodoc-skip-member", _skip_tuple_fields)
+    app.connect("autodoc-process-docstring", _part_code_from_letters)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
@@ -53,6 +55,13 @@ def _skip_tuple_fields(
 ) -> bool:
     # A named tuple's fields are documented in its class; Python's "Alias for field number 0" says nothing.
     return skip or (getattr(member, "__doc__", None) or "").startswith("Alias for field number")
+
+
+def _part_code_from_letters(
+    _app: Sphinx, _what: str, _name: str, _obj: object, _options: Any, lines: list[str]
+) -> None:
+    # "`Report`s" is good English, but reStructuredText wants a mark between the code and the letter.
+    lines[:] = [re.sub(r"(?<!`)(`[^`]+`)(?=[A-Za-z])", r"\1\\ ", line) for line in lines]
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
@@ -121,7 +130,7 @@ def api_page(package: str) -> str:
 def _automodule(name: str, top: bool) -> str:
     heading = "" if top else f"## {name}\n\n"
     # The package's own namespace repeats what its modules define: only its docstring is wanted there.
-    members = "" if top else "   :members:\n   :show-inheritance:\n"
+    members = "" if top else "   :members:\n   :ignore-module-all:\n   :show-inheritance:\n"
     return f"{heading}```{{eval-rst}}\n.. automodule:: {name}\n{members}```\n\n"
 
 
