@@ -1,0 +1,6 @@
+"""Hypothesis for the kernel's laws: the same examples in every run, and no clock."""
+
+from hypothesis import settings
+
+settings.register_profile("laws", derandomize=True, deadline=None, database=None, max_examples=60)
+settings.load_profile("laws")
