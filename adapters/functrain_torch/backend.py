@@ -1,0 +1,202 @@
+"""The kernel's verbs over torch: eager and in place. Gradients live in `.grad`; the accumulator holds the parameters."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.utils import get_total_norm
+
+from functrain.kernel.state import Accumulator, Report, Scalar, TrainState
+
+Forward = Callable[[TrainState, Any, int], Any]
+
+
+class TorchBackend:
+    """The verbs of `functrain.kernel.Backend`.
+
+    Args:
+        forward: `forward(state, batch, player)` gives a scalar loss, a dict with 'loss' and optional 'weight' (the loss is a
+            mean over so many samples), 'vars' and 'hiddens', or None for nothing to learn from this batch.
+        context: makes the context that the forward pass runs in; None for none.
+    """
+
+    def __init__(self, forward: Forward, context: Callable[[], AbstractContextManager[Any]] | None = None) -> None:
+        self.forward = forward
+        self.context = context
+        self.output: Any = None
+
+    # the step
+
+    def accumulate(self, state: TrainState, batch: Any, player: int) -> TrainState:
+        if self.context is None:
+            output = self.forward(state, batch, player)
+        else:
+            with self.context():
+                output = self.forward(state, batch, player)
+        self.output = output
+        if output is None:
+            return state
+        weight: Scalar = 1.0
+        if isinstance(output, dict):
+            state, output, weight = _unpack(state, output)
+        me = state.players[player]
+        acc = me.acc
+        loss = _scalar_loss(output)
+        if not acc.count:
+            self.zero_grad(state, player)
+        objective = loss
+        if weight is not UNIT:
+            objective = objective * weight
+        if me.scale is not None:
+            objective = objective * me.scale.value
+        self.backward(objective, player)
+        value = loss.detach()
+        if weight is not UNIT:
+            value = value * weight
+        if acc.count:
+            acc = Accumulator(acc.grads, acc.loss + value, acc.weight + weight, acc.count + 1)
+        else:
+            acc = Accumulator(acc.grads, value, weight, 1)
+        return state.with_player(player, me._replace(acc=acc))
+
+    def zero_grad(self, state: TrainState, player: int) -> None:
+        for parameter in state.players[player].acc.grads:
+            parameter.grad = None
+
+    def backward(self, loss: Tensor, player: int) -> None:
+        loss.backward()
+
+    def reduce(self, acc: Accumulator) -> Accumulator:
+        return acc
+
+    def norm(self, grads: Any, p: float) -> Tensor:
+        return get_total_norm([g.grad for g in grads if g.grad is not None], p)
+
+    def apply(
+        self, state: TrainState, player: int, grads: Any, factor: Scalar, limit: float | None, finite: Scalar
+    ) -> TrainState:
+        if finite is False:
+            return state
+        if factor is not UNIT and (isinstance(factor, Tensor) or factor != 1.0):
+            torch._foreach_mul_(gradients(grads), factor)
+        if limit is not None:
+            bounded = gradients(grads)
+            torch._foreach_clamp_min_(bounded, -limit)
+            torch._foreach_clamp_max_(bounded, limit)
+        optimizer = state.players[player].opt
+        if isinstance(finite, Tensor):
+            self._step_if(optimizer, finite, player)
+        else:
+            self.optimizer_step(optimizer, player)
+        return state
+
+    def optimizer_step(self, optimizer: Any, player: int) -> None:
+        optimizer.step()
+
+    def _step_if(self, optimizer: Any, finite: Tensor, player: int) -> None:
+        """Step where `finite` holds on the device: inside the optimizer where it can look by itself, else by asking."""
+        if getattr(optimizer, "_step_supports_amp_scaling", False):
+            optimizer.grad_scale, optimizer.found_inf = None, (~finite).float()
+            self.optimizer_step(optimizer, player)
+            del optimizer.grad_scale, optimizer.found_inf
+        elif finite.item():
+            self.optimizer_step(optimizer, player)
+
+    def empty(self, acc: Accumulator) -> Accumulator:
+        return Accumulator(acc.grads)
+
+    # scalars
+
+    def isfinite(self, x: Scalar) -> Scalar:
+        finite = torch.isfinite(torch.as_tensor(x))
+        # On the CPU a branch is free; elsewhere the answer stays on the device.
+        return bool(finite) if finite.device.type == "cpu" else finite
+
+    def select(self, condition: Scalar, a: Scalar, b: Scalar) -> Scalar:
+        return torch.where(condition, a, b) if isinstance(condition, Tensor) else a if condition else b
+
+    def maximum(self, a: Scalar, b: Scalar) -> Scalar:
+        if isinstance(a, Tensor):
+            return torch.maximum(a, b) if isinstance(b, Tensor) else torch.clamp(a, min=b)
+        if isinstance(b, Tensor):
+            return torch.clamp(b, min=a)
+        return a if a != a or a > b else b
+
+    # loops
+
+    def when(
+        self, flag: Scalar, f: Callable[[TrainState], tuple[TrainState, Report | None]], state: TrainState
+    ) -> tuple[TrainState, Report | None]:
+        return f(state) if flag else (state, None)
+
+    def with_last(self, window: Any) -> list[tuple[Any, bool]]:
+        last = len(window) - 1
+        return [(batch, i == last) for i, batch in enumerate(window)]
+
+    def fold(self, f: Callable[[Any, Any], tuple[Any, Any]], carry: Any, items: Iterable[Any]) -> tuple[Any, Any]:
+        beside = None
+        for item in items:
+            carry, beside = f(carry, item)
+        return carry, beside
+
+    def scan(self, f: Callable[[Any, Any], tuple[Any, Any]], carry: Any, items: Iterable[Any]) -> tuple[Any, list[Any]]:
+        collected: list[Any] = []
+        for item in items:
+            carry, beside = f(carry, item)
+            collected.append(beside)
+        return carry, collected
+
+    def copy(self, state: TrainState) -> TrainState:
+        """A deep copy in which parameters, optimizers and gradients belong together as in the old one."""
+        new = copy.deepcopy(state)
+        for old_player, new_player in zip(state.players, new.players, strict=True):
+            for old, fresh in zip(old_player.acc.grads, new_player.acc.grads, strict=True):
+                fresh.grad = None if old.grad is None else old.grad.clone()
+        return new
+
+
+UNIT = 1.0
+
+
+def no_context() -> AbstractContextManager[None]:
+    return nullcontext()
+
+
+def gradients(parameters: Iterable[Tensor]) -> list[Tensor]:
+    """The gradients that there are."""
+    return [p.grad for p in parameters if p.grad is not None]
+
+
+def _unpack(state: TrainState, output: dict[str, Any]) -> tuple[TrainState, Any, Scalar]:
+    """What a step gave as a dict: the state with what it carries on, the loss, its weight."""
+    if "loss" not in output:
+        raise ValueError(f"the training step gave a dict without 'loss'; it has {', '.join(map(repr, output)) or 'nothing'}.")
+    hidden = output.get("hiddens")
+    if hidden is not None:
+        from functrain_torch.tree import tree_map
+
+        state = state._replace(hidden=tree_map(Tensor.detach, hidden))
+    if "vars" in output:
+        state = state._replace(vars=output["vars"])
+    weight = output.get("weight", UNIT)
+    return state, output["loss"], weight.detach() if isinstance(weight, Tensor) else float(weight)
+
+
+def _scalar_loss(loss: Any) -> Tensor:
+    if not isinstance(loss, Tensor):
+        raise TypeError(
+            f"the training step gave a {type(loss).__name__}; give a scalar tensor, a dict with 'loss', or None to skip the batch."
+        )
+    if loss.ndim and loss.numel() != 1:
+        raise ValueError(f"the loss has shape {tuple(loss.shape)}; give a scalar, such as loss.mean().")
+    if not loss.requires_grad:
+        raise ValueError(
+            "the loss does not depend on any parameter that requires a gradient. Was it detached, computed under "
+            "torch.no_grad(), or is every parameter frozen?"
+        )
+    return loss

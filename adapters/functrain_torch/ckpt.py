@@ -1,0 +1,97 @@
+"""`.ckpt` files: written beside and renamed, read without running anything that stands in them."""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from functrain.files import atomic_write, exists, open_read
+from functrain.trainer.errors import CheckpointError, ConfigurationError
+
+PLAIN = (type(None), bool, int, float, complex, str, bytes, Tensor, torch.dtype, torch.device, torch.Size)
+
+
+def write(path: str | os.PathLike[str], checkpoint: Mapping[str, Any]) -> None:
+    """Write a checkpoint, whole or not at all.
+
+    Raises:
+        ConfigurationError: it holds a value that could not be read back safely; says where.
+        OSError: the directory cannot be written, the disk is full; the file of before is untouched.
+    """
+    plain = {key: _plain(value, str(key)) for key, value in checkpoint.items()}
+    with atomic_write(path) as file:
+        torch.save(plain, file)
+
+
+def read(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read a checkpoint onto the CPU, as weights and plain values only.
+
+    Raises:
+        CheckpointError: there is no such file, it is damaged, or holds anything else than tensors and plain values.
+    """
+    if isinstance(path, str | os.PathLike) and not exists(path):
+        raise CheckpointError(f"{os.fspath(path)}: no such checkpoint.")
+    try:
+        if not isinstance(path, str | os.PathLike):
+            return torch.load(path, map_location="cpu", weights_only=True)
+        with open_read(path) as file:
+            return torch.load(_seekable(file), map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{path}: holds objects that could run code when loaded, or is damaged; it was not loaded. Only tensors and plain "
+            f"values are read. ({str(error).splitlines()[0]})"
+        ) from error
+    except (RuntimeError, EOFError, ValueError, KeyError, IndexError, AttributeError, TypeError, UnicodeDecodeError) as error:
+        lines = str(error).splitlines() or [type(error).__name__]
+        raise CheckpointError(f"{path}: damaged or not a checkpoint ({lines[0]}); an earlier one may be whole.") from error
+
+
+def _seekable(file: Any) -> Any:
+    return file if file.seekable() else io.BytesIO(file.read())
+
+
+def _plain(value: Any, where: str) -> Any:
+    """The value, if it can be read back without running code; numpy scalars become Python's."""
+    if isinstance(value, torch.nn.Parameter):
+        return value.detach()
+    if isinstance(value, PLAIN) and type(value).__module__ in ("builtins", "torch"):
+        return value
+    if isinstance(value, Tensor):
+        return value.as_subclass(Tensor)
+    if isinstance(value, Mapping):
+        return {_plain(key, where): _plain(item, f"{where}.{key}") for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        items = [_plain(item, f"{where}[{i}]") for i, item in enumerate(value)]
+        return items if isinstance(value, list) else tuple(items) if isinstance(value, tuple) else set(items)
+    if type(value).__module__ == "numpy":
+        return value.item() if not getattr(value, "ndim", 0) else torch.from_numpy(value.copy())
+    if isinstance(value, bool | int | float | str | os.PathLike):
+        base = next((kind for kind in (bool, int, float, str) if isinstance(value, kind)), None)
+        return base(value) if base is not None else os.fspath(value)
+    raise ConfigurationError(
+        f"checkpoint[{where}] holds a {type(value).__module__}.{type(value).__qualname__}, which could not be read back without "
+        "running code; store plain values, lists, dicts and tensors."
+    )
+
+
+def compare(saved: Mapping[str, Any], own: Mapping[str, Any]) -> str | None:
+    """What differs between a saved state_dict and the module's: missing, unexpected, of another shape; None where nothing."""
+    missing = [key for key in own if key not in saved]
+    unexpected = [key for key in saved if key not in own]
+    shapes = [
+        f"{key} {tuple(saved[key].shape)} instead of {tuple(own[key].shape)}"
+        for key in own
+        if key in saved and isinstance(own[key], Tensor) and isinstance(saved[key], Tensor) and saved[key].shape != own[key].shape
+    ]
+    parts = [
+        f"{what} {', '.join(names[:5])}{f' and {len(names) - 5} more' if len(names) > 5 else ''}"
+        for what, names in (("missing", missing), ("unexpected", unexpected), ("of another shape:", shapes))
+        if names
+    ]
+    return "; ".join(parts) or None

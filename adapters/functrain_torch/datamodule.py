@@ -1,0 +1,68 @@
+"""LightningDataModule: data preparation and loaders in one object."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch.utils.data import DataLoader, Dataset, IterableDataset
+
+from functrain.trainer.hooks import DATA, HOOKS, default
+from functrain.trainer.hparams import HyperparametersMixin
+
+
+class LightningDataModule(HyperparametersMixin):
+    """Define `prepare_data`, `setup(stage)` and the loaders that you need; give it to `trainer.fit(model, datamodule=...)`."""
+
+    trainer: Any = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps of this object: plain values and tensors."""
+        return {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take back what `state_dict` gave."""
+
+    @classmethod
+    def from_datasets(
+        cls,
+        train_dataset: Dataset[Any] | None = None,
+        val_dataset: Any = None,
+        test_dataset: Any = None,
+        predict_dataset: Any = None,
+        batch_size: int = 1,
+        num_workers: int = 0,
+    ) -> LightningDataModule:
+        """A data module of data sets; each of the evaluation sets may be a list of them. Training is shuffled."""
+        module = cls()
+
+        def loader(dataset: Any, shuffle: bool = False) -> Any:
+            if isinstance(dataset, list | tuple):
+                return [loader(one) for one in dataset]
+            shuffle = shuffle and not isinstance(dataset, IterableDataset)
+            return DataLoader(dataset, batch_size=batch_size, shuffle=shuffle, num_workers=num_workers)
+
+        if train_dataset is not None:
+            module.train_dataloader = lambda: loader(train_dataset, True)  # type: ignore[attr-defined]
+        if val_dataset is not None:
+            module.val_dataloader = lambda: loader(val_dataset)  # type: ignore[attr-defined]
+        if test_dataset is not None:
+            module.test_dataloader = lambda: loader(test_dataset)  # type: ignore[attr-defined]
+        if predict_dataset is not None:
+            module.predict_dataloader = lambda: loader(predict_dataset)  # type: ignore[attr-defined]
+        return module
+
+
+def _empty(name: str, doc: str) -> Any:
+    def method(self: LightningDataModule, *args: Any, **kwargs: Any) -> None: ...
+
+    method.__name__ = name
+    method.__qualname__ = f"LightningDataModule.{name}"
+    method.__doc__ = f"Called when: {doc}."
+    return default(method)
+
+
+for _hook in HOOKS:
+    if DATA in _hook.owners and not hasattr(LightningDataModule, _hook.name):
+        setattr(LightningDataModule, _hook.name, _empty(_hook.name, _hook.doc))
+for _stage in ("train", "val", "test", "predict"):
+    setattr(LightningDataModule, f"{_stage}_dataloader", _empty(f"{_stage}_dataloader", f"the {_stage} loader is needed"))

@@ -1,0 +1,39 @@
+"""Which device a run uses, and what the flags change of torch's own settings."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import torch
+
+from functrain.trainer.errors import ConfigurationError
+
+
+def choose_device(flags: Any) -> torch.device:
+    """The device that the flags ask for.
+
+    Raises:
+        ConfigurationError: a GPU is asked for, and there is none.
+    """
+    wants_gpu = flags.accelerator in ("gpu", "cuda") or flags.gpus not in (None, 0, "0", [])
+    if wants_gpu and not torch.cuda.is_available():
+        what = f"accelerator={flags.accelerator!r}" if flags.accelerator in ("gpu", "cuda") else f"gpus={flags.gpus!r}"
+        raise ConfigurationError(
+            f"Trainer({what}): needs a CUDA device, and torch {torch.__version__} sees none here; use accelerator='cpu'."
+        )
+    if wants_gpu or (flags.accelerator == "auto" and torch.cuda.is_available()):
+        return torch.device("cuda", torch.cuda.current_device())
+    return torch.device("cpu")
+
+
+def apply_determinism(flags: Any) -> None:
+    """Set what `deterministic` and `benchmark` ask for; leave torch's settings alone where neither is set."""
+    if flags.deterministic:
+        os.environ["HOROVOD_FUSION_THRESHOLD"] = "0"
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+        torch.backends.cudnn.deterministic = True
+        torch.backends.cudnn.benchmark = False
+    elif flags.benchmark:
+        torch.backends.cudnn.benchmark = True

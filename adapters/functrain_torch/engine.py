@@ -1,0 +1,323 @@
+"""The torch engine of a run: holds the state, moves it through the kernel batch by batch, evaluates. Eager, in place."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from functrain.kernel import plan as plans
+from functrain.kernel.epoch import tbptt
+from functrain.kernel.plan import Plan, PlayerPlan
+from functrain.kernel.scale import Clip
+from functrain.kernel.state import Accumulator, Clock, LossScale, Player, TrainState
+from functrain.kernel.step import Rule, Rules, play, update
+from functrain.trainer.errors import ConfigurationError, NotFiniteError
+from functrain.trainer.hooks import adapt, overrides
+from functrain.trainer.planning import clip as clip_of
+from functrain_torch import ckpt, data, snapshot
+from functrain_torch.device import apply_determinism, choose_device
+from functrain_torch.hooked import HookedBackend, hooks_of_the_step
+from functrain_torch.manual import ManualOptimization
+from functrain_torch.optimizers import Configured, learning_rates, needs_closure, parameters_of, step_scheduler, understand
+from functrain_torch.precision import precision
+from functrain_torch.summary import rows
+from functrain_torch.transfer import Transfer
+from functrain_torch.tree import batch_size, tree_map
+
+STEP_ARGS = {
+    "training": ("batch", "batch_idx", "optimizer_idx", "hiddens"),
+    "validation": ("batch", "batch_idx", "dataloader_idx"),
+    "test": ("batch", "batch_idx", "dataloader_idx"),
+    "predict": ("batch", "batch_idx", "dataloader_idx"),
+}
+
+
+class TorchEngine(ManualOptimization):
+    """See `functrain.trainer.adapter.Engine`."""
+
+    suffix = ".ckpt"
+
+    def __init__(self, trainer: Any, module: Any) -> None:
+        self.trainer = trainer
+        self.module = module
+        self.policy = precision(trainer.flags.precision)
+        self.device = choose_device(trainer.flags)
+        self.state: TrainState | None = None
+        self.clock = Clock()
+        self.outputs: list[Any] = []
+        self.configured = Configured([], [], [])
+        self.rules: Rules = ()
+        self.automatic = module.automatic_optimization and trainer.flags.automatic_optimization is not False
+        self.pieces: int | None = trainer.flags.truncated_bptt_steps or module.truncated_bptt_steps
+        self.per_batch = not self.automatic
+        self.batch_idx = 0
+        self._modes: list[tuple[Any, bool]] = []
+        self._steps: dict[str, Callable[..., Any]] = {}
+
+    # setting up
+
+    def setup(self, stage: str) -> None:
+        apply_determinism(self.trainer.flags)
+        if self.policy.dtype is not None:
+            self.module.to(self.policy.dtype)
+        if self.module.device != self.device:
+            self.module.to(self.device)
+        self.context = partial(self.policy.context, self.device.type) if self.policy.autocast is not None else None
+        self.transfer = Transfer(self.trainer.hooks, self.module, self.device, self.policy.dtype)
+        self._steps = {}
+
+    def configure(self) -> None:
+        """Optimizers, schedulers and the initial state, each checked."""
+        name = type(self.module).__name__
+        for method in ("training_step", "configure_optimizers"):
+            if not overrides(self.module, method):
+                raise ConfigurationError(f"{name}.{method} is not defined; trainer.fit needs it.")
+        self.configured = understand(self.module.configure_optimizers(), name)
+        if not self.configured.optimizers and self.automatic:
+            raise ConfigurationError(
+                f"{name}.configure_optimizers gave no optimizer; give one, or set automatic_optimization=False to do without."
+            )
+        self._check_parameters(name)
+        scale = self.policy.scale
+        players = tuple(
+            Player(
+                optimizer,
+                Accumulator(tuple(p for p in parameters_of(optimizer) if p.requires_grad)),
+                None if scale is None else LossScale(scale.init),
+            )
+            for optimizer in self.configured.optimizers
+        )
+        self.state = TrainState(self.module, players)
+        self.clock = self.state.clock
+
+    def _check_parameters(self, name: str) -> None:
+        """Every trainable parameter has an optimizer, and every optimizer's parameter is the module's."""
+        own = {id(p): n for n, p in self.module.named_parameters()}
+        moved = {id(p) for optimizer in self.configured.optimizers for p in parameters_of(optimizer)}
+        if self.configured.optimizers and not own.keys() & moved and own:
+            raise ConfigurationError(
+                f"{name}.configure_optimizers: the optimizer has none of the module's parameters; was it made of a copy?"
+            )
+        left = [n for n, p in self.module.named_parameters() if p.requires_grad and id(p) not in moved]
+        if left and self.configured.optimizers:
+            import warnings
+
+            warnings.warn(
+                f"{name}: no optimizer trains {', '.join(left[:5])}{' and more' if len(left) > 5 else ''}; give these "
+                "parameters to an optimizer, or set requires_grad=False to freeze them.",
+                UserWarning,
+                stacklevel=2,
+            )
+
+    def players(self) -> tuple[PlayerPlan, ...]:
+        return self.configured.players()
+
+    def start(self, plan: Plan, wants_outputs: bool) -> None:
+        """Resolve once what would cost at every step."""
+        self.plan = plan
+        self.wants_outputs = wants_outputs
+        self.step_args = STEP_ARGS["training"]
+        self.training_step = adapt(self.module.training_step, self.step_args, f"{type(self.module).__name__}.training_step")
+        self.step_end = self.module.training_step_end if overrides(self.module, "training_step_end") else None
+        flags, hooks = self.trainer.flags, self.trainer.hooks
+        clip = clip_of(flags)
+        hooked = hooks_of_the_step(hooks) or flags.track_grad_norm not in (-1, "-1")
+        closures = any(needs_closure(optimizer) for optimizer in self.configured.optimizers)
+        several = len(self.configured.optimizers) > 1
+        # A hook that looks at gradients sees unscaled means before clipping: then the backend clips, after it.
+        self.rules = tuple(Rule(Clip() if hooked else clip, self.policy.scale) for _ in self.configured.optimizers)
+        self.backend = HookedBackend(self, clip, hooked, closures, several)
+        self.check_nan = flags.terminate_on_nan
+        self.by_update = [s for s in self.configured.schedulers if s.interval == "step"] if self.automatic else []
+        self.single = plan.players == (PlayerPlan(),)
+        self.module.train()
+
+    # training
+
+    def train(self, batches: Iterator[Any], n: int) -> int:
+        """See the protocol. One pass of this loop is one batch: to the device, through the kernel, schedulers."""
+        trainer, book, transfer = self.trainer, self.trainer.book, self.transfer
+        self.outputs = []
+        one = self._one_by_hand if not self.automatic else self._one_in_pieces if self.pieces else self._one
+        count = 0
+        for batch in islice(batches, n):
+            if not transfer.idle:
+                batch = transfer(batch, 0)
+            book.batch = batch
+            one(batch)
+            count += 1
+            if trainer.interrupted or trainer.should_stop:
+                break
+        return count
+
+    def _one(self, batch: Any) -> None:
+        clock = self.clock
+        self.batch_idx = clock.batch
+        turns = plans.turns(self.plan, clock.epoch, clock.batch)
+        closes = turns[0].closes if self.single else any(turn.closes for turn in turns)
+        self.state, reports = play(self.backend, self.rules, self.state, batch, turns, closes)  # type: ignore[arg-type]
+        self.clock = self.state.clock
+        if self.by_update or self.check_nan or self.wants_outputs:
+            self._after(reports)
+
+    def _one_in_pieces(self, batch: Any) -> None:
+        clock = self.clock
+        self.batch_idx = clock.batch
+        pieces = self.module.tbptt_split_batch(batch, self.pieces)
+        window = self.plan.windows.at(clock.epoch)
+        assert self.state is not None
+        state, reports = tbptt(self.backend, self.rules, self.state, pieces, window)
+        self.clock = state.clock._replace(batch=clock.batch + 1)
+        self.state = state._replace(clock=self.clock)
+        for report in reports:
+            self._after(report)
+
+    def _after(self, reports: tuple[Any, ...]) -> None:
+        """What some runs do after a batch: schedulers that count updates, a look for NaN, outputs for hooks."""
+        if self.check_nan:
+            self._raise_on_nan()
+        if self.wants_outputs:
+            self.outputs.append(_detached(self.backend.output))
+        for config in self.by_update:
+            report = reports[config.player] if reports else None
+            assert self.state is not None
+            if report is None or report.finite is False:
+                continue
+            if self.state.players[config.player].updates % config.frequency == 0:
+                step_scheduler(config, self.trainer.callback_metrics if config.reduce_on_plateau else {})
+
+    def _raise_on_nan(self) -> None:
+        loss = self.backend.output["loss"] if isinstance(self.backend.output, dict) else self.backend.output
+        if isinstance(loss, Tensor) and not math.isfinite(loss.item()):
+            raise NotFiniteError(f"the loss is {loss.item()} at epoch {self.clock.epoch}, batch {self.batch_idx}.")
+        for name, parameter in self.module.named_parameters():
+            if not torch.isfinite(parameter).all():
+                raise NotFiniteError(
+                    f"parameter {name!r} is not finite after epoch {self.clock.epoch}, batch {self.batch_idx}: a lower learning "
+                    "rate or gradient_clip_val may help."
+                )
+
+    def forward(self, state: TrainState, batch: Any, player: int) -> Any:
+        """The module's training step, as the kernel's forward pass."""
+        output = self.training_step(batch, self.batch_idx, player, state.hidden)
+        return output if self.step_end is None else self.step_end(output)
+
+    def close_window(self) -> bool:
+        """Update with what open windows hold."""
+        closed = False
+        assert self.state is not None
+        for index, player in enumerate(self.state.players):
+            if player.acc.count:
+                self.state, _ = update(self.backend, self.rules, self.state, index)
+                closed = True
+        if closed:
+            self.clock = self.clock._replace(update=self.clock.update + 1, skipped=self.state.clock.skipped)
+            self.state = self.state._replace(clock=self.clock)
+        return closed
+
+    def epoch_start(self) -> None:
+        assert self.state is not None
+        self.state = self.state._replace(clock=self.clock)
+
+    def epoch_end(self, metrics: dict[str, Any]) -> None:
+        for config in self.configured.schedulers:
+            if config.interval == "epoch" and self.automatic and (self.clock.epoch + 1) % config.frequency == 0:
+                step_scheduler(config, metrics)
+
+    # evaluating
+
+    def eval_mode(self, stage: str) -> None:
+        self._modes = [(m, m.training) for m in self.module.modules()]
+        self._grad = torch.is_grad_enabled()
+        torch.set_grad_enabled(False)
+        hook = getattr(self.trainer.hooks, f"on_{stage}_model_eval")
+        self.module.eval() if hook is None else hook()
+
+    def train_mode(self, stage: str) -> None:
+        hook = getattr(self.trainer.hooks, f"on_{stage}_model_train")
+        if hook is not None:
+            hook()
+        else:
+            for module, training in self._modes:
+                module.training = training
+        torch.set_grad_enabled(self._grad)
+
+    def evaluate(self, stage: str, batch: Any, batch_idx: int, loader_idx: int) -> Any:
+        if not self.transfer.idle:
+            batch = self.transfer(batch, loader_idx)
+        self.trainer.book.batch = batch
+        step = self._steps.get(stage) or self._step_of(stage)
+        if self.context is None:
+            return step(batch, batch_idx, loader_idx)
+        with self.context():
+            return step(batch, batch_idx, loader_idx)
+
+    def _step_of(self, stage: str) -> Callable[..., Any]:
+        name = f"{stage}_step"
+        if stage != "predict" and not overrides(self.module, name):
+            raise ConfigurationError(f"{type(self.module).__name__}.{name} is not defined; the {stage} loop needs it.")
+        step = adapt(getattr(self.module, name), STEP_ARGS[stage], f"{type(self.module).__name__}.{name}")
+        if overrides(self.module, f"{stage}_step_end"):
+            inner, end = step, getattr(self.module, f"{stage}_step_end")
+            step = lambda *args: end(inner(*args))  # noqa: E731
+        self._steps[stage] = step
+        return step
+
+    def evaluate_many(self, stage: str, batches: Iterator[Any], n: int, first: int, loader_idx: int) -> int:
+        count = 0
+        for batch in islice(batches, n):
+            self.evaluate(stage, batch, first + count, loader_idx)
+            count += 1
+        return count
+
+    # the rest of the protocol
+
+    def learning_rates(self) -> dict[str, float]:
+        return learning_rates(self.configured)
+
+    def finish(self) -> None:
+        """The values are in the module already; only gradients of the last window stay behind."""
+        torch.set_grad_enabled(True)
+
+    def snapshot(self, weights_only: bool) -> dict[str, Any]:
+        return snapshot.take(self, weights_only)
+
+    def restore(self, checkpoint: dict[str, Any], weights_only: bool, strict: bool = True) -> None:
+        snapshot.put_back(self, checkpoint, weights_only, strict)
+
+    def write(self, path: str, checkpoint: dict[str, Any]) -> None:
+        ckpt.write(path, checkpoint)
+
+    def read(self, path: str) -> dict[str, Any]:
+        return ckpt.read(path)
+
+    def skip(self, loader: Any, n: int) -> Iterator[Any] | None:
+        return data.skip(loader, n)
+
+    def loader_rng(self, loader: Any) -> Any | None:
+        return data.loader_rng(loader)
+
+    def set_loader_rng(self, loader: Any, state: Any) -> None:
+        data.set_loader_rng(loader, state)
+
+    def unshuffled(self, loader: Any) -> Any:
+        return data.unshuffled(loader)
+
+    def batch_size(self, batch: Any) -> int:
+        return batch_size(batch)
+
+    def metric(self, value: Any) -> Any:
+        return value if isinstance(value, Tensor) else torch.as_tensor(value)
+
+    def summary(self, max_depth: int) -> list[tuple[str, str, int, int, int]]:
+        return rows(self.module, max_depth)
+
+
+def _detached(output: Any) -> Any:
+    return tree_map(Tensor.detach, output)

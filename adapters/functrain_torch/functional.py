@@ -1,0 +1,149 @@
+"""The training step as a function, for those who want no Trainer: from a loss function and an optimizer."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from functrain.kernel.epoch import tbptt as kernel_tbptt
+from functrain.kernel.scale import Clip, ScaleRule
+from functrain.kernel.state import Accumulator, LossScale, Player, Report, TrainState
+from functrain.kernel.step import Rule
+from functrain.kernel.step import step as kernel_step
+from functrain_torch.backend import TorchBackend
+from functrain_torch.precision import precision as policy_of
+from functrain_torch.tree import batch_size, split_batch, split_time
+
+
+class Step(NamedTuple):
+    """A training step.
+
+    Attributes:
+        init: `init(params, vars=None) -> TrainState`; params is a module, or a dict of tensors, which are copied.
+        step: `step(state, batch) -> (state, Report)`; with tbptt the report is a list, one an update.
+        epoch: `epoch(state, batches) -> (state, [Report, ...])`.
+    """
+
+    init: Callable[..., TrainState]
+    step: Callable[[TrainState, Any], tuple[TrainState, Any]]
+    epoch: Callable[[TrainState, Iterable[Any]], tuple[TrainState, list[Any]]]
+
+
+def make_step(
+    loss_fn: Callable[..., Any],
+    optimizer: Callable[[Any], torch.optim.Optimizer],
+    *,
+    accumulate: int = 1,
+    clip_norm: float | None = None,
+    clip_value: float | None = None,
+    precision: Any = "32",
+    loss_scale: ScaleRule | float | None = None,
+    tbptt: int | None = None,
+    donate: bool = True,
+    skip_nonfinite: bool = False,
+) -> Step:
+    """A training step from a loss function and an optimizer.
+
+    Args:
+        loss_fn: `loss_fn(params, batch)` gives a scalar loss, or a dict with 'loss' and optional 'weight' (the loss is a mean
+            over so many samples), 'vars', 'hiddens'. Arguments named `vars` and `hiddens` are handed what was carried.
+        optimizer: makes the optimizer of the parameters: `lambda params: torch.optim.AdamW(params, 1e-3)`.
+        accumulate: micro-batches an update. A batch is cut along its first axis; a list is taken as the micro-batches.
+        clip_norm, clip_value: bounds on the norm of the mean gradient, and on its components.
+        precision: '32', '64', '16' or 'bf16'.
+        loss_scale: a rule, or a constant; default: the precision's own.
+        tbptt: cut batches along time, their second axis, into pieces of so many steps; an update a piece.
+        donate: False copies the state first: the old one stays valid, the same call twice gives the same bits, and the
+            global random state does not move.
+        skip_nonfinite: skip updates whose gradient is not finite even without a loss scale.
+
+    Returns:
+        The triple (init, step, epoch).
+    """
+    policy = policy_of(precision)
+    if isinstance(loss_scale, int | float):
+        loss_scale = ScaleRule(init=float(loss_scale), growth=1.0, backoff=1.0)
+    scale = loss_scale or policy.scale
+    rules = (Rule(Clip(norm=clip_norm, value=clip_value), scale, skip_nonfinite),)
+    backend = TorchBackend(_forward(loss_fn), partial(policy.context, "cpu") if policy.autocast is not None else None)
+
+    def init(params: nn.Module | Mapping[str, Tensor], vars: Any = None) -> TrainState:
+        params, moved = _parameters(params, policy.dtype)
+        if policy.autocast is not None:
+            backend.context = partial(policy.context, moved[0].device.type)
+        player = Player(optimizer(moved), Accumulator(moved), None if scale is None else LossScale(scale.init))
+        return TrainState(params, (player,), vars, rng=None if donate else torch.get_rng_state())
+
+    def run(state: TrainState, batch: Any) -> tuple[TrainState, Any]:
+        if tbptt is not None:
+            state, reports = kernel_tbptt(backend, rules, state, split_time(batch, tbptt), accumulate)
+            return state, [report[0] for report in reports]
+        window = batch if isinstance(batch, list) else split_batch(batch, accumulate) if accumulate > 1 else [batch]
+        state, reports = kernel_step(backend, rules, state, _weighted(window) if batch is not window else window)
+        return state, reports[0]
+
+    def pure(state: TrainState, batch: Any) -> tuple[TrainState, Any]:
+        state = backend.copy(state)
+        with torch.random.fork_rng():
+            torch.set_rng_state(state.rng)
+            state, report = run(state, batch)
+            return state._replace(rng=torch.get_rng_state()), report
+
+    step = run if donate else pure
+    return Step(init, step, lambda state, batches: backend.scan(step, state, batches))
+
+
+class _Sized(NamedTuple):
+    """A micro-batch of a batch that was cut: its loss is a mean over its own samples, so it weighs as many."""
+
+    batch: Any
+    weight: int
+
+
+def _weighted(window: list[Any]) -> list[Any]:
+    sizes = [batch_size(batch) for batch in window]
+    if len(set(sizes)) == 1:
+        return window
+    return [_Sized(batch, size) for batch, size in zip(window, sizes, strict=True)]
+
+
+def _forward(loss_fn: Callable[..., Any]) -> Callable[[TrainState, Any, int], Any]:
+    """Call the loss function with those of the extra arguments that its signature names."""
+    names = inspect.signature(loss_fn).parameters
+    takes_vars, takes_hiddens = "vars" in names, "hiddens" in names
+
+    def forward(state: TrainState, batch: Any, player: int) -> Any:
+        weight = None
+        if isinstance(batch, _Sized):
+            batch, weight = batch
+        extras: dict[str, Any] = {}
+        if takes_vars:
+            extras["vars"] = state.vars
+        if takes_hiddens:
+            extras["hiddens"] = state.hidden
+        output = loss_fn(state.params, batch, **extras)
+        if weight is None or (isinstance(output, dict) and "weight" in output):
+            return output
+        return {**(output if isinstance(output, dict) else {"loss": output}), "weight": weight}
+
+    return forward
+
+
+def _parameters(params: Any, dtype: torch.dtype | None) -> tuple[Any, tuple[Tensor, ...]]:
+    """The parameters as the loss function gets them, and the tensors among them that are trained."""
+    if isinstance(params, nn.Module):
+        params = params.to(dtype) if dtype is not None else params
+        return params, tuple(p for p in params.parameters() if p.requires_grad)
+    copied = {
+        name: (t.detach().to(dtype) if dtype is not None else t.detach().clone()).requires_grad_()
+        for name, t in params.items()
+    }
+    return copied, tuple(copied.values())
+
+
+__all__ = ["Report", "Step", "make_step"]

@@ -1,0 +1,141 @@
+"""The torch backend of a Trainer's run: the verbs, with the hooks of the step inside those that are overridden."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from functrain.kernel.scale import Clip, gradient_factor
+from functrain.kernel.state import Accumulator, Scalar, TrainState
+from functrain_torch.backend import TorchBackend, gradients
+
+GRADIENT_HOOKS = ("on_before_optimizer_step", "configure_gradient_clipping")
+
+
+def hooks_of_the_step(hooks: Any) -> bool:
+    """Does anybody look at the gradients between their mean and their clipping?"""
+    return any(getattr(hooks, name) is not None for name in GRADIENT_HOOKS)
+
+
+class HookedBackend(TorchBackend):
+    """Verbs that call what is overridden; resolved here, once.
+
+    Args:
+        engine: whose module and trainer the hooks belong to.
+        clip: the bound on gradients, used here only where `looks` holds, after the hooks have looked.
+        looks: a hook looks at the gradients; the factor is applied in two parts.
+        closures: an optimizer evaluates the loss by itself, so windows are kept to run them again.
+        several: there are several optimizers; each one's step leaves the others' gradients alone.
+    """
+
+    def __init__(self, engine: Any, clip: Clip, looks: bool, closures: bool, several: bool) -> None:
+        super().__init__(engine.forward, engine.context)
+        hooks = engine.trainer.hooks
+        self.engine, self.clip, self.looks, self.several = engine, clip, looks, several
+        self.before_zero_grad = hooks.on_before_zero_grad
+        self.own_zero_grad = hooks.optimizer_zero_grad
+        self.before_backward = hooks.on_before_backward
+        self.own_backward = hooks.backward
+        self.after_backward = hooks.on_after_backward
+        self.before_step = hooks.on_before_optimizer_step
+        self.own_clipping = hooks.configure_gradient_clipping
+        self.own_step = hooks.optimizer_step
+        self.keeps_window = closures or self.own_step is not None
+        self.window: list[Any] = []
+        self.factor: Scalar = 1.0
+        self.norm_p = engine.trainer.flags.track_grad_norm
+        if closures and not self.keeps_window:
+            raise AssertionError("closures need their window")
+
+    def accumulate(self, state: TrainState, batch: Any, player: int) -> TrainState:
+        if self.keeps_window:
+            self.window = [*self.window, batch] if state.players[player].acc.count else [batch]
+        if not self.several:
+            return super().accumulate(state, batch, player)
+        self.engine.toggle(state.players[player].opt)
+        try:
+            return super().accumulate(state, batch, player)
+        finally:
+            self.engine.untoggle()
+
+    def zero_grad(self, state: TrainState, player: int) -> None:
+        optimizer = state.players[player].opt
+        if self.before_zero_grad is not None:
+            self.before_zero_grad(optimizer)
+        if self.own_zero_grad is not None:
+            self.own_zero_grad(self.engine.clock.epoch, self.engine.batch_idx, optimizer, player)
+            return
+        for parameter in state.players[player].acc.grads:
+            parameter.grad = None
+
+    def backward(self, loss: Tensor, player: int) -> None:
+        if self.before_backward is not None:
+            self.before_backward(loss)
+        if self.own_backward is not None:
+            self.own_backward(loss, self.engine.configured.optimizers[player], player)
+        else:
+            loss.backward()
+        if self.after_backward is not None:
+            self.after_backward()
+
+    def apply(
+        self, state: TrainState, player: int, grads: Any, factor: Scalar, limit: float | None, finite: Scalar
+    ) -> TrainState:
+        self.factor = factor
+        if finite is False or not self.looks:
+            return super().apply(state, player, grads, factor, limit, finite)
+        if factor != 1.0:
+            torch._foreach_mul_(gradients(grads), factor)
+        optimizer = state.players[player].opt
+        if self.norm_p not in (-1, "-1"):
+            self.engine.log_norms(grads, float(self.norm_p))
+        if self.before_step is not None:
+            self.before_step(optimizer, player)
+        if self.own_clipping is not None:
+            flags = self.engine.trainer.flags
+            self.own_clipping(optimizer, player, flags.gradient_clip_val, flags.gradient_clip_algorithm)
+            return super().apply(state, player, grads, 1.0, None, finite)
+        clipping, _, _ = gradient_factor(self, self.clip, Accumulator(grads, weight=1.0), None)
+        return super().apply(state, player, grads, clipping, self.clip.value, finite)
+
+    def optimizer_step(self, optimizer: Any, player: int) -> None:
+        if not self.keeps_window:
+            optimizer.step()
+            return
+        closure = self._closure(player)
+        if self.own_step is None:
+            optimizer.step(closure)
+            return
+        engine = self.engine
+        mixed = engine.policy.autocast is not None
+        lbfgs = isinstance(optimizer, torch.optim.LBFGS)
+        self.own_step(engine.clock.epoch, engine.batch_idx, optimizer, player, closure, False, mixed, lbfgs)
+
+    def _closure(self, player: int) -> Callable[[], Any]:
+        """Gives the loss. The first call finds the gradients that `accumulate` left; a further one runs the window again."""
+        engine, window, factor = self.engine, self.window, self.factor
+        me = engine.state.players[player]
+        first = True
+
+        def closure() -> Tensor:
+            nonlocal first
+            if first:
+                first = False
+                return _loss(self.output)
+            with torch.enable_grad():
+                state = engine.state.with_player(player, me._replace(acc=Accumulator(me.acc.grads)))
+                for batch in window:
+                    state = self.accumulate(state, batch, player)
+            if factor != 1.0:
+                torch._foreach_mul_(gradients(me.acc.grads), factor)
+            acc = state.players[player].acc
+            return acc.loss / acc.weight
+
+        return closure
+
+
+def _loss(output: Any) -> Any:
+    return (output["loss"] if isinstance(output, dict) else output).detach()

@@ -1,0 +1,275 @@
+"""LightningModule: a torch.nn.Module that holds its own training, validation, test and prediction steps."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from functrain.trainer.errors import CheckpointError, ConfigurationError
+from functrain.trainer.hooks import HOOKS, MODULE, default
+from functrain.trainer.hparams import HyperparametersMixin, load_hparams_yaml, load_tags_csv
+from functrain.trainer.module import ModuleBase
+from functrain_torch import ckpt
+from functrain_torch.tree import move, split_time
+
+
+class LightningModule(ModuleBase, HyperparametersMixin, nn.Module):
+    """Organise a model as methods; the Trainer calls them.
+
+    Needed are `training_step` and `configure_optimizers`; `validation_step`, `test_step`, `predict_step` and every hook of
+    the table are taken where they are defined, with those of the documented arguments that their signatures take.
+
+    Attributes:
+        automatic_optimization: False hands zero_grad, backward and step to `training_step`.
+        truncated_bptt_steps: cut batches along time into pieces of so many steps.
+        example_input_array: a batch that a summary, a graph or an export may run.
+        prepare_data_per_node: prepare_data once a node instead of once altogether.
+    """
+
+    automatic_optimization: bool = True
+    truncated_bptt_steps: int | None = None
+    example_input_array: Any = None
+    prepare_data_per_node: bool = True
+
+    def make_engine(self, trainer: Any) -> Any:
+        """The engine that runs this module under a Trainer."""
+        from functrain_torch.engine import TorchEngine
+
+        return TorchEngine(trainer, self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy of the module is the model; the run it was in stays behind.
+        return {key: value for key, value in self.__dict__.items() if key not in ("_trainer", "_sink")}
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the parameters; the CPU without any."""
+        return next((p.device for p in self.parameters()), torch.device("cpu"))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the parameters; torch's default without any."""
+        return next((p.dtype for p in self.parameters() if p.is_floating_point()), torch.get_default_dtype())
+
+    @property
+    def model_size(self) -> float:
+        """The size of parameters and buffers, in megabytes (10^6 bytes)."""
+        return sum(t.numel() * t.element_size() for t in (*self.parameters(), *self.buffers())) / 1e6
+
+    # steps
+
+    @default
+    def predict_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
+        """One batch of prediction; by default the forward pass."""
+        return self(batch)
+
+    @default
+    def tbptt_split_batch(self, batch: Any, split_size: int) -> list[Any]:
+        """Cut a batch along time, its second axis, into pieces of `split_size` steps."""
+        return split_time(batch, split_size)
+
+    # what a step is made of; override to change
+
+    @default
+    def backward(self, loss: Tensor, optimizer: Any = None, optimizer_idx: int | None = None) -> None:
+        """Run backward; the loss is scaled as the precision needs it."""
+        loss.backward()
+
+    @default
+    def optimizer_step(
+        self, epoch: int, batch_idx: int, optimizer: Any, optimizer_idx: int = 0,
+        optimizer_closure: Callable[[], Any] | None = None, on_tpu: bool = False, using_native_amp: bool = False,
+        using_lbfgs: bool = False,
+    ) -> None:  # fmt: skip
+        """Step the optimizer. Backward has run before; the closure gives the loss, and runs it again if called again."""
+        optimizer.step(optimizer_closure) if optimizer_closure is not None else optimizer.step()
+
+    @default
+    def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_idx: int = 0) -> None:
+        """Clear the gradients of an optimizer's parameters."""
+        optimizer.zero_grad()
+
+    @default
+    def configure_gradient_clipping(
+        self, optimizer: Any, optimizer_idx: int = 0, gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:  # fmt: skip
+        """Clip the mean gradients as the Trainer's flags say."""
+        self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+
+    def clip_gradients(
+        self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        """Clip the gradients of an optimizer's parameters.
+
+        Args:
+            gradient_clip_val: the bound; default: the Trainer's flag.
+            gradient_clip_algorithm: 'norm' of them together, or 'value' of each component; default: the Trainer's flag.
+        """
+        run = self._run("clip_gradients")
+        bound = run.gradient_clip_val if gradient_clip_val is None else gradient_clip_val
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        if not bound:
+            return
+        if (gradient_clip_algorithm or run.gradient_clip_algorithm) == "value":
+            nn.utils.clip_grad_value_(parameters, bound)
+        else:
+            nn.utils.clip_grad_norm_(parameters, bound)
+
+    # batches on their way to the device
+
+    @default
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int = 0) -> Any:
+        """Change a batch before it is moved."""
+        return batch
+
+    @default
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int = 0) -> Any:
+        """Move a batch to the device."""
+        return move(batch, device)
+
+    @default
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int = 0) -> Any:
+        """Change a batch after it was moved."""
+        return batch
+
+    # optimization by hand
+
+    def optimizers(self, use_pl_optimizer: bool = True) -> Any:
+        """The optimizer, or a list of them where there are several.
+
+        Args:
+            use_pl_optimizer: wrapped, so that steps are counted and the precision is taken care of; False gives torch's own.
+        """
+        engine = self._run("optimizers()").engine
+        found = engine.wrapped_optimizers() if use_pl_optimizer else list(engine.configured.optimizers)
+        return found[0] if len(found) == 1 else found
+
+    def lr_schedulers(self) -> Any:
+        """The scheduler, a list of them where there are several, or None."""
+        found = [config.scheduler for config in self._run("lr_schedulers()").engine.configured.schedulers]
+        return None if not found else found[0] if len(found) == 1 else found
+
+    def manual_backward(self, loss: Tensor, optimizer: Any = None, *args: Any, **kwargs: Any) -> None:
+        """Backward within `training_step`, the loss scaled as the precision needs it."""
+        self._run("manual_backward()").engine.manual_backward(loss, optimizer, *args, **kwargs)
+
+    def toggle_optimizer(self, optimizer: Any, optimizer_idx: int | None = None) -> None:
+        """Let only this optimizer's parameters require gradients, until `untoggle_optimizer`."""
+        self._run("toggle_optimizer()").engine.toggle(optimizer)
+
+    def untoggle_optimizer(self, optimizer_idx: Any = None) -> None:
+        """Undo `toggle_optimizer`."""
+        self._run("untoggle_optimizer()").engine.untoggle()
+
+    # weights
+
+    def freeze(self) -> None:
+        """Stop all parameters from being trained, and go into evaluation mode."""
+        for parameter in self.parameters():
+            parameter.requires_grad = False
+        self.eval()
+
+    def unfreeze(self) -> None:
+        """Let all parameters be trained, and go into training mode."""
+        for parameter in self.parameters():
+            parameter.requires_grad = True
+        self.train()
+
+    @classmethod
+    def load_from_checkpoint(
+        cls,
+        checkpoint_path: Any,
+        map_location: Any = None,
+        hparams_file: str | os.PathLike[str] | None = None,
+        strict: bool = True,
+        **kwargs: Any,
+    ) -> LightningModule:
+        """Make a module of this class from a checkpoint: its stored hyperparameters, then its weights.
+
+        Args:
+            checkpoint_path: a path, any fsspec URL, or a file object.
+            map_location: a device, or a dict {from: to} of devices, to put the weights on.
+            hparams_file: take the hyperparameters from this YAML (or .csv of tags) file instead.
+            strict: the weights must match the module exactly.
+            kwargs: arguments of `__init__`, in place of the stored ones.
+
+        Raises:
+            CheckpointError: the file is damaged, or of another module; names both.
+        """
+        saved = ckpt.read(checkpoint_path)
+        hparams = dict(saved.get("hyper_parameters", {}))
+        if hparams_file is not None:
+            read = load_tags_csv if os.fspath(hparams_file).endswith(".csv") else load_hparams_yaml
+            hparams = dict(read(hparams_file))
+        module = cls(**_accepted(cls, {**hparams, **kwargs}))
+        module.on_load_checkpoint(saved)
+        weights = saved.get("state_dict", {})
+        differs = ckpt.compare(weights, module.state_dict()) if strict else None
+        if differs:
+            raise CheckpointError(f"{checkpoint_path}: does not fit {cls.__name__}: {differs}.")
+        module.load_state_dict(weights, strict=strict)
+        device = _device(map_location)
+        return module.to(device) if device is not None else module
+
+    @classmethod
+    def load_from_metrics(
+        cls, weights_path: Any, tags_csv: str | os.PathLike[str], on_gpu: bool = False, map_location: Any = None
+    ) -> LightningModule:
+        """The older form of `load_from_checkpoint`, with the hyperparameters in a CSV file of tags."""
+        location = map_location if map_location is not None else "cuda" if on_gpu else None
+        return cls.load_from_checkpoint(weights_path, map_location=location, hparams_file=tags_csv)
+
+
+def _accepted(cls: type, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Those arguments that the class's `__init__` takes."""
+    import inspect
+
+    parameters = inspect.signature(cls.__init__).parameters.values()
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+        return dict(arguments)
+    names = {p.name for p in parameters}
+    missing = [
+        p.name for p in parameters
+        if p.default is p.empty and p.name not in arguments and p.kind is not p.VAR_POSITIONAL and p.name != "self"
+    ]  # fmt: skip
+    if missing:
+        raise ConfigurationError(
+            f"{cls.__name__}.load_from_checkpoint: __init__ needs {', '.join(missing)}, which the checkpoint does not hold; give "
+            "them as keyword arguments, or call save_hyperparameters() in __init__ before training."
+        )
+    return {name: value for name, value in arguments.items() if name in names}
+
+
+def _device(map_location: Any) -> torch.device | None:
+    if map_location is None:
+        return None
+    if isinstance(map_location, Mapping):
+        targets = {str(target) for target in map_location.values()}
+        return torch.device(targets.pop()) if len(targets) == 1 else None
+    if callable(map_location):
+        return None
+    return torch.device(map_location)
+
+
+def _empty(name: str, args: tuple[str, ...], doc: str) -> Any:
+    def method(self: LightningModule, *given: Any, **named: Any) -> None: ...
+
+    method.__name__ = name
+    method.__qualname__ = f"LightningModule.{name}"
+    method.__doc__ = f"Called when: {doc}. Arguments: {', '.join(args) or 'none'}."
+    return default(method)
+
+
+for _hook in HOOKS:
+    if MODULE in _hook.owners and not hasattr(LightningModule, _hook.name):
+        setattr(LightningModule, _hook.name, _empty(_hook.name, _hook.args, _hook.doc))
+for _step in ("training_step", "validation_step", "test_step", "train_dataloader", "val_dataloader", "test_dataloader"):
+    setattr(LightningModule, _step, _empty(_step, ("batch", "batch_idx"), "the Trainer needs it; define it"))
+for _stage in ("training", "validation", "test"):
+    setattr(LightningModule, f"{_stage}_step_end", _empty(f"{_stage}_step_end", ("outputs",), "a step's parts are gathered"))
+LightningModule.predict_dataloader = _empty("predict_dataloader", (), "the Trainer needs it; define it")  # type: ignore[attr-defined]

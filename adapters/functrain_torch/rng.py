@@ -1,0 +1,37 @@
+"""torch's global generators, for seed_everything and for checkpoints."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from functrain.seed import register_rng, register_seeder
+
+
+def register() -> None:
+    """Make `functrain.seed` know of torch."""
+    register_seeder("torch", _seed)
+    register_rng("torch", _state, _set_state)
+
+
+def _seed(seed: int) -> None:
+    torch.manual_seed(seed)  # CUDA's generators too
+
+
+def _state() -> dict[str, Any]:
+    state: dict[str, Any] = {"cpu": torch.get_rng_state().numpy().tobytes()}
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        state["cuda"] = [s.numpy().tobytes() for s in torch.cuda.get_rng_state_all()]
+    return state
+
+
+def _set_state(state: dict[str, Any]) -> None:
+    torch.set_rng_state(_tensor(state["cpu"]))
+    if "cuda" in state and torch.cuda.is_available():
+        for device, s in enumerate(state["cuda"][: torch.cuda.device_count()]):
+            torch.cuda.set_rng_state(_tensor(s), device)
+
+
+def _tensor(raw: bytes) -> torch.Tensor:
+    return torch.frombuffer(bytearray(raw), dtype=torch.uint8)

@@ -1,0 +1,96 @@
+"""Batches as trees: tensors in tuples, lists, dicts, named tuples and dataclasses, or objects with a `.to`."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
+
+
+def tree_map(f: Callable[[Tensor], Tensor], tree: Any) -> Any:
+    """The same tree with f applied to every tensor; everything else as it is."""
+    if isinstance(tree, Tensor):
+        return f(tree)
+    if isinstance(tree, PackedSequence):
+        return PackedSequence(*(None if part is None else f(part) for part in tree))
+    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
+        return type(tree)(*(tree_map(f, item) for item in tree))
+    if isinstance(tree, list | tuple):
+        return type(tree)(tree_map(f, item) for item in tree)
+    if isinstance(tree, Mapping):
+        return type(tree)({key: tree_map(f, item) for key, item in tree.items()})  # type: ignore[call-arg]
+    if dataclasses.is_dataclass(tree) and not isinstance(tree, type):
+        parts = {field.name: tree_map(f, getattr(tree, field.name)) for field in dataclasses.fields(tree) if field.init}
+        return dataclasses.replace(tree, **parts)
+    return tree
+
+
+def tensors(tree: Any) -> list[Tensor]:
+    """All tensors of a tree, in order."""
+    found: list[Tensor] = []
+    tree_map(lambda t: found.append(t) or t, tree)  # type: ignore[func-returns-value]
+    return found
+
+
+def move(tree: Any, device: torch.device, dtype: torch.dtype | None = None) -> Any:
+    """The tree on a device, its floating-point tensors of this dtype where one is given."""
+
+    def to(t: Tensor) -> Tensor:
+        t = t.to(device, non_blocking=t.is_pinned() if device.type == "cuda" else False)
+        return t.to(dtype) if dtype is not None and t.is_floating_point() else t
+
+    if not isinstance(tree, Tensor | list | tuple | Mapping) and hasattr(tree, "to"):
+        return tree.to(device)
+    return tree_map(to, tree)
+
+
+def batch_size(batch: Any) -> int:
+    """The number of samples: the first axis of the first tensor; the length of a list without tensors; else 1."""
+    if isinstance(batch, Tensor):
+        return batch.shape[0] if batch.ndim else 1
+    if isinstance(batch, PackedSequence):
+        return int(batch.batch_sizes[0])
+    if isinstance(batch, Mapping):
+        batch = tuple(batch.values())
+    if isinstance(batch, list | tuple) and batch:
+        first = batch[0]
+        if isinstance(first, Tensor) and not first.ndim:
+            return len(batch)
+        return batch_size(first)
+    return 1
+
+
+def split_time(batch: Any, size: int) -> list[Any]:
+    """A batch cut along time, its second axis, into pieces of `size`; the last one may be shorter.
+
+    Tensors of one axis, and anything that is no tensor, go into every piece as they are.
+
+    Raises:
+        ValueError: no tensor has a second axis, or they differ in length.
+    """
+    lengths = {t.shape[1] for t in tensors(batch) if t.ndim > 1}
+    if len(lengths) != 1:
+        raise ValueError(
+            f"truncated_bptt_steps={size}: the batch's tensors have {sorted(lengths) or 'no'} time steps (axis 1); they need one "
+            "common length. Override tbptt_split_batch to cut it yourself."
+        )
+    return [
+        tree_map(lambda t, at=at: t[:, at : at + size] if t.ndim > 1 else t, batch) for at in range(0, lengths.pop(), size)
+    ]
+
+
+def split_batch(batch: Any, parts: int) -> list[Any]:
+    """A batch cut along its first axis into so many micro-batches, as even as can be."""
+    pieces = [list(torch.tensor_split(t, parts)) for t in tensors(batch)]
+    if pieces and any(not piece.shape[0] for piece in pieces[0]):
+        raise ValueError(f"accumulate={parts}: the batch has only {sum(p.shape[0] for p in pieces[0])} samples.")
+
+    def part(i: int) -> Any:
+        column = iter(pieces)
+        return tree_map(lambda _: next(column)[i], batch)
+
+    return [part(i) for i in range(parts)]

@@ -1,0 +1,82 @@
+"""What an adapter implements: a few verbs over its own arrays, each with its law. Nothing runs here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
+
+from functrain.kernel.state import Accumulator, Report, Scalar, TrainState, Tree
+
+Batch = TypeVar("Batch", contravariant=True)
+
+
+class Backend(Protocol[Batch]):
+    """The verbs. A backend may update arrays in place, since the state is moved; it may never share a leaf
+    between states that are both alive, and `copy` is how a caller keeps an old one."""
+
+    def accumulate(self, state: TrainState, batch: Batch, player: int) -> TrainState:
+        """Forward and backward of one micro-batch for one player.
+
+        Law: adds the gradient of weight * scale * loss to `acc.grads`, weight * loss to `acc.loss`, the
+        weight to `acc.weight` and 1 to `acc.count`, and changes no parameter. An accumulator whose count is 0
+        starts from zero. What it leaves in `vars` and `hidden` is cut off from the gradient.
+        """
+        ...
+
+    def reduce(self, acc: Accumulator) -> Accumulator:
+        """Sum over replicas. Law: N replicas that saw a window's parts give what one that saw it whole gives;
+        the identity where backward has already done it."""
+        ...
+
+    def norm(self, grads: Tree, p: float) -> Scalar:
+        """The p-norm of all gradients taken as one vector. Law: a NaN or inf in it gives NaN or inf."""
+        ...
+
+    def apply(
+        self, state: TrainState, player: int, grads: Tree, factor: Scalar, limit: float | None, finite: Scalar
+    ) -> TrainState:
+        """The optimizer's step with grads * factor, each component bounded to +-limit.
+
+        Law: where `finite` is false, neither parameters nor optimizer state change.
+        """
+        ...
+
+    def empty(self, acc: Accumulator) -> Accumulator:
+        """An accumulator with count, weight and loss 0; may keep the gradients' memory for the next one."""
+        ...
+
+    def isfinite(self, x: Scalar) -> Scalar:
+        """Law: no host synchronisation on a device for which one is costly; a Python bool on the host."""
+        ...
+
+    def select(self, condition: Scalar, a: Scalar, b: Scalar) -> Scalar:
+        """a where the condition holds, else b. Law: no synchronisation where the condition is on a device."""
+        ...
+
+    def maximum(self, a: Scalar, b: Scalar) -> Scalar:
+        """The larger of two scalars. Law: NaN in either gives NaN."""
+        ...
+
+    def when(
+        self, flag: Scalar, f: Callable[[TrainState], tuple[TrainState, Report | None]], state: TrainState
+    ) -> tuple[TrainState, Report | None]:
+        """f(state) where the flag holds, else the state as it is and an empty report (None on the host). Law:
+        a Python bool costs nothing."""
+        ...
+
+    def with_last(self, window: Any) -> Any:
+        """The window's micro-batches, each beside a flag: is it the last? Items for `fold`."""
+        ...
+
+    def fold(self, f: Callable[[Any, Any], tuple[Any, Any]], carry: Any, items: Any) -> tuple[Any, Any]:
+        """f over the items, one after another; gives the last carry and what f gave beside it at the last
+        item. Law: memory does not grow with the number of items."""
+        ...
+
+    def scan(self, f: Callable[[Any, Any], tuple[Any, Any]], carry: Any, items: Any) -> tuple[Any, Any]:
+        """As fold, but collects what f gives beside the carry for every item."""
+        ...
+
+    def copy(self, state: TrainState) -> TrainState:
+        """A state that shares no memory with the old one. Law: moving the copy leaves the old one."""
+        ...

@@ -1,0 +1,186 @@
+"""What is due when: pure predicates of (Plan, Clock). No loop state, no counters, no clock time.
+
+A plan is made once, when the lengths of the loaders are known. Every "every n" here names its unit, and
+everything is a function of the position alone: a resumed run finds the same events at the same places.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from functrain.kernel.state import Clock
+from functrain.kernel.step import Turn
+from functrain.kernel.window import Schedule
+
+ALWAYS = Turn(True, True)
+NO_EVENT = 1 << 30
+
+
+class PlayerPlan(NamedTuple):
+    """When one player moves.
+
+    Attributes:
+        window: micro-batches an update; None follows the plan's schedule.
+        turn: (first, length, cycle): it plays the batches b with first <= b % cycle < first + length;
+            None plays all.
+    """
+
+    window: int | None = None
+    turn: tuple[int, int, int] | None = None
+
+
+class Plan(NamedTuple):
+    """Limits and intervals of a fit, in the units that their names say.
+
+    Attributes:
+        batches: batches an epoch; None where a loader has no length.
+        windows: micro-batches an update, by epoch.
+        players: when each player moves.
+        max_epochs, max_steps: whichever comes first stops; None is no limit. Steps are updates.
+        min_epochs, min_steps: a stop that was asked for waits for both.
+        val_batches: validate after every so many batches, counted from the epoch's start; None never
+            within an epoch.
+        val_epochs: validate in every so many epochs.
+        log_updates: write step metrics every so many updates.
+        checkpoint_updates: let the checkpoint callbacks act every so many updates; empty for none.
+        dispatch: at most so many batches are handed to the backend at once.
+    """
+
+    batches: int | None
+    windows: Schedule = Schedule(1)
+    players: tuple[PlayerPlan, ...] = (PlayerPlan(),)
+    max_epochs: int | None = None
+    max_steps: int | None = None
+    min_epochs: int = 0
+    min_steps: int = 0
+    val_batches: int | None = None
+    val_epochs: int = 1
+    log_updates: int = 50
+    checkpoint_updates: tuple[int, ...] = ()
+    dispatch: int = NO_EVENT
+
+
+def turns(plan: Plan, epoch: int, batch: int) -> tuple[Turn, ...]:
+    """Who plays and whose window closes at batch number `batch` (from 0) of the epoch."""
+    last = plan.batches is not None and batch + 1 >= plan.batches
+    size = plan.windows.at(epoch)
+    if plan.players == (PlayerPlan(),):
+        return (ALWAYS if last or (batch + 1) % size == 0 else Turn(True, False),)
+    return tuple(_turn(player, size, batch, last) for player in plan.players)
+
+
+def _turn(player: PlayerPlan, size: int, batch: int, last: bool) -> Turn:
+    size = player.window or size
+    if player.turn is None:
+        return Turn(True, last or (batch + 1) % size == 0)
+    first, length, cycle = player.turn
+    rounds, place = divmod(batch, cycle)
+    plays = first <= place < first + length
+    played = rounds * length + min(max(place - first + 1, 0), length)
+    if last:
+        # A player whose turn is over may still hold an open window: it steps with what it has.
+        return Turn(plays, plays or played % size != 0)
+    return Turn(plays, plays and played % size == 0)
+
+
+def closes(plan: Plan, epoch: int, batch: int) -> bool:
+    """Does any window close at this batch?"""
+    return any(turn.closes for turn in turns(plan, epoch, batch))
+
+
+def epoch_over(plan: Plan, clock: Clock) -> bool:
+    """Has every batch of the epoch been seen? Never true for a loader without a length: it ends by itself."""
+    return plan.batches is not None and clock.batch >= plan.batches
+
+
+def at_limit(plan: Plan, clock: Clock) -> bool:
+    """Has a maximum been reached?"""
+    return (plan.max_epochs is not None and clock.epoch >= plan.max_epochs) or (
+        plan.max_steps is not None and clock.update >= plan.max_steps
+    )
+
+
+def may_stop(plan: Plan, clock: Clock) -> bool:
+    """May a stop that a callback asked for happen now? Only when both minima are met."""
+    return clock.epoch >= plan.min_epochs and clock.update >= plan.min_steps
+
+
+def log_due(plan: Plan, clock: Clock, before: int) -> bool:
+    """Are step metrics written now? `before`: the updates when the last dispatch began."""
+    return _passed(plan.log_updates, before, clock.update)
+
+
+def _passed(every: int, before: int, now: int) -> bool:
+    """Has a multiple of `every` been reached on the way from `before` to `now`?"""
+    return now // every > before // every
+
+
+def validate_due(plan: Plan, clock: Clock) -> bool:
+    """Is validation due within the epoch, after this batch?"""
+    every = plan.val_batches
+    return (
+        every is not None
+        and (clock.epoch + 1) % plan.val_epochs == 0
+        and clock.batch > 0
+        and clock.batch % every == 0
+    )
+
+
+def validate_at_end(plan: Plan, clock: Clock) -> bool:
+    """Is validation due when a loader without a length has ended, as no interval within the epoch is set?"""
+    return plan.val_batches is None and (clock.epoch + 1) % plan.val_epochs == 0
+
+
+def checkpoint_due(plan: Plan, clock: Clock, before: int) -> bool:
+    """Has a checkpoint interval been reached since the last dispatch began, at `before` updates?"""
+    return any(_passed(every, before, clock.update) for every in plan.checkpoint_updates)
+
+
+def batches_to_event(plan: Plan, clock: Clock) -> int:
+    """How many batches until the host must look: the next log, validation, checkpoint, limit or epoch's end.
+
+    Law, for a run that is neither at its limit nor at its epoch's end: before the batch that this names,
+    nothing is due and `may_stop` says what it says here; at that batch something is due, or `may_stop` turns
+    true, or the dispatch limit is reached.
+    """
+    ahead = plan.dispatch
+    if plan.batches is not None:
+        ahead = min(ahead, plan.batches - clock.batch)
+    if plan.val_batches is not None and (clock.epoch + 1) % plan.val_epochs == 0:
+        ahead = min(ahead, plan.val_batches - clock.batch % plan.val_batches)
+    return _batches_to_update_event(plan, clock, max(1, ahead))
+
+
+def _batches_to_update_event(plan: Plan, clock: Clock, ahead: int) -> int:
+    every = (plan.log_updates, *plan.checkpoint_updates)
+    updates = min(n - clock.update % n for n in every)
+    if plan.max_steps is not None:
+        updates = min(updates, max(plan.max_steps - clock.update, 1))
+    if plan.min_steps > clock.update and clock.epoch >= plan.min_epochs:
+        updates = min(updates, plan.min_steps - clock.update)
+    if plan.players == (PlayerPlan(),):
+        size = plan.windows.at(clock.epoch)
+        return min(ahead, updates * size - clock.batch % size)
+    # Players of several paces have no closed form worth reading: count.
+    for step in range(1, ahead + 1):
+        updates -= closes(plan, clock.epoch, clock.batch + step - 1)
+        if not updates:
+            return step
+    return ahead
+
+
+def after(plan: Plan, clock: Clock, batches: int) -> Clock:
+    """The position after so many more batches of this epoch."""
+    batch = clock.batch + batches
+    if plan.players == (PlayerPlan(),):
+        size = plan.windows.at(clock.epoch)
+        closed = _closed(plan, size, batch) - _closed(plan, size, clock.batch)
+    else:
+        closed = sum(closes(plan, clock.epoch, b) for b in range(clock.batch, batch))
+    return clock._replace(batch=batch, update=clock.update + closed)
+
+
+def _closed(plan: Plan, size: int, batch: int) -> int:
+    # How many windows the epoch's first `batch` batches close; the last one is shorter where it must be.
+    shorter = plan.batches is not None and batch >= plan.batches and batch % size != 0
+    return batch // size + shorter

@@ -1,0 +1,77 @@
+"""THE kernel: what a training step means. State in, state out; no I/O, no clock time, no global, no hook."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from functrain.kernel.backend import Backend
+from functrain.kernel.scale import Clip, ScaleRule, gradient_factor, next_scale
+from functrain.kernel.state import Player, Report, Scalar, TrainState
+
+
+class Rule(NamedTuple):
+    """One player's rules: how its gradients are bounded and its loss is scaled; are bad gradients skipped?"""
+
+    clip: Clip = Clip()
+    scale: ScaleRule | None = None
+    skip_nonfinite: bool = False
+
+
+class Turn(NamedTuple):
+    """One player at one micro-batch: does it play, and does its window close with it?"""
+
+    plays: Scalar = True
+    closes: Scalar = True
+
+
+Rules = tuple[Rule, ...]
+Turns = tuple[Turn, ...]
+Reports = tuple[Report | None, ...]
+
+
+def accumulate(backend: Backend[Any], state: TrainState, batch: Any, player: int = 0) -> TrainState:
+    """Forward and backward: adds the gradient, weight and loss sums to the player's accumulator."""
+    return backend.accumulate(state, batch, player)
+
+
+def update(
+    backend: Backend[Any], rules: Rules, state: TrainState, player: int = 0
+) -> tuple[TrainState, Report]:
+    """Close the player's window: reduce; unscale, mean, clip by one factor; apply; empty the accumulator."""
+    rule, me = rules[player], state.players[player]
+    acc = backend.reduce(me.acc)
+    factor, finite, norm = gradient_factor(backend, rule.clip, acc, me.scale, rule.skip_nonfinite)
+    state = backend.apply(state, player, acc.grads, factor, rule.clip.value, finite)
+    scale = me.scale
+    if rule.scale is not None and scale is not None:
+        scale = next_scale(backend, rule.scale, scale, finite)
+    moved = Player(state.players[player].opt, backend.empty(acc), scale, me.updates + 1)
+    if finite is not True:
+        skipped = state.clock.skipped + backend.select(finite, 0, 1)
+        state = state._replace(clock=state.clock._replace(skipped=skipped))
+    return state.with_player(player, moved), Report(acc.loss, acc.weight, norm, finite)
+
+
+def play(
+    backend: Backend[Any], rules: Rules, state: TrainState, batch: Any, turns: Turns, closes: Scalar
+) -> tuple[TrainState, Reports]:
+    """One micro-batch. Every player whose turn it is accumulates, and updates where its window closes; one
+    after another, so that a later one meets what an earlier one moved. `closes`: does any window close?"""
+    reports: list[Report | None] = []
+    for i, turn in enumerate(turns):
+        state, _ = backend.when(turn.plays, lambda s, i=i: (accumulate(backend, s, batch, i), None), state)
+        state, report = backend.when(turn.closes, lambda s, i=i: update(backend, rules, s, i), state)
+        reports.append(report)
+    clock = state.clock
+    clock = clock._replace(batch=clock.batch + 1, update=clock.update + closes)
+    return state._replace(clock=clock), tuple(reports)
+
+
+def step(backend: Backend[Any], rules: Rules, state: TrainState, window: Any) -> tuple[TrainState, Reports]:
+    """A window of micro-batches: `update(fold(accumulate, state, window))`, for every player."""
+
+    def micro(state: TrainState, item: tuple[Any, Scalar]) -> tuple[TrainState, Reports]:
+        batch, last = item
+        return play(backend, rules, state, batch, (Turn(True, last),) * len(rules), last)
+
+    return backend.fold(micro, state, backend.with_last(window))

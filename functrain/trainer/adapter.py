@@ -1,0 +1,120 @@
+"""What the Trainer asks of a framework's adapter: the engine that holds the state and moves it. Types only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+from functrain.kernel.plan import Plan
+from functrain.kernel.state import Clock, TrainState
+from functrain.trainer.data import LoaderTools
+
+
+class Engine(LoaderTools, Protocol):
+    """One run of one module under one framework. Made by `module.make_engine(trainer)` at the start of every
+    fit / validate / test / predict; it owns the `TrainState` and is the only one to move it.
+
+    The Trainer hands it batches, `n` at a time, as many as there are to the next host event; the engine decides how:
+    a loop (torch) or one compiled call (JAX).
+    """
+
+    state: TrainState | None
+    clock: Clock
+    """The position in Python integers; exact between dispatches. `skipped` may lag: `sync_clock` makes it exact."""
+
+    outputs: list[Any]
+    """What the training steps of the last dispatch gave, one a batch, detached; only filled where `wants_outputs`."""
+
+    per_batch: bool
+    """The adapter itself needs the host at every batch (manual optimization, say): dispatches of one batch."""
+
+    def setup(self, stage: str) -> None:
+        """Device, precision; move the module. Before `configure_optimizers`."""
+        ...
+
+    def configure(self) -> None:
+        """Call `configure_optimizers` and make the initial state. Raises with a clear message where it is unusable."""
+        ...
+
+    def players(self) -> tuple[Any, ...]:
+        """`PlayerPlan`s, one an optimizer, in order."""
+        ...
+
+    def start(self, plan: Plan, wants_outputs: bool) -> None:
+        """The plan is known; nothing has been trained yet. Resolve once what would cost at every step."""
+        ...
+
+    def train(self, batches: Iterator[Any], n: int) -> int:
+        """Train on up to n batches of the iterator; gives how many there were. Advances `clock`, collects logs."""
+        ...
+
+    def close_window(self) -> bool:
+        """A loader without a length has ended: update with what open windows hold. False where none was open."""
+        ...
+
+    def epoch_start(self) -> None:
+        """Training mode; running metrics of the epoch start empty (unless resumed)."""
+        ...
+
+    def epoch_end(self, metrics: dict[str, Any]) -> None:
+        """Step the schedulers whose interval is the epoch; `metrics` are the callback metrics, for plateaus."""
+        ...
+
+    def eval_mode(self, stage: str) -> None: ...
+
+    def train_mode(self, stage: str) -> None: ...
+
+    def evaluate(self, stage: str, batch: Any, batch_idx: int, loader_idx: int) -> Any:
+        """One step of 'validation', 'test' or 'predict' on one batch; gives the step's output (detached)."""
+        ...
+
+    def evaluate_many(self, stage: str, batches: Iterator[Any], n: int, first: int, loader_idx: int) -> int:
+        """As `evaluate` for up to n batches whose outputs nobody wants; gives how many there were."""
+        ...
+
+    def learning_rates(self) -> dict[str, float]:
+        """The current learning rate of every optimizer and parameter group, by the name a monitor logs it under."""
+        ...
+
+    def finish(self) -> None:
+        """The run is over: leave the trained values in the user's module."""
+        ...
+
+    # what is saved, and read back
+
+    def snapshot(self, weights_only: bool) -> dict[str, Any]:
+        """The engine's part of a checkpoint: weights, and unless weights_only optimizer, scheduler, scale, open windows, RNG."""
+        ...
+
+    def restore(self, checkpoint: dict[str, Any], weights_only: bool, strict: bool = True) -> None:
+        """Take a snapshot back. Raises where it does not fit the module, naming what differs, before changing anything."""
+        ...
+
+    def write(self, path: str, checkpoint: dict[str, Any]) -> None:
+        """Write a checkpoint, whole or not at all."""
+        ...
+
+    def read(self, path: str) -> dict[str, Any]:
+        """Read a checkpoint; nothing in the file may run code. Raises `CheckpointError` naming the file."""
+        ...
+
+    suffix: str
+    """What a checkpoint's name ends with: '.ckpt'."""
+
+    # loaders of the framework
+
+    def unshuffled(self, loader: Any) -> Any:
+        """The same loader in a fixed order."""
+        ...
+
+    def batch_size(self, batch: Any) -> int:
+        """How many samples a batch has: the weight of its metrics in an epoch's mean."""
+        ...
+
+    def metric(self, value: Any) -> Any:
+        """A logged value as the framework's users expect to read it (a tensor, an array)."""
+        ...
+
+    def summary(self, max_depth: int) -> list[tuple[str, str, int, int, int]]:
+        """The module's parts down to a depth (-1: all): name, type, parameters, trainable ones, bytes of parameters."""
+        ...

@@ -1,0 +1,129 @@
+"""What a checkpoint holds beside the engine's part, and how it is put back. Assembles plain values; the engine does the I/O."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+from functrain import __version__
+from functrain.kernel.state import Clock
+from functrain.seed import rng_state
+from functrain.trainer.errors import CheckpointError
+from functrain.trainer.hooks import adapt, overrides
+from functrain.trainer.hparams import storable
+
+FORMAT = 1
+
+
+def assemble(trainer: Any, weights_only: bool) -> dict[str, Any]:
+    """The whole state of a run as a dict of plain values and the framework's arrays, taken between two steps."""
+    clock, module = trainer.engine.clock, trainer.module
+    checkpoint: dict[str, Any] = {
+        "functrain": {"format": FORMAT, "version": __version__, "weights_only": weights_only},
+        "epoch": clock.epoch,
+        "global_step": clock.update,
+        **trainer.engine.snapshot(weights_only),
+    }
+    for key, owner in (("hyper_parameters", module), ("datamodule_hyper_parameters", trainer.datamodule)):
+        hparams = getattr(owner, "hparams", None)
+        if hparams:
+            checkpoint[key] = _hyper_parameters(hparams, type(owner).__name__)
+    if not weights_only:
+        checkpoint["clock"] = clock._asdict()
+        checkpoint["loop"] = trainer.loop_state()
+        checkpoint["rng"] = rng_state()
+        checkpoint["callbacks"] = callback_states(trainer, checkpoint)
+        if trainer.datamodule is not None and hasattr(trainer.datamodule, "state_dict"):
+            checkpoint["datamodule"] = trainer.datamodule.state_dict()
+    for owner in (trainer.datamodule, module):
+        if owner is not None and overrides(owner, "on_save_checkpoint"):
+            owner.on_save_checkpoint(checkpoint)
+    return checkpoint
+
+
+def _hyper_parameters(hparams: Mapping[str, Any], owner: str) -> dict[str, Any]:
+    plain, left_out = storable(hparams)
+    if left_out:
+        warnings.warn(
+            f"hyperparameters {', '.join(left_out)} of {owner} are not plain values and are left out of the checkpoint: leave "
+            f"them out with save_hyperparameters(ignore={left_out!r}), and give them to load_from_checkpoint.",
+            UserWarning,
+            stacklevel=2,
+        )
+    return plain
+
+
+def callback_states(trainer: Any, checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """Every callback's state by its key: from `state_dict`, or what the older `on_save_checkpoint` gives."""
+    states: dict[str, Any] = {}
+    for callback in trainer.callbacks:
+        state = callback.state_dict() if hasattr(callback, "state_dict") else None
+        if overrides(callback, "on_save_checkpoint"):
+            call = adapt(callback.on_save_checkpoint, ("trainer", "pl_module", "checkpoint"))
+            state = call(trainer, trainer.module, checkpoint) or state
+        if state:
+            states[key_of(callback)] = state
+    return states
+
+
+def key_of(callback: Any) -> str:
+    return getattr(callback, "state_key", type(callback).__qualname__)
+
+
+def restore_callbacks(trainer: Any, checkpoint: Mapping[str, Any]) -> None:
+    """Hand every callback its state back. A state that nobody takes is said, not an error."""
+    states = dict(checkpoint.get("callbacks", {}))
+    for callback in trainer.callbacks:
+        state = states.pop(key_of(callback), None)
+        if state is None:
+            continue
+        if hasattr(callback, "load_state_dict"):
+            callback.load_state_dict(state)
+        if overrides(callback, "on_load_checkpoint"):
+            # The older form takes the callback's state alone, the newer (trainer, pl_module, checkpoint).
+            names = ("trainer", "pl_module", "checkpoint")
+            call = callback.on_load_checkpoint
+            adapt(call, names)(trainer, trainer.module, checkpoint) if _arguments(call) >= 2 else call(state)
+    if states:
+        warnings.warn(
+            f"the checkpoint has states of callbacks that this Trainer does not have: {', '.join(sorted(states))}.",
+            UserWarning,
+            stacklevel=2,
+        )
+
+
+def _arguments(method: Any) -> int:
+    code = getattr(method, "__code__", None)
+    return code.co_argcount - 1 if code is not None else 1
+
+
+def check_format(checkpoint: Any, path: str) -> dict[str, Any]:
+    """The checkpoint, if this version can read it.
+
+    Raises:
+        CheckpointError: it is not a checkpoint, or of a later format.
+    """
+    if not isinstance(checkpoint, dict):
+        raise CheckpointError(f"{path}: holds a {type(checkpoint).__name__}, not a checkpoint.")
+    about = checkpoint.get("functrain", {})
+    if about.get("format", FORMAT) > FORMAT:
+        raise CheckpointError(
+            f"{path}: written by functrain {about.get('version')} in format {about['format']}; this is functrain {__version__}, "
+            f"which reads up to {FORMAT}. Update functrain to read it."
+        )
+    return checkpoint
+
+
+def clock_of(checkpoint: Mapping[str, Any], path: str) -> Clock:
+    """The position that a checkpoint was taken at.
+
+    Raises:
+        CheckpointError: the checkpoint holds weights only.
+    """
+    if "clock" not in checkpoint:
+        raise CheckpointError(
+            f"{path}: holds weights only, so training cannot continue from it; load them with load_from_checkpoint, or save with "
+            "save_weights_only=False."
+        )
+    return Clock(**checkpoint["clock"])

@@ -1,0 +1,70 @@
+"""The loops of validation, test and prediction: plain functions over an engine, its hooks and the book."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import islice
+from typing import Any
+
+CHUNK = 64
+
+
+def run_stage(trainer: Any, stage: str, loaders: Sequence[Any], limits: Sequence[int | None]) -> list[Any]:
+    """One pass over the loaders of 'validation', 'test' or 'predict'.
+
+    In order: `on_<stage>_model_eval`, `on_<stage>_start`, `on_epoch_start`, `on_<stage>_epoch_start`; for every batch
+    `on_<stage>_batch_start`, the step, `on_<stage>_batch_end`; then `<stage>_epoch_end`, `on_<stage>_epoch_end`, `on_epoch_end`,
+    metrics published, `on_<stage>_end`, `on_<stage>_model_train`.
+
+    Returns:
+        The steps' outputs, a list per loader, where somebody wants them; else empty lists.
+    """
+    hooks, book, engine = trainer.hooks, trainer.book, trainer.engine
+    engine.eval_mode(stage)
+    hooks.call(f"on_{stage}_start")
+    book.reset(stage)
+    book.begin(stage, in_step=False)
+    hooks.call("on_epoch_start")
+    hooks.call(f"on_{stage}_epoch_start")
+    wants = stage == "predict" or wants_outputs(hooks, stage)
+    outputs = [_run_loader(trainer, stage, i, loaders, limits[i], wants) for i in range(len(loaders))]
+    book.begin(stage, in_step=False)
+    given = outputs[0] if len(outputs) == 1 else outputs
+    hooks.call(f"{stage}_epoch_end", given)
+    hooks.call(f"on_{stage}_epoch_end", given)
+    hooks.call("on_epoch_end")
+    trainer.publish(stage)
+    hooks.call(f"on_{stage}_end")
+    engine.train_mode(stage)
+    return outputs
+
+
+def wants_outputs(hooks: Any, stage: str) -> bool:
+    """Does anybody want the outputs of this stage's steps?"""
+    return bool({f"{stage}_epoch_end", f"on_{stage}_epoch_end"} & hooks.takes_outputs)
+
+
+def _run_loader(
+    trainer: Any, stage: str, index: int, loaders: Sequence[Any], batches: int | None, wants: bool
+) -> list[Any]:
+    suffix = f"/dataloader_idx_{index}" if len(loaders) > 1 else ""
+    trainer.book.begin(stage, in_step=True, suffix=suffix)
+    iterator = islice(iter(loaders[index]), batches)
+    start, end = (getattr(trainer.hooks, f"on_{stage}_batch_{when}") for when in ("start", "end"))
+    if start is None and end is None and not wants:
+        done = 0
+        while count := trainer.engine.evaluate_many(stage, iterator, CHUNK, done, index):
+            done += count
+            trainer.tick()
+        return []
+    outputs: list[Any] = []
+    for batch_idx, batch in enumerate(iterator):
+        if start is not None:
+            start(batch, batch_idx, index)
+        output = trainer.engine.evaluate(stage, batch, batch_idx, index)
+        if end is not None:
+            end(output, batch, batch_idx, index)
+        if wants:
+            outputs.append(output)
+        trainer.tick()
+    return outputs

@@ -1,0 +1,309 @@
+"""Every documented flag of the Trainer: name, default, type, help; validated once into a frozen value. Imports no framework.
+
+Older names come in through `RENAMED` and say what replaced them. A flag that is documented but not built yet takes its
+default only, and says so otherwise.
+"""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from datetime import timedelta
+from typing import Any
+
+from functrain.kernel.window import Schedule
+from functrain.trainer.errors import ConfigurationError, nearest
+
+
+def flag(default: Any, help: str) -> Any:
+    """A field of `Flags`, with its one line of help."""
+    return field(default=default, metadata={"help": help})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flags:
+    """The flags of one Trainer, by their present names."""
+
+    logger: Any = flag(True, "a logger, a list of them, True for TensorBoard, False for none")
+    checkpoint_callback: Any = flag(True, "save checkpoints: True for a default ModelCheckpoint, False for none")
+    callbacks: Any = flag(None, "a callback or a list of them")
+    default_root_dir: str | None = flag(None, "where logs and checkpoints go; default: the current directory")
+    weights_save_path: str | None = flag(None, "where checkpoints go, if elsewhere than default_root_dir")
+    gradient_clip_val: float | None = flag(0.0, "bound on the gradient; 0 or None leaves it")
+    gradient_clip_algorithm: str = flag("norm", "'norm' of the whole gradient, or 'value' of each component")
+    track_grad_norm: Any = flag(-1, "log this p-norm of the gradients; -1 for none")
+    accumulate_grad_batches: Any = flag(1, "batches an update: an int, or {from_epoch: int}")
+    max_epochs: int | None = flag(None, "stop after so many epochs; default 1000 where no other limit is set; -1 for none")
+    min_epochs: int | None = flag(None, "train for at least so many epochs; default 1")
+    max_steps: int | None = flag(None, "stop after so many updates; None or -1 for no limit")
+    min_steps: int | None = flag(None, "train for at least so many updates")
+    max_time: Any = flag(None, "stop after this time: 'DD:HH:MM:SS', a timedelta, or a dict of its arguments")
+    limit_train_batches: int | float = flag(1.0, "how much of the training data an epoch sees: int batches or a fraction")
+    limit_val_batches: int | float = flag(1.0, "how much of each validation loader is used")
+    limit_test_batches: int | float = flag(1.0, "how much of each test loader is used")
+    limit_predict_batches: int | float = flag(1.0, "how much of each predict loader is used")
+    overfit_batches: int | float = flag(0.0, "train, validate and test on these same training batches, unshuffled")
+    fast_dev_run: bool | int = flag(False, "run n batches of every stage for one epoch, writing nothing")
+    check_val_every_n_epoch: int = flag(1, "validate in every n-th epoch")
+    val_check_interval: int | float = flag(1.0, "validate within an epoch: every n batches, or at this fraction of it")
+    num_sanity_val_steps: int = flag(2, "validation batches to try before training; -1 for all")
+    log_every_n_steps: int = flag(50, "write step metrics every n updates")
+    flush_logs_every_n_steps: int = flag(100, "flush the loggers to disk every n updates")
+    precision: Any = flag(32, "64, 32, 16 (or '16-mixed'), 'bf16' (or 'bf16-mixed')")
+    deterministic: bool = flag(False, "only deterministic algorithms")
+    benchmark: bool = flag(False, "let cuDNN look for the fastest algorithms")
+    accelerator: Any = flag(None, "'cpu', 'gpu', 'auto' or None")
+    devices: Any = flag(None, "how many devices; one for now")
+    gpus: Any = flag(None, "None or 0 for the CPU; 1 for one GPU")
+    num_nodes: int = flag(1, "how many machines; one for now")
+    num_processes: int = flag(1, "how many processes; one for now")
+    resume_from_checkpoint: str | None = flag(None, "continue from this checkpoint; the same as fit(ckpt_path=...)")
+    reload_dataloaders_every_n_epochs: int = flag(0, "ask for the loaders again every n epochs")
+    progress_bar_refresh_rate: int = flag(1, "refresh the bar at most every n batches; 0 for no bar")
+    process_position: int = flag(0, "the bar's line, where several trainers run side by side")
+    weights_summary: str | None = flag("top", "print a summary of the module: 'top', 'full' or None")
+    terminate_on_nan: bool = flag(False, "stop with an error where the loss or a parameter is not finite")
+    truncated_bptt_steps: int | None = flag(None, "cut batches along time into pieces of so many steps")
+    automatic_optimization: bool | None = flag(None, "False hands the optimizers to training_step")
+    prepare_data_per_node: bool = flag(True, "prepare_data once a node instead of once altogether")
+    move_metrics_to_cpu: bool = flag(False, "keep epoch metrics on the CPU")
+    replace_sampler_ddp: bool = flag(True, "put in distributed samplers by itself")
+
+
+NAMES: tuple[str, ...] = tuple(f.name for f in fields(Flags))
+DEFAULTS: dict[str, Any] = {f.name: f.default for f in fields(Flags)}
+HELP: dict[str, str] = {f.name: f.metadata["help"] for f in fields(Flags)}
+
+# Older name -> present name.
+RENAMED: dict[str, str] = {
+    "max_nb_epochs": "max_epochs",
+    "min_nb_epochs": "min_epochs",
+    "nb_sanity_val_steps": "num_sanity_val_steps",
+    "train_percent_check": "limit_train_batches",
+    "val_percent_check": "limit_val_batches",
+    "test_percent_check": "limit_test_batches",
+    "overfit_pct": "overfit_batches",
+    "distributed_backend": "accelerator",
+    "reload_dataloaders_every_epoch": "reload_dataloaders_every_n_epochs",
+    "early_stop_callback": "callbacks",
+}
+
+# Another documented name of the same flag, of equal standing.
+ALIASES: dict[str, str] = {
+    "enable_checkpointing": "checkpoint_callback",
+    "enable_progress_bar": "progress_bar_refresh_rate",
+    "enable_model_summary": "weights_summary",
+    "detect_anomaly": "terminate_on_nan",
+    "strategy": "accelerator",
+}
+
+# Documented, not built yet: name -> its default, the only value that is taken.
+LATER: dict[str, Any] = {
+    "amp_backend": "native",
+    "amp_level": "O2",
+    "auto_lr_find": False,
+    "auto_scale_batch_size": False,
+    "auto_select_gpus": False,
+    "cluster_environment": None,
+    "enable_pl_optimizer": None,
+    "log_gpu_memory": None,
+    "plugins": None,
+    "profiler": None,
+    "sync_batchnorm": False,
+    "tpu_cores": None,
+}
+
+
+def parse(given: Mapping[str, Any]) -> Flags:
+    """Validate what was given to the Trainer.
+
+    Raises:
+        ConfigurationError: an unknown flag (with the nearest right name), an impossible value, or two that contradict each
+            other, both named.
+    """
+    flags = Flags(**_present_names(given))
+    for check in CHECKS:
+        check(flags)
+    return flags
+
+
+def signature() -> inspect.Signature:
+    """The Trainer's signature, from the table."""
+    kind = inspect.Parameter.KEYWORD_ONLY
+    return inspect.Signature([inspect.Parameter(name, kind, default=DEFAULTS[name]) for name in NAMES])
+
+
+def _present_names(given: Mapping[str, Any]) -> dict[str, Any]:
+    present: dict[str, Any] = {}
+    said_as: dict[str, str] = {}
+    for name, value in given.items():
+        if name in LATER:
+            if value is not None and value != LATER[name] and value is not False:
+                raise ConfigurationError(
+                    f"Trainer({name}={value!r}): this flag is documented but not available in this version; leave it out."
+                )
+            continue
+        now = RENAMED.get(name) or ALIASES.get(name) or name
+        if now not in DEFAULTS:
+            raise ConfigurationError(f"Trainer({name}={value!r}): unknown flag.{nearest(name, _known())}")
+        if name in RENAMED:
+            warnings.warn(f"Trainer({name}=...) is the older name of {now!r}: use {now}.", FutureWarning, stacklevel=4)
+        value = _translate(name, value)
+        if name == "early_stop_callback":
+            present["callbacks"] = [*_as_list(present.get("callbacks", given.get("callbacks"))), *_as_list(value)]
+            continue
+        if name == "callbacks" and "callbacks" in present:
+            continue
+        if now in said_as:
+            raise ConfigurationError(f"Trainer({said_as[now]}=..., {name}=...): two names of one flag; give one of them.")
+        if value is not None or now not in ("progress_bar_refresh_rate",):
+            present[now], said_as[now] = value, name
+    return present
+
+
+def _known() -> tuple[str, ...]:
+    return (*NAMES, *RENAMED, *ALIASES, *LATER)
+
+
+def _as_list(value: Any) -> list[Any]:
+    if value is None or value is False:
+        return []
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _translate(name: str, value: Any) -> Any:
+    """An older or other flag's value in terms of the present one's."""
+    if name == "reload_dataloaders_every_epoch":
+        return int(value)
+    if name == "enable_progress_bar":
+        return 1 if value else 0
+    if name == "enable_model_summary":
+        return "top" if value else None
+    return value
+
+
+def _fail(message: str) -> None:
+    raise ConfigurationError(message)
+
+
+def _check_counts(flags: Flags) -> None:
+    at_least = {
+        "max_epochs": -1, "max_steps": -1, "min_epochs": 0, "min_steps": 0, "num_sanity_val_steps": -1,
+        "check_val_every_n_epoch": 1, "log_every_n_steps": 1, "flush_logs_every_n_steps": 1,
+        "progress_bar_refresh_rate": 0, "process_position": 0, "reload_dataloaders_every_n_epochs": 0,
+        "truncated_bptt_steps": 1, "fast_dev_run": 0,
+    }  # fmt: skip
+    for name, least in at_least.items():
+        value = getattr(flags, name)
+        if value is None:
+            continue
+        if not isinstance(value, int):
+            _fail(f"Trainer({name}={value!r}): must be an int, not {type(value).__name__}.")
+        if value < least:
+            _fail(f"Trainer({name}={value!r}): must be at least {least}.")
+
+
+def _check_fractions(flags: Flags) -> None:
+    names = [f"limit_{stage}_batches" for stage in ("train", "val", "test", "predict")]
+    for name in (*names, "overfit_batches", "val_check_interval"):
+        value = getattr(flags, name)
+        if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+            _fail(f"Trainer({name}={value!r}): must be an int >= 0 (batches) or a float from 0.0 to 1.0 (a fraction).")
+        if isinstance(value, float) and value > 1.0:
+            _fail(f"Trainer({name}={value!r}): a float is a fraction, at most 1.0; for {int(value)} batches give an int.")
+    if flags.val_check_interval == 0:
+        _fail("Trainer(val_check_interval=0): must be > 0; to run no validation use limit_val_batches=0.")
+
+
+def _check_choices(flags: Flags) -> None:
+    choices = {
+        "gradient_clip_algorithm": ("norm", "value"),
+        "weights_summary": ("top", "full", None),
+        "precision": (64, 32, 16, "64", "32", "16", "bf16", "16-mixed", "bf16-mixed", "32-true", "64-true"),
+    }
+    for name, allowed in choices.items():
+        value = getattr(flags, name)
+        if value not in allowed:
+            _fail(f"Trainer({name}={value!r}): must be one of {', '.join(repr(a) for a in allowed)}.")
+    clip = flags.gradient_clip_val
+    if clip is not None and (isinstance(clip, bool) or not isinstance(clip, int | float) or not clip >= 0):
+        _fail(f"Trainer(gradient_clip_val={clip!r}): must be a number >= 0; 0 leaves gradients as they are.")
+    norm = flags.track_grad_norm
+    if norm not in (-1, "inf") and not (isinstance(norm, int | float) and norm > 0):
+        _fail(f"Trainer(track_grad_norm={norm!r}): must be a p > 0, 'inf', or -1 for none.")
+    try:
+        Schedule(flags.accumulate_grad_batches)
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(f"Trainer(accumulate_grad_batches={flags.accumulate_grad_batches!r}): {error}") from None
+
+
+def _check_pairs(flags: Flags) -> None:
+    for low, high in (("min_epochs", "max_epochs"), ("min_steps", "max_steps")):
+        least, most = getattr(flags, low), getattr(flags, high)
+        if least is not None and most is not None and 0 <= most < least:
+            _fail(f"Trainer({low}={least}, {high}={most}): the minimum is above the maximum.")
+    if flags.deterministic and flags.benchmark:
+        _fail("Trainer(deterministic=True, benchmark=True): benchmarking picks algorithms by time; leave one out.")
+    max_time(flags.max_time)
+
+
+def _check_devices(flags: Flags) -> None:
+    if flags.accelerator not in (None, "cpu", "gpu", "cuda", "auto"):
+        _fail(
+            f"Trainer(accelerator={flags.accelerator!r}): this version runs on one device; use 'cpu', 'gpu', 'auto' or None."
+        )
+    for name in ("num_nodes", "num_processes"):
+        if getattr(flags, name) != 1:
+            _fail(f"Trainer({name}={getattr(flags, name)!r}): this version runs on one device; leave it at 1.")
+    if flags.devices not in (None, 1, "1", "auto", -1) and flags.devices != [0]:
+        _fail(f"Trainer(devices={flags.devices!r}): this version runs on one device; leave it out.")
+    if flags.gpus not in (None, 0, 1, "0", "1", [0], [], -1, "-1"):
+        _fail(f"Trainer(gpus={flags.gpus!r}): this version runs on one device; use gpus=1, or 0 for the CPU.")
+    if flags.accelerator == "cpu" and flags.gpus not in (None, 0, "0", []):
+        _fail(f"Trainer(accelerator='cpu', gpus={flags.gpus!r}): these contradict each other; leave one out.")
+
+
+CHECKS = (_check_counts, _check_fractions, _check_choices, _check_pairs, _check_devices)
+
+
+def max_time(value: Any) -> float | None:
+    """A time limit in seconds.
+
+    Raises:
+        ConfigurationError: it is none of the forms that the flag takes.
+    """
+    if value is None:
+        return None
+    try:
+        if isinstance(value, Mapping):
+            value = timedelta(**value)
+        if isinstance(value, timedelta):
+            return value.total_seconds()
+        days, hours, minutes, seconds = (int(part) for part in value.split(":"))
+        return timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds).total_seconds()
+    except (TypeError, ValueError, AttributeError):
+        raise ConfigurationError(
+            f"Trainer(max_time={value!r}): must be 'DD:HH:MM:SS', a datetime.timedelta, or a dict of its arguments."
+        ) from None
+
+
+def limit(length: int | None, how_much: int | float, what: str) -> int | None:
+    """How many batches of a loader of this length are used; None where the length is unknown and no int is given.
+
+    Raises:
+        ConfigurationError: a fraction of a loader without a length, or a fraction of it that is no batch at all.
+    """
+    if isinstance(how_much, int):
+        return how_much if length is None else min(length, how_much)
+    if how_much == 1.0 or how_much == 0.0:
+        return length if how_much else 0
+    if length is None:
+        raise ConfigurationError(f"Trainer({what}={how_much!r}): the loader has no length, so give an int number of batches.")
+    batches = int(length * how_much)
+    if not batches and length:
+        raise ConfigurationError(
+            f"Trainer({what}={how_much!r}): of {length} batches this is none; give at least {1 / length:.3f}, or an int."
+        )
+    return batches

@@ -1,0 +1,273 @@
+"""The hook table, and who overrides what: resolved once, at the start of a run. Touches no framework.
+
+A hook that nobody overrides is `None` in the resolved table, so asking costs an attribute. A hook gets those of its documented
+arguments that its own signature takes, by name; older names of an argument count as that argument.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+MODULE, CALLBACK, DATA = "module", "callback", "data"
+
+
+@dataclass(frozen=True, slots=True)
+class Hook:
+    """One hook.
+
+    Attributes:
+        name: the method's name.
+        args: its documented arguments, after `self` (a callback's are preceded by `trainer, pl_module`).
+        owners: who may define it: module, callback, data.
+        doc: when it is called, in one line.
+        per_batch: it is called at every training batch, so overriding it brings the host in at every batch.
+    """
+
+    name: str
+    args: tuple[str, ...]
+    owners: tuple[str, ...]
+    doc: str
+    per_batch: bool = False
+
+
+BOTH = (CALLBACK, MODULE)
+LOADERS = (DATA, MODULE)
+
+
+def _stage(stage: str) -> tuple[Hook, ...]:
+    """The hooks of one evaluation stage, in order."""
+    batch = ("batch", "batch_idx", "dataloader_idx")
+    return (
+        Hook(f"on_{stage}_dataloader", (), (MODULE,), f"before the {stage} loader is asked for"),
+        Hook(f"on_{stage}_model_eval", (), (MODULE,), "puts the model into evaluation mode"),
+        Hook(f"on_{stage}_start", (), BOTH, f"{stage} begins"),
+        Hook(f"on_{stage}_epoch_start", (), BOTH, f"the {stage} epoch begins"),
+        Hook(f"on_{stage}_batch_start", batch, BOTH, f"before a {stage} batch, not yet moved to the device"),
+        Hook(f"on_{stage}_batch_end", ("outputs", *batch), BOTH, f"after a {stage} batch"),
+        Hook(f"{stage}_epoch_end", ("outputs",), (MODULE,), f"all outputs of the {stage} steps"),
+        Hook(f"on_{stage}_epoch_end", ("outputs",), BOTH, f"the {stage} epoch ends"),
+        Hook(f"on_{stage}_end", (), BOTH, f"{stage} ends"),
+        Hook(f"on_{stage}_model_train", (), (MODULE,), "puts the model back into training mode"),
+    )
+
+
+_BATCH = ("batch", "batch_idx", "dataloader_idx")
+
+# In the order in which a fit calls them for the first time; the evaluation stages follow.
+HOOKS: tuple[Hook, ...] = (
+    Hook("on_init_start", (), (CALLBACK,), "the Trainer's construction begins"),
+    Hook("on_init_end", (), (CALLBACK,), "the Trainer's construction ends"),
+    Hook("prepare_data", (), LOADERS, "download and prepare, on one process only"),
+    Hook("configure_callbacks", (), (MODULE,), "gives callbacks of the module's own"),
+    Hook("on_before_accelerator_backend_setup", (), (CALLBACK,), "before the device is set up"),
+    Hook("on_fit_start", (), BOTH, "fit begins"),
+    Hook("setup", ("stage",), (DATA, CALLBACK, MODULE), "a stage begins: 'fit', 'validate', 'test' or 'predict'"),
+    Hook("configure_sharded_model", (), (MODULE,), "build large layers where they will live"),
+    Hook("on_post_move_to_device", (), (MODULE,), "parameters are on their device"),
+    Hook("configure_optimizers", (), (MODULE,), "gives optimizers and schedulers"),
+    Hook("on_load_checkpoint", ("checkpoint",), (DATA, CALLBACK, MODULE), "a checkpoint is being loaded"),
+    Hook("on_pretrain_routine_start", (), BOTH, "before the sanity check"),
+    Hook("on_pretrain_routine_end", (), BOTH, "before the sanity check, all set up"),
+    Hook("on_sanity_check_start", (), (CALLBACK,), "the sanity check begins"),
+    Hook("on_sanity_check_end", (), (CALLBACK,), "the sanity check ends"),
+    Hook("on_train_dataloader", (), (MODULE,), "before the training loader is asked for"),
+    Hook("on_train_start", (), BOTH, "training begins"),
+    Hook("on_epoch_start", (), BOTH, "an epoch of any stage begins"),
+    Hook("on_train_epoch_start", (), BOTH, "a training epoch begins"),
+    Hook("on_batch_start", (), BOTH, "a training batch begins", per_batch=True),
+    Hook("on_train_batch_start", _BATCH, BOTH, "a training batch begins; -1 skips the rest of the epoch", per_batch=True),
+    Hook("on_before_batch_transfer", ("batch", "dataloader_idx"), LOADERS, "may change a batch before it is moved"),
+    Hook("transfer_batch_to_device", ("batch", "device", "dataloader_idx"), LOADERS, "moves a batch to the device"),
+    Hook("on_after_batch_transfer", ("batch", "dataloader_idx"), LOADERS, "may change a batch after it was moved"),
+    Hook("on_before_zero_grad", ("optimizer",), BOTH, "before the gradients are cleared"),
+    Hook("optimizer_zero_grad", ("epoch", "batch_idx", "optimizer", "optimizer_idx"), (MODULE,), "clears the gradients"),
+    Hook("on_before_backward", ("loss",), BOTH, "before backward; the loss is scaled as it will be differentiated"),
+    Hook("backward", ("loss", "optimizer", "optimizer_idx"), (MODULE,), "runs backward"),
+    Hook("on_after_backward", (), BOTH, "after backward, before the optimizer does anything"),
+    Hook("on_before_optimizer_step", ("optimizer", "optimizer_idx"), BOTH, "gradients are unscaled means, not clipped"),
+    Hook(
+        "configure_gradient_clipping",
+        ("optimizer", "optimizer_idx", "gradient_clip_val", "gradient_clip_algorithm"),
+        (MODULE,),
+        "clips the gradients",
+    ),
+    Hook(
+        "optimizer_step",
+        ("epoch", "batch_idx", "optimizer", "optimizer_idx", "optimizer_closure", "on_tpu", "using_native_amp", "using_lbfgs"),
+        (MODULE,),
+        "steps the optimizer",
+    ),
+    Hook("on_train_batch_end", ("outputs", *_BATCH), BOTH, "a training batch ends", per_batch=True),
+    Hook("on_batch_end", (), BOTH, "a training batch ends", per_batch=True),
+    Hook("training_epoch_end", ("outputs",), (MODULE,), "all outputs of the training steps"),
+    Hook("on_train_epoch_end", ("outputs",), BOTH, "a training epoch ends; validation has run"),
+    Hook("on_epoch_end", (), BOTH, "an epoch of any stage ends"),
+    Hook("on_save_checkpoint", ("checkpoint",), (DATA, CALLBACK, MODULE), "a checkpoint is about to be written"),
+    Hook("on_keyboard_interrupt", (), (CALLBACK,), "Ctrl-C stopped the run"),
+    Hook("on_exception", ("exception",), (CALLBACK,), "an error ends the run"),
+    Hook("on_train_end", (), BOTH, "training ends"),
+    Hook("on_fit_end", (), BOTH, "fit ends"),
+    Hook("teardown", ("stage",), (DATA, CALLBACK, MODULE), "a stage ends"),
+    *_stage("validation"),
+    *_stage("test"),
+    *_stage("predict"),
+)
+BY_NAME: dict[str, Hook] = {hook.name: hook for hook in HOOKS}
+
+# What an argument was called in older generations of the API.
+OLD_ARGUMENTS: dict[str, str] = {
+    "batch_nb": "batch_idx",
+    "optimizer_i": "optimizer_idx",
+    "second_order_closure": "optimizer_closure",
+    "current_epoch": "epoch",
+    "dataset_idx": "dataloader_idx",
+    "hidden": "hiddens",
+}
+
+
+def overrides(owner: object, name: str) -> bool:
+    """Does the owner define this hook itself? A base class of ours marks its own empty ones with `_functrain_default`."""
+    method = getattr(owner, name, None)
+    return method is not None and not getattr(method, "_functrain_default", False)
+
+
+def default(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Mark a base class's own method as the default, which does not count as overriding the hook."""
+    method._functrain_default = True  # type: ignore[attr-defined]
+    return method
+
+
+def adapt(method: Callable[..., Any], args: tuple[str, ...], what: str = "") -> Callable[..., Any]:
+    """A function of the documented arguments, by position, that hands `method` those that its signature takes.
+
+    Args:
+        args: the documented names, in order. A method's own names are matched to them, older names included; a first
+            argument of another name is matched by position (`def training_step(self, x, i)`).
+
+    Raises:
+        TypeError: the method asks for a required argument that the hook does not have.
+    """
+    try:
+        parameters = list(inspect.signature(method).parameters.values())
+    except (TypeError, ValueError):
+        return method
+    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
+        return method
+    picks: list[tuple[str | None, int]] = []
+    taken: set[int] = set()
+    for place, p in enumerate(parameters):
+        if p.kind is p.VAR_KEYWORD:
+            continue
+        index = _index_of(p.name, args, place, taken)
+        if index is None:
+            if p.default is p.empty:
+                known = ", ".join(args) or "none"
+                raise TypeError(f"{what or method.__qualname__}: argument {p.name!r} is not one of this hook's ({known}).")
+            continue
+        taken.add(index)
+        picks.append((p.name if p.kind is p.KEYWORD_ONLY else None, index))
+    if [index for _, index in picks] == list(range(len(args))) and all(name is None for name, _ in picks):
+        return method
+    by_place = tuple(index for name, index in picks if name is None)
+    by_name = tuple((name, index) for name, index in picks if name is not None)
+    return _picker(method, by_place, by_name)
+
+
+def _index_of(name: str, args: tuple[str, ...], place: int, taken: set[int]) -> int | None:
+    name = OLD_ARGUMENTS.get(name, name)
+    if name in args:
+        return args.index(name)
+    if place < len(args) and place not in taken and args[place] not in OPTIONAL:
+        return place
+    return None
+
+
+# Arguments that a signature asks for by name only: a parameter of another name at their place is not meant for them.
+OPTIONAL = {"dataloader_idx", "optimizer_idx", "hiddens", "optimizer_closure", "on_tpu", "using_native_amp", "using_lbfgs"}
+
+
+def _picker(
+    method: Callable[..., Any], by_place: tuple[int, ...], by_name: tuple[tuple[str, int], ...]
+) -> Callable[..., Any]:
+    if by_name:
+        return lambda *args: method(*(args[i] for i in by_place), **{name: args[i] for name, i in by_name})
+    if by_place == tuple(range(len(by_place))):
+        n = len(by_place)
+        return lambda *args: method(*args[:n])
+    return lambda *args: method(*[args[i] for i in by_place])
+
+
+class Hooks:
+    """The resolved hooks of one run: an attribute a hook, `None` where nobody overrides it, else one callable.
+
+    A hook of several owners calls the data module first, then the callbacks in their order, then the module; it gives
+    what the last owner that gave something gave (-1 from anybody counts, for `on_train_batch_start`).
+    """
+
+    def __init__(self, trainer: object, module: object, callbacks: Iterable[object], data: object | None = None) -> None:
+        callbacks = tuple(callbacks)
+        for hook in HOOKS:
+            calls = tuple(_calls(hook, trainer, module, callbacks, data))
+            setattr(self, hook.name, _together(calls))
+        self.takes_outputs: frozenset[str] = frozenset(
+            hook.name for hook in HOOKS if "outputs" in hook.args and _takes_outputs(hook, (*callbacks, module))
+        )
+        self.per_batch: bool = any(hook.per_batch and getattr(self, hook.name) is not None for hook in HOOKS)
+
+    def __getattr__(self, name: str) -> Callable[..., Any] | None:
+        raise AttributeError(f"no hook {name!r} in functrain.trainer.hooks.HOOKS.")
+
+    def call(self, name: str, *args: Any) -> Any:
+        """Call a hook by name if anybody overrides it."""
+        hook = getattr(self, name)
+        return None if hook is None else hook(*args)
+
+
+def _calls(
+    hook: Hook, trainer: object, module: object, callbacks: tuple[object, ...], data: object | None
+) -> Iterator[Callable[..., Any]]:
+    if DATA in hook.owners and data is not None and overrides(data, hook.name):
+        yield adapt(getattr(data, hook.name), hook.args, f"{type(data).__name__}.{hook.name}")
+        if MODULE in hook.owners and CALLBACK not in hook.owners and hook.args:
+            return  # a data module's transfer hooks stand for the module's
+    if CALLBACK in hook.owners and hook.name not in ("on_save_checkpoint", "on_load_checkpoint"):
+        for callback in callbacks:
+            if overrides(callback, hook.name):
+                yield _bound(getattr(callback, hook.name), hook, trainer, module, type(callback).__name__)
+    if MODULE in hook.owners and overrides(module, hook.name):
+        yield adapt(getattr(module, hook.name), hook.args, f"{type(module).__name__}.{hook.name}")
+
+
+def _takes_outputs(hook: Hook, owners: tuple[object, ...]) -> bool:
+    """Does anybody's own hook take the outputs? By name, or, for `<stage>_epoch_end`, as its one argument."""
+    for owner in owners:
+        if overrides(owner, hook.name):
+            parameters = inspect.signature(getattr(owner, hook.name)).parameters
+            if "outputs" in parameters or (parameters and not hook.name.startswith("on_")):
+                return True
+    return False
+
+
+def _bound(method: Callable[..., Any], hook: Hook, trainer: object, module: object, owner: str) -> Callable[..., Any]:
+    if hook.name in ("on_init_start", "on_init_end"):
+        return lambda: method(trainer)
+    call = adapt(method, ("trainer", "pl_module", *hook.args), f"{owner}.{hook.name}")
+    return lambda *args: call(trainer, module, *args)
+
+
+def _together(calls: tuple[Callable[..., Any], ...]) -> Callable[..., Any] | None:
+    if len(calls) <= 1:
+        return calls[0] if calls else None
+
+    def every(*args: Any) -> Any:
+        result = None
+        for call in calls:
+            given = call(*args)
+            if given is not None:
+                result = given
+        return result
+
+    return every

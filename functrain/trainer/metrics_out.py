@@ -1,0 +1,136 @@
+"""The Trainer's side of metrics: what users read, and what goes to loggers. This is where values come to the host."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from functrain.trainer.logbook import TRAIN
+
+
+class MetricsMixin:
+    """`callback_metrics`, `logged_metrics`, `progress_bar_metrics`, the loggers and directories of a Trainer."""
+
+    book: Any
+    engine: Any
+    hooks: Any
+    flags: Any
+    loggers: list[Any]
+    callbacks: list[Any]
+    module: Any
+    sanity_checking: bool
+
+    @property
+    def callback_metrics(self) -> dict[str, Any]:
+        """Everything logged so far, by name, as the framework's scalars."""
+        metric = self.engine.metric if self.engine is not None else _same
+        return {name: metric(value) for name, value in self.book.callback_metrics().items()}
+
+    @property
+    def logged_metrics(self) -> dict[str, Any]:
+        """What was sent to the loggers last, and the last step's values that will be."""
+        metric = self.engine.metric if self.engine is not None else _same
+        return {name: metric(value) for name, value in {**self.book.logged, **self.book.step_metrics()}.items()}
+
+    @property
+    def progress_bar_metrics(self) -> dict[str, Any]:
+        """What `prog_bar=True` asked for, as Python floats."""
+        return {name: float(value) for name, value in self.book.progress_bar_metrics().items()}
+
+    def write_step_metrics(self) -> None:
+        """The log event: the last step's values to the loggers."""
+        metrics = self.book.step_metrics()
+        for callback in self.callbacks:
+            log_step = getattr(callback, "log_step", None)
+            if log_step is not None:
+                log_step(self, self.module, metrics)
+        self._to_loggers(metrics)
+        if self.engine.clock.update % self.flags.flush_logs_every_n_steps == 0:
+            for logger in self.loggers:
+                logger.save()
+
+    def publish(self, stage: str) -> None:
+        """A stage's epoch is over: its values are computed, readable, and sent to the loggers."""
+        if not self.sanity_checking:
+            self._to_loggers(self.book.publish(stage))
+
+    def _to_loggers(self, metrics: dict[str, Any]) -> None:
+        self.book.logged.update(metrics)
+        if not metrics or not self.loggers:
+            return
+        clock = self.engine.clock
+        values = {name: float(value) for name, value in metrics.items()}
+        values["epoch"] = float(clock.epoch)
+        for logger in self.loggers:
+            logger.log_metrics(values, step=clock.update)
+
+    def _write_hyperparameters(self) -> None:
+        hparams = dict(getattr(self.module, "hparams", None) or {})
+        for logger in self.loggers:
+            if hparams and getattr(self.module, "_log_hyperparams", True):
+                logger.log_hyperparams(hparams)
+
+    def _results(self, stage: str, loaders: int, verbose: bool) -> list[dict[str, float]]:
+        """The metrics of an evaluation, a dict per loader, and a table of them on the terminal."""
+        book = self.book
+        values = {
+            entry.epoch_name: float(book.published[entry.epoch_name])
+            for entry in book.entries.get(stage, {}).values()
+            if entry.epoch_name in book.published
+        }
+        results: list[dict[str, float]] = []
+        for index in range(max(loaders, 1)):
+            own = f"/dataloader_idx_{index}"
+            results.append({k: v for k, v in values.items() if "/dataloader_idx_" not in k or k.endswith(own)})
+        if verbose and values:
+            for index, result in enumerate(results):
+                print(f"{stage} results, loader {index}")
+                for name, value in result.items():
+                    print(f"  {name:<32} {value:.6g}")
+        return results
+
+    @property
+    def logger(self) -> Any:
+        """The first logger; None without one."""
+        return self.loggers[0] if self.loggers else None
+
+    @property
+    def default_root_dir(self) -> str:
+        """Where logs and checkpoints go."""
+        return self.flags.default_root_dir or os.getcwd()
+
+    @property
+    def log_dir(self) -> str:
+        """The first logger's directory of this run; without a logger, `default_root_dir`."""
+        directory = getattr(self.logger, "log_dir", None)
+        return directory if directory is not None else self.default_root_dir
+
+    def _first_callback(self, has: str) -> Any:
+        return next((callback for callback in self.callbacks if hasattr(callback, has)), None)
+
+    @property
+    def checkpoint_callback(self) -> Any:
+        """The first callback that saves checkpoints; None without one."""
+        return self._first_callback("best_model_path")
+
+    @property
+    def checkpoint_callbacks(self) -> list[Any]:
+        """All callbacks that save checkpoints."""
+        return [callback for callback in self.callbacks if hasattr(callback, "best_model_path")]
+
+    @property
+    def early_stopping_callback(self) -> Any:
+        """The first callback that watches for an early stop; None without one."""
+        return self._first_callback("stopped_epoch")
+
+    @property
+    def progress_bar_callback(self) -> Any:
+        """The progress bar; None without one."""
+        return self._first_callback("refresh_rate")
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+__all__ = ["TRAIN", "MetricsMixin"]

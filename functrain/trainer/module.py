@@ -1,0 +1,124 @@
+"""What the modules of all frameworks share: logging, properties that look to the Trainer. Imports no framework."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from functrain.trainer.errors import ConfigurationError
+
+
+class ModuleBase:
+    """`self.log`, and the properties by which a module sees its run.
+
+    Attributes:
+        _trainer: the Trainer that runs it; None before.
+        _sink: where `log` puts values: the run's book, or, while an adapter traces, a collector.
+    """
+
+    _trainer: Any = None
+    _sink: Any = None
+
+    def log(
+        self,
+        name: str,
+        value: Any,
+        prog_bar: bool = False,
+        logger: bool = True,
+        on_step: bool | None = None,
+        on_epoch: bool | None = None,
+        reduce_fx: Any = "mean",
+        sync_dist: bool = False,
+        add_dataloader_idx: bool = True,
+        batch_size: int | None = None,
+        rank_zero_only: bool = False,
+        log: bool | None = None,
+    ) -> None:
+        """Log one scalar under a name.
+
+        Args:
+            value: a number, a scalar array, or a metric object that accumulates by itself.
+            prog_bar: show it in the progress bar.
+            logger: send it to the loggers. `log` is its older name.
+            on_step: keep each step's value; default: in training_step.
+            on_epoch: reduce over the epoch; default: everywhere else. Where both are asked the names end in _step and _epoch.
+            reduce_fx: 'mean' (weighted by batch size), 'sum', 'min' or 'max'.
+            batch_size: the weight of this value in the epoch's mean; default: the length of the batch.
+            sync_dist, rank_zero_only: for several processes; with one process they change nothing.
+            add_dataloader_idx: with several loaders, add `/dataloader_idx_N` to the name.
+
+        Raises:
+            ValueError: the value is not a scalar.
+        """
+        sink = self._sink
+        if sink is None:
+            return
+        sink.log(
+            name, value, prog_bar, logger if log is None else log, on_step, on_epoch, reduce_fx, batch_size, add_dataloader_idx
+        )
+
+    def log_dict(self, dictionary: Mapping[str, Any], *args: Any, **options: Any) -> None:
+        """Log several values at once, with the same options; see `log`."""
+        for name, value in dictionary.items():
+            self.log(name, value, *args, **options)
+
+    @property
+    def trainer(self) -> Any:
+        """The Trainer that runs this module; None before a run."""
+        return self._trainer
+
+    @trainer.setter
+    def trainer(self, trainer: Any) -> None:
+        self._trainer = trainer
+
+    def _run(self, what: str) -> Any:
+        if self._trainer is None:
+            raise ConfigurationError(f"{type(self).__name__}.{what}: no Trainer runs this module yet; call trainer.fit(module).")
+        return self._trainer
+
+    @property
+    def current_epoch(self) -> int:
+        """Epochs finished; 0 without a Trainer."""
+        return self._trainer.current_epoch if self._trainer is not None else 0
+
+    @property
+    def global_step(self) -> int:
+        """Updates done; 0 without a Trainer."""
+        return self._trainer.global_step if self._trainer is not None else 0
+
+    @property
+    def global_rank(self) -> int:
+        """This process among all of the run's."""
+        return self._trainer.global_rank if self._trainer is not None else 0
+
+    @property
+    def local_rank(self) -> int:
+        """This process among its node's."""
+        return self._trainer.local_rank if self._trainer is not None else 0
+
+    @property
+    def logger(self) -> Any:
+        """The run's first logger; None without one."""
+        return self._trainer.logger if self._trainer is not None else None
+
+    @property
+    def loggers(self) -> list[Any]:
+        """The run's loggers."""
+        return self._trainer.loggers if self._trainer is not None else []
+
+    @property
+    def precision(self) -> Any:
+        """The Trainer's precision flag; 32 without a Trainer."""
+        return self._trainer.precision if self._trainer is not None else 32
+
+    @property
+    def use_amp(self) -> bool:
+        """Is a lower precision mixed in?"""
+        return str(self.precision) in ("16", "bf16", "16-mixed", "bf16-mixed")
+
+    def print(self, *args: Any, **kwargs: Any) -> None:
+        """Print once, not from every process, and without breaking the progress bar."""
+        if self._trainer is None:
+            print(*args, **kwargs)
+        else:
+            self._trainer.print(*args, **kwargs)

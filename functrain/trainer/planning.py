@@ -1,0 +1,75 @@
+"""From flags and loaders to the kernel's plan and rules. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from functrain.kernel.plan import NO_EVENT, Plan
+from functrain.kernel.scale import Clip
+from functrain.kernel.window import Schedule
+from functrain.trainer.errors import ConfigurationError
+from functrain.trainer.flags import Flags
+
+DEFAULT_MAX_EPOCHS = 1000
+
+
+def max_epochs(flags: Flags) -> int | None:
+    """The limit in epochs; None for no limit. 1000 where the user set no limit of any kind."""
+    if flags.fast_dev_run:
+        return 1
+    if flags.max_epochs is None:
+        return DEFAULT_MAX_EPOCHS if not limited(flags.max_steps) and flags.max_time is None else None
+    return flags.max_epochs if limited(flags.max_epochs) else None
+
+
+def limited(value: int | None) -> bool:
+    """None and -1 are no limit."""
+    return value is not None and value != -1
+
+
+def clip(flags: Flags) -> Clip:
+    """The rule that bounds gradients."""
+    bound = flags.gradient_clip_val or None
+    return Clip(value=bound) if flags.gradient_clip_algorithm == "value" else Clip(norm=bound)
+
+
+def make_plan(flags: Flags, batches: int | None, players: tuple[Any, ...], checkpoints: Iterable[int]) -> Plan:
+    """What is due when, for a training loader of so many batches (None: unknown).
+
+    Raises:
+        ConfigurationError: the validation interval does not fit the loader.
+    """
+    steps = flags.max_steps if limited(flags.max_steps) else None
+    return Plan(
+        batches=batches,
+        windows=Schedule(flags.accumulate_grad_batches),
+        players=players,
+        max_epochs=max_epochs(flags),
+        max_steps=steps,
+        min_epochs=1 if flags.min_epochs is None else flags.min_epochs,
+        min_steps=flags.min_steps or 0,
+        val_batches=val_batches(flags.val_check_interval, batches),
+        val_epochs=flags.check_val_every_n_epoch,
+        log_updates=flags.log_every_n_steps,
+        checkpoint_updates=tuple(checkpoints),
+        dispatch=NO_EVENT,
+    )
+
+
+def val_batches(interval: int | float, batches: int | None) -> int | None:
+    """Validate after every so many batches of an epoch; None: when the loader has ended."""
+    if isinstance(interval, int):
+        if batches is not None and interval > batches:
+            raise ConfigurationError(
+                f"Trainer(val_check_interval={interval}): an epoch has only {batches} batches; use at most {batches}, or "
+                "check_val_every_n_epoch."
+            )
+        return interval
+    if batches is not None:
+        return max(1, int(batches * interval))
+    if interval == 1.0:
+        return None
+    raise ConfigurationError(
+        f"Trainer(val_check_interval={interval!r}): the training loader has no length, so give an int number of batches."
+    )
