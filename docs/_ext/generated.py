@@ -61,7 +61,13 @@ def _part_code_from_letters(
     _app: Sphinx, _what: str, _name: str, _obj: object, _options: Any, lines: list[str]
 ) -> None:
     # "`Report`s" is good English, but reStructuredText wants a mark between the code and the letter.
-    lines[:] = [re.sub(r"(?<!`)(`[^`]+`)(?=[A-Za-z])", r"\1\\ ", line) for line in lines]
+    # Every span is consumed, so that the text between two of them is never taken for one.
+    text = re.sub(r"(``.+?``|`[^`]+`)(?=([A-Za-z])?)", _parted, "\n".join(lines), flags=re.DOTALL)
+    lines[:] = text.split("\n")
+
+
+def _parted(span: re.Match[str]) -> str:
+    return span[1] + ("\\ " if span[2] else "")
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
