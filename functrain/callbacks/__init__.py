@@ -1,0 +1,30 @@
+"""The callbacks: pieces of a run that are not the model. Framework-neutral; heavy packages are imported when
+used.
+"""
+
+from __future__ import annotations
+
+from functrain.callbacks.accumulation import GradientAccumulationScheduler
+from functrain.callbacks.checkpoint import ModelCheckpoint
+from functrain.callbacks.early_stopping import EarlyStopping
+from functrain.callbacks.lambda_callback import LambdaCallback
+from functrain.callbacks.lr_monitor import LearningRateLogger, LearningRateMonitor
+from functrain.callbacks.progress import ProgressBar, ProgressBarBase, TQDMProgressBar
+from functrain.callbacks.rich_progress import RichProgressBar
+from functrain.callbacks.summary import ModelSummary
+from functrain.trainer.callback import Callback
+
+__all__ = [
+    "Callback",
+    "EarlyStopping",
+    "GradientAccumulationScheduler",
+    "LambdaCallback",
+    "LearningRateLogger",
+    "LearningRateMonitor",
+    "ModelCheckpoint",
+    "ModelSummary",
+    "ProgressBar",
+    "ProgressBarBase",
+    "RichProgressBar",
+    "TQDMProgressBar",
+]

@@ -1,0 +1,399 @@
+"""ModelCheckpoint: which states of a run are kept on disk, by a metric, by time or by age. Writes through the
+Trainer only.
+
+A file is written whole before the ones that it replaces are removed, and the records are those of before if
+that fails.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+import warnings
+from datetime import timedelta
+from typing import Any
+
+from functrain import files
+from functrain.callbacks.checkpoint_files import NameTemplate, absolute, default_directory, free_path, moved
+from functrain.callbacks.checkpoint_records import Records
+from functrain.callbacks.monitor import Watch, direction, epoch_number, position
+from functrain.trainer.callback import Callback
+from functrain.trainer.errors import ConfigurationError
+from functrain.trainer.logbook import TRAIN
+
+TICK_SECONDS = 1.0
+
+
+class ModelCheckpoint(Callback):
+    """Keeps states of a run on disk.
+
+    Without a monitor it keeps the newest `save_top_k` (default: the state at the end of the last epoch); with
+    one, the best.
+    A state is only ever ranked by a value that was measured on it: after a validation if the validation logs
+        the metric,
+    at the end of an epoch if the training does. Where the metric has no new value when a state is due, the
+    next state that has one is taken.
+
+    Args:
+        dirpath: where, a path or any fsspec URL; default: `weights_save_path` of the Trainer, else
+            'checkpoints' in its logger's directory, else in `default_root_dir`.
+        filename: a format string of 'epoch', 'step' and metrics, such as '{epoch}-{val_loss:.2f}', which
+            gives 'epoch=3-val_loss=0.32'; default '{epoch}-{step}'. A file that stands there already is never
+            overwritten: the new one gets -v1, -v2, ...
+        monitor: the metric to rank by.
+        verbose: print what is saved.
+        save_last: also write 'last' at every save, and when Ctrl-C ends the run.
+        save_top_k: how many to keep; -1 for all, 0 for none.
+        mode: 'min', 'max', or 'auto' to guess from the metric's name.
+        save_weights_only: leave out all that continuing needs.
+        every_n_epochs: save in every n-th epoch (default 1, unless one of the next two is given); 0 for
+            never.
+        period: the older name of every_n_epochs.
+        every_n_train_steps: save every n updates instead.
+        train_time_interval: save about this often instead, between two steps.
+        auto_insert_metric_name: write 'name=' before each value in a file's name.
+        save_on_train_epoch_end: True saves at the end of epochs only, False after validations only; None does
+            what suits the monitor.
+
+    Attributes:
+        best_model_path: the best kept file, the newest without a monitor; "" before.
+        best_model_score: its score; None without a monitor.
+        best_k_models: path -> score of all files kept.
+        kth_best_model_path: the worst of them.
+        last_model_path: the 'last' file.
+        current_score: the monitored value that was looked at last.
+
+    Raises:
+        ConfigurationError: arguments that are impossible or contradict each other; at the end of an epoch, a
+            monitor that nobody logs (the state is saved first).
+        OSError: at the start of a fit, a directory that cannot be written to; later, a file that could not be
+            written.
+    """
+
+    CHECKPOINT_NAME_LAST = "last"
+    FILE_EXTENSION = ".ckpt"
+
+    def __init__(
+        self,
+        dirpath: str | os.PathLike[str] | None = None,
+        filename: str | None = None,
+        monitor: str | None = None,
+        verbose: bool = False,
+        save_last: bool | None = None,
+        save_top_k: int | None = 1,
+        mode: str = "min",
+        save_weights_only: bool = False,
+        every_n_epochs: int | None = None,
+        period: int | None = None,
+        every_n_train_steps: int | None = None,
+        train_time_interval: timedelta | None = None,
+        auto_insert_metric_name: bool = True,
+        save_on_train_epoch_end: bool | None = None,
+    ) -> None:
+        self.given_dirpath = None if dirpath is None else absolute(os.fspath(dirpath))
+        self.dirpath = self.given_dirpath
+        self.filename = filename
+        self.monitor = monitor
+        self.verbose = verbose
+        self.save_last = bool(save_last)
+        self.save_top_k = 1 if save_top_k is None else save_top_k
+        self.mode = direction(mode, monitor, "ModelCheckpoint")
+        self.save_weights_only = save_weights_only
+        self.save_on_train_epoch_end = save_on_train_epoch_end
+        self.every_n_train_steps = every_n_train_steps or 0
+        self.train_time_interval = train_time_interval
+        self.every_n_epochs = self._epochs(every_n_epochs, period)
+        self._check()
+        self._template = NameTemplate(
+            "{epoch}-{step}" if filename is None else filename, auto_insert_metric_name
+        )
+        self._last_template = NameTemplate(self.CHECKPOINT_NAME_LAST, auto_insert_metric_name)
+        if train_time_interval is not None:
+            self.tick_seconds = min(TICK_SECONDS, train_time_interval.total_seconds())
+        self._reset()
+
+    def _epochs(self, every_n_epochs: int | None, period: int | None) -> int:
+        if period is not None:
+            warnings.warn(
+                "ModelCheckpoint(period=...) is the older name of 'every_n_epochs': use every_n_epochs.",
+                FutureWarning,
+                stacklevel=3,
+            )
+            if every_n_epochs is not None:
+                raise ConfigurationError(
+                    f"ModelCheckpoint(period={period!r}, every_n_epochs={every_n_epochs!r}): two names "
+                    "of one argument; give one of them."
+                )
+            every_n_epochs = period
+        others = bool(self.every_n_train_steps) or self.train_time_interval is not None
+        return int(not others) if every_n_epochs is None else every_n_epochs
+
+    def _check(self) -> None:
+        for name, least in (("save_top_k", -1), ("every_n_epochs", 0), ("every_n_train_steps", 0)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise ConfigurationError(f"ModelCheckpoint({name}={value!r}): must be an int >= {least}.")
+        interval = self.train_time_interval
+        if interval is not None and not (isinstance(interval, timedelta) and interval > timedelta(0)):
+            raise ConfigurationError(
+                f"ModelCheckpoint(train_time_interval={interval!r}): must be a datetime.timedelta > 0."
+            )
+        names = ("every_n_epochs", "every_n_train_steps", "train_time_interval")
+        given = [f"{name}={getattr(self, name)!r}" for name in names if getattr(self, name)]
+        if len(given) > 1:
+            raise ConfigurationError(
+                f"ModelCheckpoint({', '.join(given)}): these exclude each other; "
+                "use one ModelCheckpoint for each."
+            )
+
+    def _reset(self) -> None:
+        self._set(Records("new" if self.monitor is None else self.mode))
+        self._watch = Watch(self.monitor, "ModelCheckpoint")
+        self._due = self._warned = False
+        self._saved_at: tuple[int, int, int] | None = None
+        self._last_saved_at: tuple[int, int, int] | None = None
+        self._since = time.monotonic()
+
+    def _set(self, records: Records) -> None:
+        """Take these records, and show users what they say."""
+        best, ranked = records.best(), records.ranked()
+        self._records = records
+        self.best_model_path: str = best[0] if best else ""
+        self.best_model_score: float | None = best[1] if best and self.monitor is not None else None
+        self.best_k_models: dict[str, float] = dict(records.kept)
+        self.kth_best_model_path: str = ranked[-1][0] if ranked else ""
+        self.last_model_path: str = records.last
+        self.current_score: float | None = records.score
+
+    # hooks
+
+    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        """A fit begins: empty records, and a directory that is known to be writable before anything is
+        trained.
+        """
+        if stage != "fit" or trainer.fast_dev_run:
+            return
+        self._reset()
+        self.FILE_EXTENSION = trainer.engine.suffix
+        self.dirpath = self.given_dirpath or default_directory(trainer)
+        if self.save_top_k or self.save_last:
+            self.dirpath = files.ensure_directory(self.dirpath)
+            files.sweep(self.dirpath)
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        """The time interval counts from here."""
+        self._since = time.monotonic()
+
+    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
+        """The metrics of a validation are new."""
+        self._watch.validation_ended(trainer)
+
+    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+        """Say it where the metric never came, so that nothing was saved."""
+        if self._idle(trainer) or not self._due or self.monitor is None or not self.save_top_k:
+            return
+        if self._watch.read(trainer) is None:
+            warnings.warn(f"{self._watch.missing(trainer)} So nothing was saved.", UserWarning, stacklevel=2)
+
+    def every_n_updates(self) -> int | None:
+        """The Trainer calls `checkpoint` this often, in updates."""
+        return self.every_n_train_steps or None
+
+    def tick(self, trainer: Any, pl_module: Any) -> None:
+        """Between two dispatches: is it time? Not while a validation runs."""
+        fitting = trainer.stage == "fit" and trainer.book.stage == TRAIN
+        if fitting and not self._idle(trainer) and self._time_is_up():
+            self.checkpoint(trainer, pl_module, "tick")
+
+    def checkpoint(self, trainer: Any, pl_module: Any, moment: str) -> None:
+        """Save what is due at this moment."""
+        if self._idle(trainer):
+            return
+        if moment == "interrupt":
+            self._save_last(trainer, moment)
+            return
+        due_now = self._is_due(trainer, moment)
+        self._due = self._due or due_now
+        saved = self._due and self._save(trainer, moment)
+        if due_now or saved:
+            self._save_last(trainer, moment)
+
+    # when
+
+    def _idle(self, trainer: Any) -> bool:
+        return bool(trainer.fast_dev_run or trainer.sanity_checking)
+
+    def _time_is_up(self) -> bool:
+        interval = self.train_time_interval
+        return interval is not None and time.monotonic() - self._since >= interval.total_seconds()
+
+    def _is_due(self, trainer: Any, moment: str) -> bool:
+        if self.every_n_train_steps:
+            return moment == "steps" and trainer.global_step % self.every_n_train_steps == 0
+        if self.train_time_interval is not None:
+            due = self._time_is_up()
+            self._since = time.monotonic() if due else self._since
+            return due
+        if not self.every_n_epochs or (epoch_number(trainer, moment) + 1) % self.every_n_epochs:
+            return False
+        if moment == "validation":
+            return self._after_validations()
+        only_validated = self.save_on_train_epoch_end is False and trainer.validates
+        return moment == "epoch" and (self._watch.validated or not only_validated)
+
+    def _after_validations(self) -> bool:
+        """Also within an epoch?"""
+        given = self.save_on_train_epoch_end
+        return self.monitor is not None if given is None else not given
+
+    # what
+
+    def _save(self, trainer: Any, moment: str) -> bool:
+        """Keep the present state if it belongs to the best; gives whether a state was looked at."""
+        if self.save_top_k == 0 or self._saved_at == position(trainer):
+            return False
+        if self.monitor is None:
+            score = float(trainer.global_step)
+        else:
+            value = self._watch.read(trainer)
+            if value is None:
+                self._missing(trainer, moment)
+                return False
+            if not self._watch.is_new(trainer, moment):
+                return False
+            score = value
+        self._due, self._saved_at = False, position(trainer)
+        self._watch.taken()
+        self._keep(trainer, moment, score)
+        return True
+
+    def _keep(self, trainer: Any, moment: str, score: float) -> None:
+        """Write the state if it is among the best, then remove the files that fell out."""
+        self._set(self._records._replace(score=None if self.monitor is None else score))
+        fallen = self._records.fallen(score, self.save_top_k)
+        if fallen is None:
+            return
+        name = self._name(trainer, moment, self._template)
+        path = free_path(str(self.dirpath), name, self.FILE_EXTENSION, fallen)
+        # The records go first, so that the file knows of itself.
+        self._write(trainer, path, self._records.adding(path, score, fallen))
+        for old in fallen:
+            if old != path:
+                files.remove(old)
+        if self.verbose:
+            what = "" if self.monitor is None else f", {self.monitor} {score:.5g}"
+            epoch = epoch_number(trainer, moment)
+            trainer.print(f"Epoch {epoch}, step {trainer.global_step}{what}: saved {path}")
+
+    def _save_last(self, trainer: Any, moment: str) -> None:
+        if not self.save_last or self._last_saved_at == position(trainer):
+            return
+        old = self._records.last
+        ours = [old] if old else []
+        name = self._name(trainer, moment, self._last_template)
+        path = free_path(str(self.dirpath), name, self.FILE_EXTENSION, ours)
+        self._write(trainer, path, self._records._replace(last=path))
+        self._last_saved_at = position(trainer)
+        if old and old != path:
+            files.remove(old)
+
+    def _write(self, trainer: Any, path: str, records: Records) -> None:
+        before = self._records
+        self._set(records)
+        try:
+            trainer.save_checkpoint(path, weights_only=self.save_weights_only)
+        except BaseException:
+            self._set(before)
+            raise
+
+    def _name(self, trainer: Any, moment: str, template: NameTemplate) -> str:
+        values: dict[str, float] = {}
+        if template.metrics:
+            logged = trainer.callback_metrics
+            values = {name: float(logged[name]) for name in template.metrics if name in logged}
+        return template.render(
+            {**values, "epoch": epoch_number(trainer, moment), "step": trainer.global_step}
+        )
+
+    def format_checkpoint_name(self, metrics: dict[str, Any]) -> str:
+        """The path that these values of 'epoch', 'step' and metrics give, whether or not a file is there."""
+        values = {name: value if isinstance(value, int) else float(value) for name, value in metrics.items()}
+        name = self._template.render(values)
+        return files.join(self.dirpath or "", name + self.FILE_EXTENSION)
+
+    def _missing(self, trainer: Any, moment: str) -> None:
+        if moment == "epoch" and self._watch.overdue(trainer):
+            name = self._name(trainer, moment, NameTemplate("{epoch}-{step}"))
+            path = free_path(str(self.dirpath), name, self.FILE_EXTENSION, ())
+            trainer.save_checkpoint(path, weights_only=self.save_weights_only)
+            raise ConfigurationError(
+                f"{self._watch.missing(trainer)} The state of this moment is saved in {path}."
+            )
+        if moment in ("steps", "tick") and not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"{self._watch.missing(trainer)} The first state that has it will be saved.",
+                UserWarning,
+                stacklevel=2,
+            )
+
+    # what a checkpoint keeps
+
+    @property
+    def state_key(self) -> str:
+        """Tells several instances apart by what they do."""
+        names = (
+            "monitor",
+            "mode",
+            "filename",
+            "every_n_epochs",
+            "every_n_train_steps",
+            "train_time_interval",
+        )
+        return f"ModelCheckpoint({', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"
+
+    def state_dict(self) -> dict[str, Any]:
+        """The records, as plain values."""
+        return {
+            "dirpath": self.dirpath,
+            "best_model_path": self.best_model_path,
+            "best_model_score": self.best_model_score,
+            "best_k_models": self.best_k_models,
+            "last_model_path": self.last_model_path,
+            "current_score": self.current_score,
+            "due": self._due,
+            "watch": self._watch.state(),
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the records back, as far as their files are still there.
+
+        Files of another directory are neither counted nor removed, but the best one stays known until it is
+        beaten.
+        """
+        old, new, suffix = str(state_dict["dirpath"]), str(self.dirpath), self.FILE_EXTENSION
+        found = (
+            (moved(path, old, new, suffix), score) for path, score in state_dict["best_k_models"].items()
+        )
+        last, current = state_dict["last_model_path"], state_dict["current_score"]
+        records = Records(
+            by=self._records.by,
+            kept=tuple((path, float(score)) for path, score in found if path is not None),
+            last=(moved(last, old, new, suffix) if last else None) or "",
+            score=None if current is None else float(current),
+        )
+        best, score = state_dict["best_model_path"], state_dict["best_model_score"]
+        if best and moved(best, old, new, suffix) is None:
+            if files.exists(best):
+                records = records._replace(outside=(str(best), math.nan if score is None else float(score)))
+            else:
+                warnings.warn(
+                    f"ModelCheckpoint: the best checkpoint of the run that continues, {best}, is no longer "
+                    "there; the best one is now looked for among those to come.",
+                    UserWarning,
+                    stacklevel=2,
+                )
+        self._set(records)
+        self._due = bool(state_dict["due"])
+        self._watch.load_state(state_dict["watch"])

@@ -1,0 +1,125 @@
+"""What a Trainer has without being asked: the callbacks and loggers that its flags stand for. Reads flags,
+makes objects.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable
+from importlib.util import find_spec
+from typing import Any
+
+from functrain.callbacks.checkpoint import ModelCheckpoint
+from functrain.callbacks.early_stopping import EarlyStopping
+from functrain.callbacks.lr_monitor import LearningRateMonitor
+from functrain.callbacks.progress import ProgressBarBase, TQDMProgressBar
+from functrain.callbacks.summary import ModelSummary
+from functrain.trainer.errors import ConfigurationError
+
+NOT_IN_A_DEV_RUN = (ModelCheckpoint, EarlyStopping, LearningRateMonitor)
+LOGS = "lightning_logs"
+
+
+def default_callbacks(trainer: Any) -> list[Any]:
+    """The callbacks that the flags ask for, beside those that the user gave.
+
+    Also settles `trainer.user_callbacks`: `True` there (`early_stop_callback=True`) becomes an EarlyStopping
+    on 'val_loss', and in a fast_dev_run those that save, stop and watch learning rates are left out.
+
+    Raises:
+        ConfigurationError: `checkpoint_callback=False` beside a ModelCheckpoint, or another value that is
+            none.
+    """
+    flags = trainer.flags
+    trainer.user_callbacks = [
+        EarlyStopping("val_loss") if callback is True else callback for callback in trainer.user_callbacks
+    ]
+    made = [
+        *_checkpoints(flags.checkpoint_callback, trainer.user_callbacks),
+        *_bars(flags, trainer.user_callbacks),
+    ]
+    if flags.weights_summary is not None and not _has(trainer.user_callbacks, ModelSummary):
+        made.append(ModelSummary(flags.weights_summary))
+    if flags.fast_dev_run:
+        trainer.user_callbacks = _for_a_dev_run(trainer.user_callbacks)
+        made = _for_a_dev_run(made)
+    return made
+
+
+def _has(callbacks: Iterable[Any], kind: type) -> bool:
+    return any(isinstance(callback, kind) for callback in callbacks)
+
+
+def _for_a_dev_run(callbacks: Iterable[Any]) -> list[Any]:
+    return [callback for callback in callbacks if not isinstance(callback, NOT_IN_A_DEV_RUN)]
+
+
+def _checkpoints(flag: Any, given: list[Any]) -> list[Any]:
+    own = [callback for callback in given if hasattr(callback, "best_model_path")]
+    if hasattr(flag, "best_model_path"):
+        warnings.warn(
+            "Trainer(checkpoint_callback=ModelCheckpoint(...)) is the older form: use "
+            "callbacks=[ModelCheckpoint(...)].",
+            FutureWarning,
+            stacklevel=5,
+        )
+        return [flag] if flag not in own else []
+    if flag not in (True, False, None):
+        raise ConfigurationError(
+            f"Trainer(checkpoint_callback={flag!r}): must be True, False or a ModelCheckpoint; paths go into "
+            "ModelCheckpoint(dirpath=...)."
+        )
+    if flag is False and own:
+        raise ConfigurationError(
+            f"Trainer(checkpoint_callback={flag!r}, callbacks=[{type(own[0]).__name__}(...)]): these "
+            "contradict each other; leave one out."
+        )
+    return [] if flag is False or own else [ModelCheckpoint()]
+
+
+def _bars(flags: Any, given: list[Any]) -> list[Any]:
+    own = _has(given, ProgressBarBase) or any(hasattr(callback, "refresh_rate") for callback in given)
+    if own or not flags.progress_bar_refresh_rate:
+        return []
+    return [TQDMProgressBar(flags.progress_bar_refresh_rate, flags.process_position)]
+
+
+def default_loggers(trainer: Any, standard: Callable[[Any], Any]) -> list[Any]:
+    """The loggers that the flags ask for: `standard(trainer)` for True, none for False and in a fast_dev_run.
+
+    Raises:
+        ConfigurationError: something that is no logger.
+    """
+    given = trainer.flags.logger
+    if trainer.flags.fast_dev_run or given is None or given is False:
+        return []
+    if given is True:
+        return [standard(trainer)]
+    loggers = [given] if hasattr(given, "log_metrics") or not isinstance(given, Iterable) else list(given)
+    for logger in loggers:
+        if not hasattr(logger, "log_metrics"):
+            raise ConfigurationError(
+                f"Trainer(logger={given!r}): {type(logger).__name__} is no logger; give True, "
+                "False, a Logger or a list of them."
+            )
+    return loggers
+
+
+def standard_logger(trainer: Any) -> Any:
+    """TensorBoard in `default_root_dir`; CSV files, with a warning, where tensorboardX is not installed."""
+    from functrain.loggers import CSVLogger, TensorBoardLogger
+
+    if find_spec("tensorboardX") is None:
+        warnings.warn(
+            "tensorboardX is not installed, so metrics go to CSV files; install it (pip install "
+            "tensorboardX), or give Trainer(logger=CSVLogger(...)).",
+            UserWarning,
+            stacklevel=2,
+        )
+        return CSVLogger(trainer.default_root_dir, name=LOGS)
+    return TensorBoardLogger(trainer.default_root_dir, name=LOGS)
+
+
+def default_callbacks_and_loggers(trainer: Any) -> tuple[list[Any], list[Any]]:
+    """Callbacks and loggers of a Trainer, from its flags."""
+    return default_callbacks(trainer), default_loggers(trainer, standard_logger)

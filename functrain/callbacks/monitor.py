@@ -1,0 +1,126 @@
+"""A monitored metric: its value, whether that is new, which direction is better, and what to say where nobody
+logs it.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+from functrain.trainer.errors import ConfigurationError, nearest
+from functrain.trainer.logbook import TRAIN
+
+_HIGHER_IS_BETTER = ("acc", "auc", "auroc", "bleu", "f1", "fmeasure", "iou", "precision", "recall")
+
+
+def direction(mode: str, monitor: str | None, owner: str) -> str:
+    """'min' or 'max'; 'auto' guesses from the metric's name (accuracy, auc, f1 and the like: 'max').
+
+    Raises:
+        ConfigurationError: another mode.
+    """
+    if mode in ("min", "max"):
+        return mode
+    if mode != "auto":
+        raise ConfigurationError(f"{owner}(mode={mode!r}): must be 'min', 'max' or 'auto'.")
+    words = re.split(r"[^a-z0-9]+", (monitor or "").lower())
+    return "max" if any(word.startswith(_HIGHER_IS_BETTER) for word in words) else "min"
+
+
+def rank(score: float, mode: str) -> float:
+    """A number that is lower for the better score; NaN is the worst."""
+    if math.isnan(score):
+        return math.inf
+    return score if mode == "min" else -score
+
+
+def position(trainer: Any) -> tuple[int, int, int]:
+    """Where the run stands: (epoch, batch, update)."""
+    clock = trainer.engine.clock
+    return clock.epoch, clock.batch, clock.update
+
+
+def cut_short(trainer: Any, moment: str) -> bool:
+    """At the 'epoch' moment: did a limit or a stop end the run before the epoch was over? Then the position
+    is still in it.
+    """
+    return moment == "epoch" and trainer.engine.clock.batch > 0
+
+
+def epoch_number(trainer: Any, moment: str) -> int:
+    """The epoch, from 0, that this moment belongs to: once an epoch is over, the clock shows the next one."""
+    clock = trainer.engine.clock
+    return clock.epoch - 1 if moment == "epoch" and clock.batch == 0 else clock.epoch
+
+
+class Watch:
+    """Follows one metric through a fit: has it a value that was not looked at yet?
+
+    A value of the validation is new once after every validation, an epoch's value of the training at the end
+    of a whole epoch, a step's value always.
+
+    Attributes:
+        monitor: the metric's name; None follows the validations only.
+        validated: a validation has ended since the last `taken`.
+        ever: a validation has ended in this fit.
+    """
+
+    def __init__(self, monitor: str | None, owner: str) -> None:
+        self.monitor = monitor
+        self.owner = owner
+        self.validated = False
+        self.ever = False
+
+    def validation_ended(self, trainer: Any) -> None:
+        """Say that a validation is over; the sanity check is none."""
+        if not trainer.sanity_checking:
+            self.validated = self.ever = True
+
+    def taken(self) -> None:
+        """The present value was looked at."""
+        self.validated = False
+
+    def is_new(self, trainer: Any, moment: str) -> bool:
+        """Has the metric a value at this moment that was not taken yet, and that belongs to the present
+        state?
+        """
+        entry = self._training_entry(trainer)
+        if entry is None:
+            return self.validated if trainer.validates else moment == "epoch"
+        of_the_step = entry.options.on_step and self.monitor == entry.step_name
+        return of_the_step or (moment == "epoch" and not cut_short(trainer, moment))
+
+    def _training_entry(self, trainer: Any) -> Any:
+        entries = trainer.book.entries.get(TRAIN, {}).values()
+        names = ((e, (e.name, e.step_name, e.epoch_name)) for e in entries)
+        return next((entry for entry, known in names if self.monitor in known), None)
+
+    def read(self, trainer: Any) -> float | None:
+        """The metric's value; None where nobody has logged it yet. Waits for the device."""
+        value = trainer.callback_metrics.get(self.monitor)
+        return None if value is None else float(value)
+
+    def overdue(self, trainer: Any) -> bool:
+        """Should the metric have been logged by the end of this epoch? Not where the first validation is
+        still to come.
+        """
+        return self.ever or not trainer.validates
+
+    def missing(self, trainer: Any) -> str:
+        """What to say where nobody logs the metric: what is logged, and the nearest name."""
+        known = sorted(trainer.callback_metrics)
+        logged = f"logged are {', '.join(repr(name) for name in known)}" if known else "nothing is logged"
+        return (
+            f"{self.owner}(monitor={self.monitor!r}): nobody logs this metric; {logged}."
+            f"{nearest(str(self.monitor), known)} "
+            f"Log it with self.log({self.monitor!r}, value), or monitor another."
+        )
+
+    def state(self) -> dict[str, bool]:
+        """What a checkpoint keeps."""
+        return {"validated": self.validated, "ever": self.ever}
+
+    def load_state(self, state: dict[str, bool]) -> None:
+        """Take back what `state` gave."""
+        self.validated, self.ever = bool(state["validated"]), bool(state["ever"])
