@@ -73,7 +73,7 @@ def list_dir(path: str | os.PathLike[str]) -> list[str]:
     Raises:
         OSError: there is no such directory, or it cannot be read. The message names it.
     """
-    with _explained("list", path):
+    with explained("list", path):
         if is_remote(path):
             fs, inner = _filesystem(path)
             listed = [entry["name"].rstrip("/") for entry in fs.ls(inner, detail=True)]
@@ -91,12 +91,12 @@ def ensure_directory(path: str | os.PathLike[str]) -> str:
             do.
     """
     if is_remote(path):
-        with _explained("make the directory", path):
+        with explained("make the directory", path):
             fs, inner = _filesystem(path)
             fs.makedirs(inner, exist_ok=True)
         return os.fspath(path)
     local = _local(path)
-    with _explained("make the directory", local):
+    with explained("make the directory", local):
         os.makedirs(local, exist_ok=True)
     if not os.access(local, os.W_OK | os.X_OK):
         raise _explain(OSError(errno.EACCES, os.strerror(errno.EACCES)), "write to the directory", local)
@@ -111,7 +111,7 @@ def remove(path: str | os.PathLike[str]) -> None:
     Raises:
         OSError: it cannot be removed. The message names it.
     """
-    with _explained("remove", path):
+    with explained("remove", path):
         if is_remote(path):
             fs, inner = _filesystem(path)
             if fs.exists(inner):
@@ -134,7 +134,7 @@ def open_read(path: str | os.PathLike[str], mode: str = "rb") -> IO[Any]:
     """
     if mode not in ("rb", "r"):
         raise ValueError(f"open_read: mode is {mode!r}; it must be 'rb' or 'r'")
-    with _explained("read", path):
+    with explained("read", path):
         if is_remote(path):
             fs, inner = _filesystem(path)
             return fs.open(inner, mode, **_text(mode))
@@ -159,7 +159,7 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO[
     """
     if mode not in ("wb", "w"):
         raise ValueError(f"atomic_write: mode is {mode!r}; it must be 'wb' or 'w'")
-    with _explained("write", path, "; what was there before is untouched"):
+    with explained("write", path, "; what was there before is untouched"):
         if is_remote(path):
             with _remote_temporary(path) as (fs, temporary), fs.open(temporary, mode, **_text(mode)) as file:
                 yield file
@@ -194,7 +194,7 @@ def atomic_directory(path: str | os.PathLike[str]) -> Iterator[str]:
     Raises:
         OSError: of the kind that went wrong; the message names `path`, what failed and what to do.
     """
-    with _explained("write the directory", path, "; what was there before is untouched"):
+    with explained("write the directory", path, "; what was there before is untouched"):
         if is_remote(path):
             with _remote_temporary(path) as (fs, temporary):
                 fs.makedirs(temporary, exist_ok=True)
@@ -278,7 +278,8 @@ def _explain(error: OSError, doing: str, path: str | os.PathLike[str], state: st
 
 
 @contextlib.contextmanager
-def _explained(doing: str, path: str | os.PathLike[str], state: str = "") -> Iterator[None]:
+def explained(doing: str, path: str | os.PathLike[str], state: str = "") -> Iterator[None]:
+    """Re-raise an OSError of the block so that it says: cannot `doing` `path`, why, and what to do."""
     try:
         yield
     except OSError as error:

@@ -1,0 +1,9 @@
+"""Where metrics, hyperparameters and graphs go. Framework-neutral; a tracking library is imported at the
+first write.
+"""
+
+from functrain.loggers.base import Logger, LoggerCollection
+from functrain.loggers.csv import CSVLogger
+from functrain.loggers.tensorboard import TensorBoardLogger
+
+__all__ = ["CSVLogger", "Logger", "LoggerCollection", "TensorBoardLogger"]

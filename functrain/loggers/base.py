@@ -1,0 +1,193 @@
+"""What a logger is, and several as one. Knows numbers, not frameworks: whoever calls has brought them to the
+host.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+
+class Logger(ABC):
+    """A place for the metrics and hyperparameters of a run. Subclass it for one's own.
+
+    Only one process of a run writes: the trainer decides which, and calls its loggers there alone.
+    """
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """The experiment's name."""
+
+    @property
+    @abstractmethod
+    def version(self) -> int | str:
+        """The run's number or name within the experiment."""
+
+    @abstractmethod
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Record numbers of one moment.
+
+        Args:
+            metrics: number by name; NaN and infinities are recorded as they are.
+            step: updates since the start of training.
+        """
+
+    @abstractmethod
+    def log_hyperparams(self, params: Any, metrics: Mapping[str, float] | float | None = None) -> None:
+        """Record hyperparameters.
+
+        Args:
+            params: a mapping, an argparse.Namespace or a dataclass instance.
+            metrics: the numbers that runs with other hyperparameters are to be compared by.
+        """
+
+    @property
+    def save_dir(self) -> str | None:
+        """The directory of all runs; None for a logger that has none."""
+        return None
+
+    @property
+    def log_dir(self) -> str | None:
+        """The directory of this run; `save_dir` where runs have none of their own."""
+        return self.save_dir
+
+    @property
+    def experiment(self) -> Any:
+        """The tracking library's own object, for what only it can do; None without one."""
+        return None
+
+    def log_graph(self, model: Any, input_array: Any = None) -> None:
+        """Record the model's graph. A logger that cannot show graphs does nothing."""
+        return
+
+    def save(self) -> None:
+        """Write out whatever is still held back. A logger that holds nothing back does nothing."""
+        return
+
+    def finalize(self, status: str) -> None:
+        """The run has ended: write out and close. Logging again afterwards opens again.
+
+        Args:
+            status: "success", "failed" or "interrupted".
+        """
+        self.save()
+
+    def after_save_checkpoint(self, path: str) -> None:
+        """A checkpoint has been written to `path`. What was logged before it must not be lost by a crash
+        after it.
+        """
+        self.save()
+
+
+class LoggerCollection(Logger):
+    """Several loggers as one: what is recorded goes to each, in order; directories are the first one's."""
+
+    def __init__(self, loggers: Iterable[Logger]) -> None:
+        self._loggers = list(loggers)
+        for logger in self._loggers:
+            if not isinstance(logger, Logger):
+                raise TypeError(
+                    f"LoggerCollection was given a {type(logger).__name__}; every item must be a Logger"
+                )
+
+    def __iter__(self) -> Iterator[Logger]:
+        return iter(self._loggers)
+
+    def __len__(self) -> int:
+        return len(self._loggers)
+
+    def __getitem__(self, index: int) -> Logger:
+        return self._loggers[index]
+
+    @property
+    def name(self) -> str:
+        """The different names, joined by `_`."""
+        return "_".join(dict.fromkeys(logger.name for logger in self))
+
+    @property
+    def version(self) -> str:
+        """The different versions, joined by `_`."""
+        return "_".join(dict.fromkeys(str(logger.version) for logger in self))
+
+    @property
+    def save_dir(self) -> str | None:
+        """The first logger's directory of all runs."""
+        return self._loggers[0].save_dir if self._loggers else None
+
+    @property
+    def log_dir(self) -> str | None:
+        """The first logger's directory of this run."""
+        return self._loggers[0].log_dir if self._loggers else None
+
+    @property
+    def experiment(self) -> list[Any]:
+        """Every logger's own object, in order."""
+        return [logger.experiment for logger in self]
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Record numbers in every logger."""
+        for logger in self:
+            logger.log_metrics(metrics, step)
+
+    def log_hyperparams(self, params: Any, metrics: Mapping[str, float] | float | None = None) -> None:
+        """Record hyperparameters in every logger."""
+        for logger in self:
+            logger.log_hyperparams(params, metrics)
+
+    def log_graph(self, model: Any, input_array: Any = None) -> None:
+        """Record the graph in every logger."""
+        for logger in self:
+            logger.log_graph(model, input_array)
+
+    def save(self) -> None:
+        """Write out what every logger holds back."""
+        for logger in self:
+            logger.save()
+
+    def finalize(self, status: str) -> None:
+        """Close every logger, also where one of them fails; then raise the first failure."""
+        failures: list[Exception] = []
+        for logger in self:
+            try:
+                logger.finalize(status)
+            except Exception as error:
+                failures.append(error)
+        if failures:
+            raise failures[0]
+
+    def after_save_checkpoint(self, path: str) -> None:
+        """Tell every logger of a checkpoint."""
+        for logger in self:
+            logger.after_save_checkpoint(path)
+
+
+def numbers(metrics: Mapping[str, Any], prefix: str = "") -> dict[str, int | float]:
+    """Metrics as Python numbers under `prefix-name`; a mapping within gives one metric an entry,
+    `name/entry`.
+
+    Raises:
+        TypeError: a value is no number and no array of one element. The message names it.
+    """
+    flat: dict[str, int | float] = {}
+    for name, value in metrics.items():
+        full = f"{prefix}-{name}" if prefix else name
+        if isinstance(value, Mapping):
+            flat.update((f"{full}/{inner}", number) for inner, number in numbers(value).items())
+        else:
+            flat[full] = value if type(value) in (float, int) else _number(name, value)
+    return flat
+
+
+def _number(name: str, value: Any) -> int | float:
+    try:
+        if isinstance(value, (str, bytes)):
+            raise TypeError("text")
+        item = value.item() if hasattr(value, "item") else value
+        return item if type(item) in (float, int) else float(item)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(
+            f"the metric {name!r} is a {type(value).__name__} ({str(value)[:60]}); "
+            "loggers take numbers and arrays of one element"
+        ) from error

@@ -1,0 +1,89 @@
+"""What loggers that write into a directory of their own share: its name, its number, its hparams.yaml."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from functrain import files
+from functrain.loggers.base import Logger
+from functrain.trainer.hparams import save_hparams_yaml
+from functrain.trainer.plain import as_dict
+
+
+class DirectoryLogger(Logger):
+    """A logger whose run lives in `save_dir/name/version_N/sub_dir`. Nothing is made before something is
+    written.
+
+    Args:
+        save_dir: a local path or a URL that fsspec can write.
+        name: the experiment; "" or None for no level of its own.
+        version: a number N for `version_N`, or the directory's own name. None is the number after the highest
+            one there, settled when it is first asked for.
+        prefix: put in front of every metric's name, with a `-`.
+        sub_dir: below the version's directory.
+    """
+
+    def __init__(
+        self,
+        save_dir: str | os.PathLike[str],
+        name: str | None = "lightning_logs",
+        version: int | str | None = None,
+        prefix: str = "",
+        sub_dir: str | os.PathLike[str] | None = None,
+    ) -> None:
+        self._save_dir = os.path.expanduser(os.fspath(save_dir))
+        self._name = name or ""
+        self._version = version
+        self._prefix = prefix
+        self._sub_dir = os.fspath(sub_dir) if sub_dir is not None else ""
+        self.hparams: dict[str, Any] = {}
+
+    @property
+    def name(self) -> str:
+        """The experiment's name; "" where it has no directory of its own."""
+        return self._name
+
+    @property
+    def version(self) -> int | str:
+        """The run's number, or its directory's name."""
+        if self._version is None:
+            self._version = _next_version(self.root_dir)
+        return self._version
+
+    @property
+    def save_dir(self) -> str:
+        """The directory of all experiments."""
+        return self._save_dir
+
+    @property
+    def root_dir(self) -> str:
+        """The directory of this experiment's runs."""
+        return files.join(self._save_dir, self._name) if self._name else self._save_dir
+
+    @property
+    def log_dir(self) -> str:
+        """The directory of this run."""
+        version = self.version if isinstance(self.version, str) else f"version_{self.version}"
+        return files.join(self.root_dir, version, *([self._sub_dir] if self._sub_dir else []))
+
+    def log_hyperparams(self, params: Any, metrics: Mapping[str, float] | float | None = None) -> None:
+        """Add to the hyperparameters and write them all to `hparams.yaml`, atomically.
+
+        Args:
+            params: a mapping, an argparse.Namespace or a dataclass instance. What is no plain value is named
+                in the file, not stored.
+            metrics: numbers to compare runs by; left to the logger.
+        """
+        self.hparams.update(as_dict(params, "params of log_hyperparams"))
+        save_hparams_yaml(files.join(self.log_dir, "hparams.yaml"), self.hparams)
+
+
+def _next_version(root_dir: str) -> int:
+    """One more than the highest N of the directories `version_N` in `root_dir`; 0 without any."""
+    if not files.is_dir(root_dir):
+        return 0
+    matches = [re.fullmatch(r"version_(\d+)", name) for name in files.list_dir(root_dir)]
+    return 1 + max((int(match[1]) for match in matches if match), default=-1)
