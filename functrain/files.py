@@ -1,5 +1,4 @@
-"""Files that are whole or not there: written beside their name and renamed. Local paths and every URL fsspec
-knows.
+"""Files that are whole or not there: written beside their name and renamed. Local paths and fsspec URLs.
 
 May touch the disk and nothing else. fsspec is imported only for paths that have a scheme (`://`).
 """
@@ -87,8 +86,7 @@ def ensure_directory(path: str | os.PathLike[str]) -> str:
     """Make the directory `path`, with its parents, where it is missing, and give its path as a string.
 
     Raises:
-        OSError: it cannot be made, or this user may not write to it. The message names it and says what to
-            do.
+        OSError: it cannot be made, or this user may not write to it. The message says which and what to do.
     """
     if is_remote(path):
         with explained("make the directory", path):
@@ -221,8 +219,7 @@ def sweep(directory: str | os.PathLike[str]) -> list[str]:
     """Clear what killed writers left in a local directory, and give the names dealt with.
 
     Temporaries which no living process is writing are removed; a directory that was moved aside while its
-    successor never came is put back under its name. Nothing is done to a URL, nor where the file system has
-    no locks.
+    successor never came is put back under its name. Nothing is done to a URL, or without file locks.
     """
     if is_remote(directory) or fcntl is None or not os.path.isdir(_local(directory)):
         return []

@@ -1,7 +1,6 @@
 """One seed for every random number generator, and their states as plain values.
 
-May touch the generators and three environment variables. Adapters add their frameworks' generators when they
-are imported.
+May touch the generators and three environment variables. An adapter adds its generators when it is imported.
 """
 
 from __future__ import annotations
@@ -33,17 +32,13 @@ _seeded: int | None = None  # by seed_everything in this process
 
 
 def seed_everything(seed: int | None = None, workers: bool = False) -> int:
-    """Seed Python's `random`, NumPy's global generator, every registered framework, and processes started
-    from here.
+    """Seed Python's `random`, NumPy's global generator, the registered frameworks and child processes.
 
-    Sets PYTHONHASHSEED and PL_GLOBAL_SEED for child processes, and PL_SEED_WORKERS for the workers of data
-    loaders.
+    Sets PYTHONHASHSEED and PL_GLOBAL_SEED for child processes, and PL_SEED_WORKERS for loader workers.
 
     Args:
-        seed: 0 to 2**32 - 1. None takes PL_GLOBAL_SEED where it is set, and otherwise draws a seed and logs
-            it.
-        workers: whether every worker process of a data loader is to get a seed of its own, made from this
-            one.
+        seed: 0 to 2**32 - 1. None takes PL_GLOBAL_SEED where it is set, else draws a seed and logs it.
+        workers: whether every worker process of a data loader is to get its own seed, made from this one.
 
     Returns:
         The seed in use.
@@ -68,8 +63,7 @@ def seed_everything(seed: int | None = None, workers: bool = False) -> int:
 
 
 def global_seed() -> int | None:
-    """The seed that `seed_everything` last set, here or in the process that started this one; None without
-    one.
+    """The seed that `seed_everything` last set, here or in the process that started this one; else None.
 
     Raises:
         ValueError: PL_GLOBAL_SEED holds something else than a seed.
@@ -88,8 +82,7 @@ def global_seed() -> int | None:
 
 
 def register_seeder(name: str, apply: Callable[[int], None]) -> None:
-    """Have `apply(seed)` called by every `seed_everything`; a second one under the same name replaces the
-    first.
+    """Have `apply(seed)` called by every `seed_everything`; the same name replaces the one before.
 
     Where `seed_everything` has run in this process already, `apply` is called at once: the order of imports
     does not decide which generators are seeded.
@@ -100,22 +93,18 @@ def register_seeder(name: str, apply: Callable[[int], None]) -> None:
 
 
 def register_rng(name: str, get_state: Callable[[], Any], set_state: Callable[[Any], None]) -> None:
-    """Add a generator to `rng_state`, `set_rng_state` and `isolate_rng`; the same name replaces the one
-    before.
+    """Add a generator to `rng_state`, `set_rng_state` and `isolate_rng`; the same name replaces.
 
     Args:
         name: its key in the dictionary of `rng_state`.
-        get_state: gives the state in values that survive JSON: integers, floats, strings, None, lists and
-            dictionaries.
+        get_state: gives the state in values that survive JSON: numbers, strings, None, lists, dictionaries.
         set_state: takes such a value, and raises ValueError or TypeError where it fits no state.
     """
     _generators[name] = _Generator(get_state, set_state)
 
 
 def rng_state() -> dict[str, Any]:
-    """The state of every registered generator by name ("python", "numpy", ...), in values that survive
-    JSON.
-    """
+    """The state of every registered generator by name ("python", "numpy", ...), fit for JSON."""
     return {name: generator.get_state() for name, generator in _generators.items()}
 
 
@@ -142,9 +131,7 @@ def set_rng_state(state: dict[str, Any]) -> None:
 
 @contextlib.contextmanager
 def isolate_rng() -> Iterator[None]:
-    """Whatever the block draws or seeds, every registered generator continues after it as if it had not
-    run.
-    """
+    """Whatever the block draws or seeds, every registered generator continues as if it had not run."""
     before = rng_state()
     try:
         yield

@@ -1,6 +1,4 @@
-"""Where metrics, hyperparameters and graphs go. Framework-neutral; a tracking library is imported at the
-first write.
-"""
+"""Where metrics, hyperparameters and graphs go. Imports a tracking library at the first write."""
 
 from functrain.loggers.base import Logger, LoggerCollection
 from functrain.loggers.csv import CSVLogger

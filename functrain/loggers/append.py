@@ -1,6 +1,4 @@
-"""A file that only grows, whole records at a time. Touches the one file; a URL is written anew at every
-flush.
-"""
+"""A file that grows by whole records. Touches that file only; a URL is written anew at every flush."""
 
 from __future__ import annotations
 
@@ -15,9 +13,7 @@ from functrain import files
 
 @dataclass
 class _Held:
-    """What has not been written yet, apart from its owner, so that it can be written when the owner is
-    gone.
-    """
+    """What has not been written yet; apart from its owner, so that it can be when the owner is gone."""
 
     path: str
     records: deque[bytes] = field(default_factory=deque)
@@ -28,8 +24,7 @@ class _Held:
 class AppendFile:
     """Records for the end of a file. They are held back until `flush`, the owner's end, or the interpreter's.
 
-    No handle stays open. A forked child neither repeats nor loses what its parent holds back: it starts with
-    nothing.
+    No handle stays open. A forked child starts with nothing, so it cannot repeat what its parent holds.
     A flush that fails, on a full disk for one, leaves no part of a record in the file and keeps all of them.
 
     Args:

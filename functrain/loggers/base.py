@@ -1,6 +1,4 @@
-"""What a logger is, and several as one. Knows numbers, not frameworks: whoever calls has brought them to the
-host.
-"""
+"""What a logger is, and several as one. Knows numbers, not frameworks: callers bring them to the host."""
 
 from __future__ import annotations
 
@@ -75,9 +73,7 @@ class Logger(ABC):
         self.save()
 
     def after_save_checkpoint(self, path: str) -> None:
-        """A checkpoint has been written to `path`. What was logged before it must not be lost by a crash
-        after it.
-        """
+        """A checkpoint is at `path`: a crash from here on must not lose what was logged before it."""
         self.save()
 
 
@@ -164,8 +160,7 @@ class LoggerCollection(Logger):
 
 
 def numbers(metrics: Mapping[str, Any], prefix: str = "") -> dict[str, int | float]:
-    """Metrics as Python numbers under `prefix-name`; a mapping within gives one metric an entry,
-    `name/entry`.
+    """Metrics as Python numbers under `prefix-name`; entries of a mapping within are `name/entry`.
 
     Raises:
         TypeError: a value is no number and no array of one element. The message names it.

@@ -14,8 +14,7 @@ from functrain.trainer.plain import as_dict
 
 
 class DirectoryLogger(Logger):
-    """A logger whose run lives in `save_dir/name/version_N/sub_dir`. Nothing is made before something is
-    written.
+    """A logger whose run lives in `save_dir/name/version_N/sub_dir`. It is made by the first write.
 
     Args:
         save_dir: a local path or a URL that fsspec can write.

@@ -1,5 +1,4 @@
-"""TensorBoard's event files, by tensorboardX's messages and summaries. Written by whoever calls, at once and
-in order.
+"""TensorBoard's event files, by tensorboardX's messages and summaries; written by whoever calls, in order.
 
 tensorboardX's own file writer hands events to a thread by a queue, so that a flush may miss some, a full disk
 goes unnoticed, and two runs in one directory within a second overwrite each other. Here none of that can
@@ -67,8 +66,7 @@ _number = itertools.count()
 
 
 class EventFile:
-    """One event file; made, with its directory, at the first event. Has what tensorboardX asks of such a
-    writer.
+    """One event file; made, with its directory, at the first event. What tensorboardX calls an event writer.
 
     Args:
         directory: a local path or a URL.

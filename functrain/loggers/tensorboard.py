@@ -1,6 +1,4 @@
-"""Metrics, hyperparameters and graphs for TensorBoard, through tensorboardX, which is imported at the first
-write.
-"""
+"""Metrics, hyperparameters and graphs for TensorBoard. Imports tensorboardX at the first write."""
 
 from __future__ import annotations
 
@@ -75,8 +73,7 @@ class TensorBoardLogger(DirectoryLogger):
         """Record numbers of one step.
 
         Args:
-            metrics: number by name, also as arrays of one element; NaN and infinities as they are. 32 bits
-                are kept.
+            metrics: number by name, also as arrays of one element, kept in 32 bits; NaN and infinities too.
             step: updates since the start of training; None is the last one logged.
 
         Raises:
@@ -94,14 +91,11 @@ class TensorBoardLogger(DirectoryLogger):
 
         TensorBoard shows what it is told first. So the page is told at once where there are `metrics`, and
         otherwise with the next metrics logged or `save`, so that several calls before it count as one.
-        Without any metrics, and without `default_hp_metric`, it waits for a call that has them, or for the
-        end.
+        Without any metrics, and without `default_hp_metric`, it waits for a call that has them, or the end.
 
         Args:
-            params: a mapping, an argparse.Namespace or a dataclass instance; nested names become
-                `outer/inner`.
-            metrics: the numbers by which runs are compared on that page, also logged; one number is
-                `hp_metric`.
+            params: a mapping, an argparse.Namespace or a dataclass; nested names become `outer/inner`.
+            metrics: the numbers to compare runs by on that page, also logged; one number is `hp_metric`.
         """
         super().log_hyperparams(params)
         self._session_due = self._session_due or not self._session_open
@@ -113,8 +107,7 @@ class TensorBoardLogger(DirectoryLogger):
     def log_graph(self, model: Any, input_array: Any = None) -> None:
         """Record a torch module's graph, if the logger was made with `log_graph=True`.
 
-        The module is traced in evaluation mode and keeps its state; no random number is drawn from those of
-        training.
+        The module is traced in evaluation mode; its state and all registered generators stay as they are.
 
         Args:
             model: a torch module. Anything else, or one that cannot be traced, is a warning.
@@ -146,9 +139,7 @@ class TensorBoardLogger(DirectoryLogger):
             self._events.flush()
 
     def finalize(self, status: str) -> None:
-        """Close the event file; TensorBoard's HPARAMS page shows `status`. Nothing is made where nothing was
-        logged.
-        """
+        """Close the event file, with `status` for the HPARAMS page. Nothing logged, no file made."""
         self._start_default_session()
         self._start_session({})
         if self._session_open:
@@ -192,6 +183,8 @@ class TensorBoardLogger(DirectoryLogger):
                 warnings.simplefilter("ignore")  # the tracer's own: about itself, about every `if` in forward
                 model.eval()
                 self.experiment.add_graph(model, input_array)
+        except OSError:
+            raise
         except Exception as error:
             message = f"log_graph: {type(model).__name__} cannot be traced, no graph is logged: {error}"
             warnings.warn(message, stacklevel=3)

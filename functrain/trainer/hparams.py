@@ -1,5 +1,4 @@
-"""Hyperparameters of a module: collected from the arguments of its `__init__`, kept, and stored as plain
-values.
+"""Hyperparameters of a module: collected from its `__init__`, kept, and stored as plain values.
 
 May look at the frames of its callers; knows no framework.
 """
@@ -69,9 +68,7 @@ class HyperparametersMixin:
     """Whether the trainer is to send the hyperparameters to the loggers."""
 
     _hparams_name: str | None = None
-    """The argument of `__init__` that took all hyperparameters as one object; None where each has its own
-    argument.
-    """
+    """The argument of `__init__` that took all hyperparameters as one object; None where there is none."""
 
     def save_hyperparameters(
         self,
@@ -160,9 +157,7 @@ class HyperparametersMixin:
 
 
 def _init_arguments(obj: object, frame: FrameType | None) -> dict[str, Any] | None:
-    """The arguments of the running `__init__`s of `obj`, the outermost, most derived one first; None without
-    any.
-    """
+    """The arguments of the running `__init__`s of `obj`, the most derived one first; None without any."""
     frames: list[FrameType] = []
     while frame is not None:
         if frame.f_code.co_name == "__init__" and _first_argument(frame) is obj:
@@ -199,9 +194,7 @@ def _set(obj: object, name: str, value: Any) -> None:
 
 
 def _copied(value: Any) -> Any:
-    """`value` with new containers all the way down. What is no container may be a whole network: it is
-    kept.
-    """
+    """`value` with new containers all the way down. Anything else may be a whole network: it is kept."""
     if isinstance(value, dict):
         return {name: _copied(item) for name, item in value.items()}
     if type(value) in (list, tuple, set):

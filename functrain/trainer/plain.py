@@ -1,5 +1,4 @@
-"""Plain values: what may go into a checkpoint or a hyperparameter file, and how such files are written and
-read.
+"""Plain values: what may go into a checkpoint or a hyperparameter file, and the files of such values.
 
 May touch the named files. Nothing that stands in one is ever imported or called.
 """
@@ -25,8 +24,7 @@ _EXPONENT_FLOAT = re.compile(r"^[-+]?(?:[0-9][0-9_]*(?:\.[0-9_]*)?|\.[0-9][0-9_]
 
 
 def to_plain(value: Any, where: str = "value") -> Any:
-    """`value` in None, bool, int, float, str and lists, tuples and dictionaries of those; containers are new
-    ones.
+    """`value` in None, bool, int, float, str and lists, tuples and dictionaries of those; new containers.
 
     Paths become strings, Namespaces and dataclasses dictionaries, members of an Enum their values, and NumPy
     scalars Python numbers.
@@ -59,8 +57,7 @@ def storable(hparams: Any) -> tuple[dict[str, Any], list[str]]:
 
 
 def as_dict(value: Any, where: str) -> dict[str, Any]:
-    """The names and values of a mapping, an argparse.Namespace or a dataclass instance; the values as they
-    are.
+    """The names and values of a mapping, an argparse.Namespace or a dataclass instance, unchanged.
 
     Raises:
         TypeError: it is something else, or a name is not a string. The message says which.
@@ -140,8 +137,7 @@ def load_tags_csv(path: str | os.PathLike[str]) -> dict[str, Any]:
 
     Raises:
         OSError: the file is missing or unreadable. The message names it.
-        ValueError: another header, or a line without exactly two fields. The message names the file and the
-            line.
+        ValueError: another header, or a line without exactly two fields. The message says where.
     """
     with files.open_read(path, "r") as file:
         reader = csv.reader(file)
@@ -230,9 +226,7 @@ class _ForeignTag(Exception):
 
 @cache
 def _yaml_classes() -> tuple[Any, Any]:
-    """A safe loader and a safe dumper that agree on what a float looks like. Made late: PyYAML takes its
-    time.
-    """
+    """A safe loader and a safe dumper that agree on what a float looks like. Made late: PyYAML is slow."""
     import yaml
 
     class Loader(yaml.SafeLoader):
