@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from functrain import callbacks as callbacks
     from functrain import kernel as kernel
     from functrain import loggers as loggers
+    from functrain.data import ArrayLoader as ArrayLoader
     from functrain.seed import seed_everything as seed_everything
     from functrain.trainer.callback import Callback as Callback
     from functrain.trainer.trainer import Trainer as Trainer
@@ -21,9 +22,10 @@ _WHERE = {
     "Trainer": "functrain.assembly",
     "Callback": "functrain.trainer.callback",
     "seed_everything": "functrain.seed",
+    "ArrayLoader": "functrain.data",
 }
 _MODULES = ("callbacks", "kernel", "loggers")
-__all__ = ["Callback", "Trainer", "__version__", "callbacks", "kernel", "loggers", "seed_everything"]
+__all__ = ["ArrayLoader", "Callback", "Trainer", "__version__", "callbacks", "kernel", "loggers", "seed_everything"]
 
 
 def __getattr__(name: str) -> Any:
