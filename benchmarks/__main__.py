@@ -19,7 +19,9 @@ def main() -> None:
     parts = []
     for name in sys.argv[1:] or BENCHMARKS:
         print(f"{name} ...", flush=True)
-        done = subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], stdout=subprocess.PIPE, text=True, check=True)
+        done = subprocess.run(
+            [sys.executable, "-m", f"benchmarks.{name}"], stdout=subprocess.PIPE, text=True, check=True
+        )
         print(done.stdout)
         parts.append(f"## {BENCHMARKS[name]}\n\n`python -m benchmarks.{name}`\n\n{done.stdout.strip()}\n")
     if not sys.argv[1:]:

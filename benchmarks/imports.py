@@ -25,7 +25,10 @@ def main() -> None:
         loaded = loaded or heavy == "True"
     print(machine("numpy"))
     print()
-    print(f"`import functrain`: {median(times) * 1e3:.1f} ms (median of {len(times)}); loads torch, jax or numpy: {loaded}")
+    print(
+        f"`import functrain`: {median(times) * 1e3:.1f} ms (median of {len(times)}); loads torch, jax or numpy: "
+        f"{loaded}"
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""What all benchmarks share: interleaved timing, ratios, counting Python calls. Touches nothing of the project itself."""
+"""What all benchmarks share: interleaved timing, ratios, counting Python calls.
+
+Touches nothing of the project itself.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """Peak memory of a training step against the number of micro-batches in its window: it must not grow.
 
-Each K runs in a process of its own; the window's micro-batches are made one at a time, so that only the step's own memory counts.
+Each K runs in a process of its own; the window's micro-batches are made one at a time, so that only the step's own
+memory counts.
 """
 
 from __future__ import annotations
@@ -53,12 +54,19 @@ def jax_step(k: int) -> None:
 def main() -> None:
     print(machine("torch", "jax"))
     print()
-    print("| micro-batches an update | torch: peak of the process, MB | JAX: temporary memory of the compiled step, MB |")
+    print(
+        "| micro-batches an update | torch: peak of the process, MB | JAX: temporary memory of the compiled step, MB |"
+    )
     print("|---|---|---|")
     for k in COUNTS:
         row = []
         for framework in ("torch", "jax"):
-            done = subprocess.run([sys.executable, "-m", "benchmarks.memory", framework, str(k)], capture_output=True, text=True, check=True)
+            done = subprocess.run(
+                [sys.executable, "-m", "benchmarks.memory", framework, str(k)],
+                capture_output=True,
+                text=True,
+                check=True,
+            )
             row.append(float(done.stdout.split()[-1]))
         print(f"| {k} | {row[0]:.0f} | {row[1]:.1f} |", flush=True)
 

@@ -1,7 +1,7 @@
 """What the Trainer adds to a bare torch loop, against what pytorch-lightning adds, in one run.
 
-Three cases: plain (nothing switched on), one `self.log` a step, and the defaults (bar, logger, checkpoint). Times are the
-process's own, on one thread: the wall clock of a shared machine tells more of the neighbours.
+Three cases: plain (nothing switched on), one `self.log` a step, and the defaults (bar, logger, checkpoint). Times are
+the process's own, on one thread: the wall clock of a shared machine tells more of the neighbours.
 """
 
 from __future__ import annotations
@@ -16,13 +16,17 @@ from time import process_time
 from typing import Any
 
 import torch
-from benchmarks.measure import interleaved, machine, median, python_calls, timed
 from torch import nn
 from torch.utils.data import DataLoader
 
+from benchmarks.measure import interleaved, machine, median, python_calls, timed
+
 STEPS = 300
 ROUNDS = 15
-OWN = {"functrain": ("functrain/", "functrain_torch/"), "lightning": ("pytorch_lightning", "lightning_fabric", "lightning_utilities")}
+OWN = {
+    "functrain": ("functrain/", "functrain_torch/"),
+    "lightning": ("pytorch_lightning", "lightning_fabric", "lightning_utilities"),
+}
 PLAIN = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")
 
 
@@ -94,7 +98,9 @@ def per_step(package: Any, case: str, folder: str) -> float:
 
 def calls_per_step(package: Any, case: str, own: tuple[str, ...], folder: str) -> float:
     few, many = batches(100), batches(300)
-    return (python_calls(trained(package, case, many, folder), own) - python_calls(trained(package, case, few, folder), own)) / 200
+    return (
+        python_calls(trained(package, case, many, folder), own) - python_calls(trained(package, case, few, folder), own)
+    ) / 200
 
 
 def quiet() -> None:
@@ -113,12 +119,17 @@ def main() -> None:
     packages = {"functrain": functrain_torch, "lightning": pytorch_lightning}
     print(machine("torch", "pytorch-lightning"))
     print()
-    print("| case | bare us/step | functrain adds | pytorch-lightning adds | ratio | own calls: functrain | pytorch-lightning |")
+    print(
+        "| case | bare us/step | functrain adds | pytorch-lightning adds | ratio | own calls: functrain | "
+        "pytorch-lightning |"
+    )
     print("|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         for case in ("plain", "one log", "defaults"):
             loader = batches(STEPS)
-            runs: dict[str, Callable[[], float]] = {"bare": lambda loader=loader: timed(STEPS, bare(loader), process_time)}
+            runs: dict[str, Callable[[], float]] = {
+                "bare": lambda loader=loader: timed(STEPS, bare(loader), process_time)
+            }
             for name, package in packages.items():
                 runs[name] = lambda package=package, case=case: per_step(package, case, folder)
             for run in runs.values():
@@ -129,7 +140,8 @@ def main() -> None:
             calls = {n: calls_per_step(p, case, OWN[n], folder) for n, p in packages.items()}
             print(
                 f"| {case} | {median(base):.0f} | {added['functrain']:.0f} us | {added['lightning']:.0f} us | "
-                f"{added['functrain'] / added['lightning']:.3f} | {calls['functrain']:.1f} | {calls['lightning']:.1f} |",
+                f"{added['functrain'] / added['lightning']:.3f} | {calls['functrain']:.1f} | {calls['lightning']:.1f} "
+                "|",
                 flush=True,
             )
 

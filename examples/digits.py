@@ -2,9 +2,9 @@
 
     python examples/digits.py [--epochs 15] [--out runs/digits] [--fresh]
 
-Trains on scikit-learn's real digits (1797 images of 8 x 8), keeps TensorBoard logs, checkpoints and a picture of the curves under
-`--out`, predicts from the best checkpoint, and prints a table. Stopped and run again it continues at the very batch; after it
-has finished it only evaluates, and `--fresh` trains anew beside what is there.
+Trains on scikit-learn's real digits (1797 images of 8 x 8), keeps TensorBoard logs, checkpoints and a picture of the
+curves under `--out`, predicts from the best checkpoint, and prints a table. Stopped and run again it continues at the
+very batch; after it has finished it only evaluates, and `--fresh` trains anew beside what is there.
 """
 
 from __future__ import annotations
@@ -184,7 +184,11 @@ def run(world: str, epochs: int, out: Path) -> Result:
         CSVLogger(str(out), name=world, version="csv"),
     ]
     trainer = trainer_of(
-        max_epochs=epochs, callbacks=[best, LearningRateMonitor()], logger=loggers, log_every_n_steps=20, default_root_dir=str(out)
+        max_epochs=epochs,
+        callbacks=[best, LearningRateMonitor()],
+        logger=loggers,
+        log_every_n_steps=20,
+        default_root_dir=str(out),
     )
     last = newest(out / world / "checkpoints")
     print(f"\n{world}: " + (f"continues from {last}" if last else f"starts afresh in {out / world}"))

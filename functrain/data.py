@@ -1,4 +1,7 @@
-"""A loader of arrays in memory that carries its own state. Needs numpy only; for JAX, and wherever torch's would be too much."""
+"""A loader of arrays in memory that carries its own state.
+
+Needs numpy only; for JAX, and wherever torch's would be too much.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,8 @@ from functrain.seed import global_seed
 class ArrayLoader:
     """Batches of arrays that share their first axis.
 
-    The order of an epoch is a function of (seed, epoch) alone, so a run that continues finds the same batches, and skips
-    those that it has seen by index.
+    The order of an epoch is a function of (seed, epoch) alone, so a run that continues finds the same batches, and
+    skips those that it has seen by index.
 
     Args:
         arrays: an array, a tuple of arrays or a dict of arrays, of shape (samples, ...); a batch has the same form.

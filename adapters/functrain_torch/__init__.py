@@ -1,13 +1,15 @@
-"""functrain for torch: `import functrain_torch as pl`, then LightningModule, Trainer, callbacks, loggers as in the documents."""
+"""functrain for torch: `import functrain_torch as pl`, then LightningModule, Trainer, callbacks.
+
+Loggers as in the documents.
+"""
 
 from __future__ import annotations
 
-from functrain_torch import callbacks, loggers, rng
 from functrain.assembly import Trainer
 from functrain.callbacks import Callback
 from functrain.seed import seed_everything
 from functrain.trainer.errors import CheckpointError, ConfigurationError
-
+from functrain_torch import callbacks, loggers, rng
 from functrain_torch.backend import TorchBackend
 from functrain_torch.datamodule import LightningDataModule
 from functrain_torch.functional import Step, make_step

@@ -1,4 +1,7 @@
-"""The kernel's verbs over torch: eager and in place. Gradients live in `.grad`; the accumulator holds the parameters."""
+"""The kernel's verbs over torch: eager and in place.
+
+Gradients live in `.grad`; the accumulator holds the parameters.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +23,8 @@ class TorchBackend:
     """The verbs of `functrain.kernel.Backend`.
 
     Args:
-        forward: `forward(state, batch, player)` gives a scalar loss, a dict with 'loss' and optional 'weight' (the loss is a
-            mean over so many samples), 'vars' and 'hiddens', or None for nothing to learn from this batch.
+        forward: `forward(state, batch, player)` gives a scalar loss, a dict with 'loss' and optional 'weight' (the loss
+            is a mean over so many samples), 'vars' and 'hiddens', or None for nothing to learn from this batch.
         context: makes the context that the forward pass runs in; None for none.
     """
 
@@ -175,7 +178,9 @@ def gradients(parameters: Iterable[Tensor]) -> list[Tensor]:
 def _unpack(state: TrainState, output: dict[str, Any]) -> tuple[TrainState, Any, Scalar]:
     """What a step gave as a dict: the state with what it carries on, the loss, its weight."""
     if "loss" not in output:
-        raise ValueError(f"the training step gave a dict without 'loss'; it has {', '.join(map(repr, output)) or 'nothing'}.")
+        raise ValueError(
+            f"the training step gave a dict without 'loss'; it has {', '.join(map(repr, output)) or 'nothing'}."
+        )
     hidden = output.get("hiddens")
     if hidden is not None:
         from functrain_torch.tree import tree_map
@@ -190,7 +195,8 @@ def _unpack(state: TrainState, output: dict[str, Any]) -> tuple[TrainState, Any,
 def _scalar_loss(loss: Any) -> Tensor:
     if not isinstance(loss, Tensor):
         raise TypeError(
-            f"the training step gave a {type(loss).__name__}; give a scalar tensor, a dict with 'loss', or None to skip the batch."
+            f"the training step gave a {type(loss).__name__}; give a scalar tensor, a dict with 'loss', or None to "
+            "skip the batch."
         )
     if loss.ndim and loss.numel() != 1:
         raise ValueError(f"the loss has shape {tuple(loss.shape)}; give a scalar, such as loss.mean().")

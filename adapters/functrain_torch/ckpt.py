@@ -44,12 +44,24 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
             return torch.load(_seekable(file), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
-            f"{path}: holds objects that could run code when loaded, or is damaged; it was not loaded. Only tensors and plain "
+            f"{path}: holds objects that could run code when loaded, or is damaged; it was not loaded. Only tensors "
+            "and plain "
             f"values are read. ({str(error).splitlines()[0]})"
         ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, IndexError, AttributeError, TypeError, UnicodeDecodeError) as error:
+    except (
+        RuntimeError,
+        EOFError,
+        ValueError,
+        KeyError,
+        IndexError,
+        AttributeError,
+        TypeError,
+        UnicodeDecodeError,
+    ) as error:
         lines = str(error).splitlines() or [type(error).__name__]
-        raise CheckpointError(f"{path}: damaged or not a checkpoint ({lines[0]}); an earlier one may be whole.") from error
+        raise CheckpointError(
+            f"{path}: damaged or not a checkpoint ({lines[0]}); an earlier one may be whole."
+        ) from error
 
 
 def _seekable(file: Any) -> Any:
@@ -75,19 +87,26 @@ def _plain(value: Any, where: str) -> Any:
         base = next((kind for kind in (bool, int, float, str) if isinstance(value, kind)), None)
         return base(value) if base is not None else os.fspath(value)
     raise ConfigurationError(
-        f"checkpoint[{where}] holds a {type(value).__module__}.{type(value).__qualname__}, which could not be read back without "
+        f"checkpoint[{where}] holds a {type(value).__module__}.{type(value).__qualname__}, which could not be read "
+        "back without "
         "running code; store plain values, lists, dicts and tensors."
     )
 
 
 def compare(saved: Mapping[str, Any], own: Mapping[str, Any]) -> str | None:
-    """What differs between a saved state_dict and the module's: missing, unexpected, of another shape; None where nothing."""
+    """What differs between a saved state_dict and the module's: missing, unexpected, of another shape.
+
+    None where nothing.
+    """
     missing = [key for key in own if key not in saved]
     unexpected = [key for key in saved if key not in own]
     shapes = [
         f"{key} {tuple(saved[key].shape)} instead of {tuple(own[key].shape)}"
         for key in own
-        if key in saved and isinstance(own[key], Tensor) and isinstance(saved[key], Tensor) and saved[key].shape != own[key].shape
+        if key in saved
+        and isinstance(own[key], Tensor)
+        and isinstance(saved[key], Tensor)
+        and saved[key].shape != own[key].shape
     ]
     parts = [
         f"{what} {', '.join(names[:5])}{f' and {len(names) - 5} more' if len(names) > 5 else ''}"

@@ -35,7 +35,10 @@ def _chain(first: list[Any], rest: Iterator[Any]) -> Iterator[Any]:
 
 
 class _Lazy:
-    """Stands for a sampler until its loader's iterator exists, so that random numbers are drawn in the loader's order."""
+    """Stands for a sampler until its loader's iterator exists.
+
+    So that random numbers are drawn in the loader's order.
+    """
 
     def __init__(self) -> None:
         self.sampler: _From | None = None
@@ -48,8 +51,8 @@ class _Lazy:
 def skip(loader: Any, n: int) -> Iterator[Any] | None:
     """An iterator over all but the first n batches of a DataLoader, which reads none of them; None for other loaders.
 
-    The order is that of the random state now. Random numbers are drawn as a fresh iterator of the loader would: first its
-    base seed, then its sampler's.
+    The order is that of the random state now. Random numbers are drawn as a fresh iterator of the loader would: first
+    its base seed, then its sampler's.
     """
     if type(loader) is not DataLoader or isinstance(loader.dataset, IterableDataset):
         return None
@@ -71,8 +74,9 @@ def skip(loader: Any, n: int) -> Iterator[Any] | None:
     )
     sampler = loader.batch_sampler if batched else loader.sampler
     if loader.num_workers:
-        # Workers are handed indices as soon as the iterator exists, so the sampler must stand ready, and its numbers come
-        # after the base seed: draw that one by hand, then put the random state back for the iterator to draw it itself.
+        # Workers are handed indices as soon as the iterator exists, so the sampler must stand ready, and its numbers
+        # come after the base seed: draw that one by hand, then put the random state back for the iterator to draw it
+        # itself.
         return _with_workers(again, lazy, sampler, n)
     iterator = iter(again)
     lazy.sampler = _From(sampler, n)

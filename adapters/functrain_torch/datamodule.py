@@ -11,7 +11,10 @@ from functrain.trainer.hparams import HyperparametersMixin
 
 
 class LightningDataModule(HyperparametersMixin):
-    """Define `prepare_data`, `setup(stage)` and the loaders that you need; give it to `trainer.fit(model, datamodule=...)`."""
+    """Define `prepare_data`, `setup(stage)` and the loaders that you need.
+
+    Give it to `trainer.fit(model, datamodule=...)`.
+    """
 
     trainer: Any = None
 
@@ -65,4 +68,6 @@ for _hook in HOOKS:
     if DATA in _hook.owners and not hasattr(LightningDataModule, _hook.name):
         setattr(LightningDataModule, _hook.name, _empty(_hook.name, _hook.doc))
 for _stage in ("train", "val", "test", "predict"):
-    setattr(LightningDataModule, f"{_stage}_dataloader", _empty(f"{_stage}_dataloader", f"the {_stage} loader is needed"))
+    setattr(
+        LightningDataModule, f"{_stage}_dataloader", _empty(f"{_stage}_dataloader", f"the {_stage} loader is needed")
+    )

@@ -20,7 +20,8 @@ def choose_device(flags: Any) -> torch.device:
     if wants_gpu and not torch.cuda.is_available():
         what = f"accelerator={flags.accelerator!r}" if flags.accelerator in ("gpu", "cuda") else f"gpus={flags.gpus!r}"
         raise ConfigurationError(
-            f"Trainer({what}): needs a CUDA device, and torch {torch.__version__} sees none here; use accelerator='cpu'."
+            f"Trainer({what}): needs a CUDA device, and torch {torch.__version__} sees none here; use "
+            "accelerator='cpu'."
         )
     if wants_gpu or (flags.accelerator == "auto" and torch.cuda.is_available()):
         return torch.device("cuda", torch.cuda.current_device())

@@ -1,4 +1,7 @@
-"""The torch engine of a run: holds the state, moves it through the kernel batch by batch, evaluates. Eager, in place."""
+"""The torch engine of a run: holds the state, moves it through the kernel batch by batch, evaluates.
+
+Eager, in place.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,14 @@ from functrain_torch import ckpt, data, snapshot
 from functrain_torch.device import apply_determinism, choose_device
 from functrain_torch.hooked import HookedBackend, hooks_of_the_step
 from functrain_torch.manual import ManualOptimization
-from functrain_torch.optimizers import Configured, learning_rates, needs_closure, parameters_of, step_scheduler, understand
+from functrain_torch.optimizers import (
+    Configured,
+    learning_rates,
+    needs_closure,
+    parameters_of,
+    step_scheduler,
+    understand,
+)
 from functrain_torch.precision import precision
 from functrain_torch.summary import rows
 from functrain_torch.transfer import Transfer
@@ -81,7 +91,8 @@ class TorchEngine(ManualOptimization):
         self.configured = understand(self.module.configure_optimizers(), name)
         if not self.configured.optimizers and self.automatic:
             raise ConfigurationError(
-                f"{name}.configure_optimizers gave no optimizer; give one, or set automatic_optimization=False to do without."
+                f"{name}.configure_optimizers gave no optimizer; give one, or set automatic_optimization=False to do "
+                "without."
             )
         self._check_parameters(name)
         scale = self.policy.scale
@@ -102,7 +113,8 @@ class TorchEngine(ManualOptimization):
         moved = {id(p) for optimizer in self.configured.optimizers for p in parameters_of(optimizer)}
         if self.configured.optimizers and not own.keys() & moved and own:
             raise ConfigurationError(
-                f"{name}.configure_optimizers: the optimizer has none of the module's parameters; was it made of a copy?"
+                f"{name}.configure_optimizers: the optimizer has none of the module's parameters; was it made of a "
+                "copy?"
             )
         left = [n for n, p in self.module.named_parameters() if p.requires_grad and id(p) not in moved]
         if left and self.configured.optimizers:
@@ -123,7 +135,9 @@ class TorchEngine(ManualOptimization):
         self.plan = plan
         self.wants_outputs = wants_outputs
         self.step_args = STEP_ARGS["training"]
-        self.training_step = adapt(self.module.training_step, self.step_args, f"{type(self.module).__name__}.training_step")
+        self.training_step = adapt(
+            self.module.training_step, self.step_args, f"{type(self.module).__name__}.training_step"
+        )
         self.step_end = self.module.training_step_end if overrides(self.module, "training_step_end") else None
         flags, hooks = self.trainer.flags, self.trainer.hooks
         clip = clip_of(flags)
@@ -199,7 +213,8 @@ class TorchEngine(ManualOptimization):
         for name, parameter in self.module.named_parameters():
             if not torch.isfinite(parameter).all():
                 raise NotFiniteError(
-                    f"parameter {name!r} is not finite after epoch {self.clock.epoch}, batch {self.batch_idx}: a lower learning "
+                    f"parameter {name!r} is not finite after epoch {self.clock.epoch}, batch {self.batch_idx}: a "
+                    "lower learning "
                     "rate or gradient_clip_val may help."
                 )
 
@@ -235,18 +250,19 @@ class TorchEngine(ManualOptimization):
     def eval_mode(self, stage: str) -> None:
         self._modes = [(m, m.training) for m in self.module.modules()]
         self._grad = torch.is_grad_enabled()
-        torch.set_grad_enabled(False)
         hook = getattr(self.trainer.hooks, f"on_{stage}_model_eval")
         self.module.eval() if hook is None else hook()
+        torch.set_grad_enabled(False)
 
     def train_mode(self, stage: str) -> None:
         hook = getattr(self.trainer.hooks, f"on_{stage}_model_train")
-        if hook is not None:
-            hook()
-        else:
-            for module, training in self._modes:
-                module.training = training
+        self.put_back_modes() if hook is None else hook()
         torch.set_grad_enabled(self._grad)
+
+    def put_back_modes(self) -> None:
+        """Every part of the module trains or evaluates as it did before `eval_mode`."""
+        for module, training in self._modes:
+            module.training = training
 
     def evaluate(self, stage: str, batch: Any, batch_idx: int, loader_idx: int) -> Any:
         if not self.transfer.idle:

@@ -50,8 +50,9 @@ def make_step(
     """A training step from a loss function and an optimizer.
 
     Args:
-        loss_fn: `loss_fn(params, batch)` gives a scalar loss, or a dict with 'loss' and optional 'weight' (the loss is a mean
-            over so many samples), 'vars', 'hiddens'. Arguments named `vars` and `hiddens` are handed what was carried.
+        loss_fn: `loss_fn(params, batch)` gives a scalar loss, or a dict with 'loss' and optional 'weight' (the loss is
+            a mean over so many samples), 'vars', 'hiddens'. Arguments named `vars` and `hiddens` are handed what was
+            carried.
         optimizer: makes the optimizer of the parameters: `lambda params: torch.optim.AdamW(params, 1e-3)`.
         accumulate: micro-batches an update. A batch is cut along its first axis; a list is taken as the micro-batches.
         clip_norm, clip_value: bounds on the norm of the mean gradient, and on its components.

@@ -115,7 +115,10 @@ class HookedBackend(TorchBackend):
         self.own_step(engine.clock.epoch, engine.batch_idx, optimizer, player, closure, False, mixed, lbfgs)
 
     def _closure(self, player: int) -> Callable[[], Any]:
-        """Gives the loss. The first call finds the gradients that `accumulate` left; a further one runs the window again."""
+        """Gives the loss. The first call finds the gradients that `accumulate` left.
+
+        A further one runs the window again.
+        """
         engine, window, factor = self.engine, self.window, self.factor
         me = engine.state.players[player]
         first = True

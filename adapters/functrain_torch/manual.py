@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from functrain.kernel.state import LossScale
 from functrain.kernel.scale import next_scale
+from functrain.kernel.state import LossScale
 from functrain_torch.backend import gradients
 
 
@@ -125,7 +125,9 @@ class ManualOptimization:
             self.untoggle()
         inner = getattr(optimizer, "optimizer", optimizer)
         own = {id(p) for group in inner.param_groups for p in group["params"]}
-        others = [p for o in self.configured.optimizers for g in o.param_groups for p in g["params"] if id(p) not in own]
+        others = [
+            p for o in self.configured.optimizers for g in o.param_groups for p in g["params"] if id(p) not in own
+        ]
         self._toggled = [(p, p.requires_grad) for p in others]
         for parameter in others:
             parameter.requires_grad_(False)

@@ -20,8 +20,8 @@ from functrain_torch.tree import move, split_time
 class LightningModule(ModuleBase, HyperparametersMixin, nn.Module):
     """Organise a model as methods; the Trainer calls them.
 
-    Needed are `training_step` and `configure_optimizers`; `validation_step`, `test_step`, `predict_step` and every hook of
-    the table are taken where they are defined, with those of the documented arguments that their signatures take.
+    Needed are `training_step` and `configure_optimizers`; `validation_step`, `test_step`, `predict_step` and every hook
+    of the table are taken where they are defined, with those of the documented arguments that their signatures take.
 
     Attributes:
         automatic_optimization: False hands zero_grad, backward and step to `training_step`.
@@ -85,7 +85,10 @@ class LightningModule(ModuleBase, HyperparametersMixin, nn.Module):
         optimizer_closure: Callable[[], Any] | None = None, on_tpu: bool = False, using_native_amp: bool = False,
         using_lbfgs: bool = False,
     ) -> None:  # fmt: skip
-        """Step the optimizer. Backward has run before; the closure gives the loss, and runs it again if called again."""
+        """Step the optimizer. Backward has run before.
+
+        The closure gives the loss, and runs it again if called again.
+        """
         optimizer.step(optimizer_closure) if optimizer_closure is not None else optimizer.step()
 
     @default
@@ -143,7 +146,8 @@ class LightningModule(ModuleBase, HyperparametersMixin, nn.Module):
         """The optimizer, or a list of them where there are several.
 
         Args:
-            use_pl_optimizer: wrapped, so that steps are counted and the precision is taken care of; False gives torch's own.
+            use_pl_optimizer: wrapped, so that steps are counted and the precision is taken care of; False gives torch's
+                own.
         """
         engine = self._run("optimizers()").engine
         found = engine.wrapped_optimizers() if use_pl_optimizer else list(engine.configured.optimizers)
@@ -239,7 +243,8 @@ def _accepted(cls: type, arguments: Mapping[str, Any]) -> dict[str, Any]:
     ]  # fmt: skip
     if missing:
         raise ConfigurationError(
-            f"{cls.__name__}.load_from_checkpoint: __init__ needs {', '.join(missing)}, which the checkpoint does not hold; give "
+            f"{cls.__name__}.load_from_checkpoint: __init__ needs {', '.join(missing)}, which the checkpoint does not "
+            "hold; give "
             "them as keyword arguments, or call save_hyperparameters() in __init__ before training."
         )
     return {name: value for name, value in arguments.items() if name in names}
@@ -265,11 +270,26 @@ def _empty(name: str, args: tuple[str, ...], doc: str) -> Any:
     return default(method)
 
 
+def _into_evaluation(self: LightningModule) -> None:
+    """Called before the stage: all parts of the module evaluate."""
+    self.eval()
+
+
+def _back_into_training(self: LightningModule) -> None:
+    """Called after the stage: every part of the module trains or evaluates as it did before."""
+    self._run("on_<stage>_model_train()").engine.put_back_modes()
+
+
+for _stage in ("validation", "test", "predict"):
+    setattr(LightningModule, f"on_{_stage}_model_eval", default(_into_evaluation))
+    setattr(LightningModule, f"on_{_stage}_model_train", default(_back_into_training))
 for _hook in HOOKS:
     if MODULE in _hook.owners and not hasattr(LightningModule, _hook.name):
         setattr(LightningModule, _hook.name, _empty(_hook.name, _hook.args, _hook.doc))
 for _step in ("training_step", "validation_step", "test_step", "train_dataloader", "val_dataloader", "test_dataloader"):
     setattr(LightningModule, _step, _empty(_step, ("batch", "batch_idx"), "the Trainer needs it; define it"))
 for _stage in ("training", "validation", "test"):
-    setattr(LightningModule, f"{_stage}_step_end", _empty(f"{_stage}_step_end", ("outputs",), "a step's parts are gathered"))
+    setattr(
+        LightningModule, f"{_stage}_step_end", _empty(f"{_stage}_step_end", ("outputs",), "a step's parts are gathered")
+    )
 LightningModule.predict_dataloader = _empty("predict_dataloader", (), "the Trainer needs it; define it")  # type: ignore[attr-defined]

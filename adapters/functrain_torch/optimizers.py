@@ -40,7 +40,10 @@ class Scheduler:
 
 @dataclass(frozen=True, slots=True)
 class Configured:
-    """The optimizers of a module, the schedulers, and how many batches in a row each optimizer plays (0: every batch)."""
+    """The optimizers of a module, the schedulers, and how many batches in a row each optimizer plays (0.
+
+    Every batch).
+    """
 
     optimizers: list[Any]
     schedulers: list[Scheduler]
@@ -81,7 +84,8 @@ def understand(given: Any, module: str) -> Configured:
             schedulers.append(_scheduler(entry["lr_scheduler"], index, module, entry.get("monitor")))
     if any(frequencies) and not all(frequencies):
         raise ConfigurationError(
-            f"{module}.configure_optimizers: frequencies {frequencies}: give 'frequency' for every optimizer or for none."
+            f"{module}.configure_optimizers: frequencies {frequencies}: give 'frequency' for every optimizer or for "
+            "none."
         )
     return Configured(optimizers, schedulers, frequencies)
 
@@ -96,7 +100,8 @@ def _optimizer(entry: Mapping[str, Any], module: str) -> Any:
     optimizer = entry["optimizer"]
     if not isinstance(optimizer, Optimizer):
         raise ConfigurationError(
-            f"{module}.configure_optimizers: {type(optimizer).__name__} is not a torch.optim.Optimizer. It gives an optimizer, "
+            f"{module}.configure_optimizers: {type(optimizer).__name__} is not a torch.optim.Optimizer. It gives an "
+            "optimizer, "
             "several, two lists (optimizers, schedulers), or dicts with 'optimizer' and 'lr_scheduler'."
         )
     return optimizer
@@ -117,7 +122,8 @@ def _scheduler(given: Any, player: int, module: str, monitor: str | None = None)
     for key in entry:
         if key not in SCHEDULER_KEYS:
             raise ConfigurationError(
-                f"{module}.configure_optimizers: unknown key {key!r} of lr_scheduler.{nearest(str(key), SCHEDULER_KEYS)}"
+                f"{module}.configure_optimizers: unknown key {key!r} of "
+                f"lr_scheduler.{nearest(str(key), SCHEDULER_KEYS)}"
             )
     scheduler = entry.get("scheduler")
     if not hasattr(scheduler, "step"):
@@ -133,7 +139,9 @@ def _scheduler(given: Any, player: int, module: str, monitor: str | None = None)
         monitor = "val_loss"
     frequency = entry.get("frequency", 1)
     if not isinstance(frequency, int) or frequency < 1:
-        raise ConfigurationError(f"{module}.configure_optimizers: lr_scheduler frequency {frequency!r} must be an int >= 1.")
+        raise ConfigurationError(
+            f"{module}.configure_optimizers: lr_scheduler frequency {frequency!r} must be an int >= 1."
+        )
     return Scheduler(
         scheduler, interval, frequency, monitor, bool(entry.get("strict", True)), entry.get("name"), plateau,
         int(entry.get("opt_idx", player) or 0),

@@ -76,7 +76,10 @@ def put_back(engine: Any, saved: dict[str, Any], weights_only: bool, strict: boo
 
 
 def _check_optimizers(engine: Any, saved: dict[str, Any], name: str) -> None:
-    for key, own in (("optimizer_states", engine.configured.optimizers), ("lr_schedulers", engine.configured.schedulers)):
+    for key, own in (
+        ("optimizer_states", engine.configured.optimizers),
+        ("lr_schedulers", engine.configured.schedulers),
+    ):
         if key not in saved:
             raise CheckpointError(f"holds weights only (no {key!r}), so training cannot continue from it.")
         if len(saved[key]) != len(own):
@@ -85,7 +88,9 @@ def _check_optimizers(engine: Any, saved: dict[str, Any], name: str) -> None:
         sizes = [len(group["params"]) for group in optimizer.param_groups]
         given = [len(group["params"]) for group in state["param_groups"]]
         if sizes != given:
-            raise CheckpointError(f"its optimizer {i} has parameter groups of {given} tensors, and {name}'s has {sizes}.")
+            raise CheckpointError(
+                f"its optimizer {i} has parameter groups of {given} tensors, and {name}'s has {sizes}."
+            )
 
 
 def _put_back_players(engine: Any, saved: dict[str, Any]) -> None:
@@ -99,7 +104,9 @@ def _put_back_players(engine: Any, saved: dict[str, Any]) -> None:
             window = kept["window"]
             for parameter, grad in zip(me.acc.grads, window["grads"], strict=True):
                 parameter.grad = None if grad is None else grad.to(parameter.device, parameter.dtype)
-            acc = Accumulator(me.acc.grads, _here(engine, window["loss"]), _here(engine, window["weight"]), window["count"])
+            acc = Accumulator(
+                me.acc.grads, _here(engine, window["loss"]), _here(engine, window["weight"]), window["count"]
+            )
         engine.state = engine.state.with_player(index, me._replace(acc=acc, scale=scale, updates=kept["updates"]))
     if "clock" in saved:
         engine.state = engine.state._replace(clock=Clock(**saved["clock"]))

@@ -75,11 +75,13 @@ def split_time(batch: Any, size: int) -> list[Any]:
     lengths = {t.shape[1] for t in tensors(batch) if t.ndim > 1}
     if len(lengths) != 1:
         raise ValueError(
-            f"truncated_bptt_steps={size}: the batch's tensors have {sorted(lengths) or 'no'} time steps (axis 1); they need one "
+            f"truncated_bptt_steps={size}: the batch's tensors have {sorted(lengths) or 'no'} time steps (axis 1); "
+            "they need one "
             "common length. Override tbptt_split_batch to cut it yourself."
         )
     return [
-        tree_map(lambda t, at=at: t[:, at : at + size] if t.ndim > 1 else t, batch) for at in range(0, lengths.pop(), size)
+        tree_map(lambda t, at=at: t[:, at : at + size] if t.ndim > 1 else t, batch)
+        for at in range(0, lengths.pop(), size)
     ]
 
 

@@ -30,9 +30,7 @@ class GradientAccumulationScheduler(Callback):
         try:
             Schedule(scheduling)
         except (TypeError, ValueError) as error:
-            raise ConfigurationError(
-                f"GradientAccumulationScheduler(scheduling={scheduling!r}): {error}"
-            ) from None
+            raise ConfigurationError(f"GradientAccumulationScheduler(scheduling={scheduling!r}): {error}") from None
         self.scheduling = dict(scheduling)
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:

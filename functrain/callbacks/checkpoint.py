@@ -105,9 +105,7 @@ class ModelCheckpoint(Callback):
         self.train_time_interval = train_time_interval
         self.every_n_epochs = self._epochs(every_n_epochs, period)
         self._check()
-        self._template = NameTemplate(
-            "{epoch}-{step}" if filename is None else filename, auto_insert_metric_name
-        )
+        self._template = NameTemplate("{epoch}-{step}" if filename is None else filename, auto_insert_metric_name)
         self._last_template = NameTemplate(self.CHECKPOINT_NAME_LAST, auto_insert_metric_name)
         if train_time_interval is not None:
             self.tick_seconds = min(TICK_SECONDS, train_time_interval.total_seconds())
@@ -143,8 +141,7 @@ class ModelCheckpoint(Callback):
         given = [f"{name}={getattr(self, name)!r}" for name in names if getattr(self, name)]
         if len(given) > 1:
             raise ConfigurationError(
-                f"ModelCheckpoint({', '.join(given)}): these exclude each other; "
-                "use one ModelCheckpoint for each."
+                f"ModelCheckpoint({', '.join(given)}): these exclude each other; use one ModelCheckpoint for each."
             )
 
     def _reset(self) -> None:
@@ -312,9 +309,7 @@ class ModelCheckpoint(Callback):
         if template.metrics:
             logged = trainer.callback_metrics
             values = {name: float(logged[name]) for name in template.metrics if name in logged}
-        return template.render(
-            {**values, "epoch": epoch_number(trainer, moment), "step": trainer.global_step}
-        )
+        return template.render({**values, "epoch": epoch_number(trainer, moment), "step": trainer.global_step})
 
     def format_checkpoint_name(self, metrics: dict[str, Any]) -> str:
         """The path that these values of 'epoch', 'step' and metrics give, whether or not a file is there."""
@@ -327,9 +322,7 @@ class ModelCheckpoint(Callback):
             name = self._name(trainer, moment, NameTemplate("{epoch}-{step}"))
             path = free_path(str(self.dirpath), name, self.FILE_EXTENSION, ())
             trainer.save_checkpoint(path, weights_only=self.save_weights_only)
-            raise ConfigurationError(
-                f"{self._watch.missing(trainer)} The state of this moment is saved in {path}."
-            )
+            raise ConfigurationError(f"{self._watch.missing(trainer)} The state of this moment is saved in {path}.")
         if moment in ("steps", "tick") and not self._warned:
             self._warned = True
             warnings.warn(
@@ -373,9 +366,7 @@ class ModelCheckpoint(Callback):
         beaten.
         """
         old, new, suffix = str(state_dict["dirpath"]), str(self.dirpath), self.FILE_EXTENSION
-        found = (
-            (moved(path, old, new, suffix), score) for path, score in state_dict["best_k_models"].items()
-        )
+        found = ((moved(path, old, new, suffix), score) for path, score in state_dict["best_k_models"].items())
         last, current = state_dict["last_model_path"], state_dict["current_score"]
         records = Records(
             by=self._records.by,

@@ -31,9 +31,7 @@ class NameTemplate:
         self.insert_names = insert_names
         try:
             self.parts = [(literal, name, spec or "") for literal, name, spec, _ in Formatter().parse(text)]
-            self.metrics = tuple(
-                name for _, name, _ in self.parts if name is not None and name not in _COUNTERS
-            )
+            self.metrics = tuple(name for _, name, _ in self.parts if name is not None and name not in _COUNTERS)
             self.render(dict.fromkeys(_COUNTERS, 0) | dict.fromkeys(self.metrics, 0.0))
         except ValueError as error:
             raise ConfigurationError(

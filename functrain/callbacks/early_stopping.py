@@ -103,9 +103,7 @@ class EarlyStopping(Callback):
         if not self._watch.overdue(trainer):
             return
         if self.strict:
-            raise ConfigurationError(
-                f"{self._watch.missing(trainer)} With strict=False this is only a warning."
-            )
+            raise ConfigurationError(f"{self._watch.missing(trainer)} With strict=False this is only a warning.")
         if not self._warned:
             self._warned = True
             warnings.warn(f"{self._watch.missing(trainer)} So it stops nothing.", UserWarning, stacklevel=2)
@@ -127,9 +125,7 @@ class EarlyStopping(Callback):
             trainer.should_stop = True
             self.stopped_epoch, self.stopping_reason = epoch, reason
         if self.verbose and (improved or reason):
-            trainer.print(
-                f"EarlyStopping: {reason or f'{self.monitor} improved to {value:.6g}'} (epoch {epoch})"
-            )
+            trainer.print(f"EarlyStopping: {reason or f'{self.monitor} improved to {value:.6g}'} (epoch {epoch})")
 
     def _alarm(self, value: float) -> str | None:
         """Why this value alone ends the run; None where it does not."""

@@ -28,8 +28,7 @@ class LearningRateMonitor(Callback):
     def __init__(self, logging_interval: str | None = None, log_momentum: bool = False) -> None:
         if logging_interval not in (None, "step", "epoch"):
             raise ConfigurationError(
-                f"{type(self).__name__}(logging_interval={logging_interval!r}): must be 'step', "
-                "'epoch' or None."
+                f"{type(self).__name__}(logging_interval={logging_interval!r}): must be 'step', 'epoch' or None."
             )
         self.logging_interval = logging_interval
         self.log_momentum = log_momentum
@@ -48,8 +47,7 @@ class LearningRateMonitor(Callback):
             )
         if self.log_momentum and not hasattr(trainer.engine, "momenta"):
             raise ConfigurationError(
-                f"{name}(log_momentum=True): {type(trainer.engine).__name__} knows no momentum; "
-                "leave log_momentum out."
+                f"{name}(log_momentum=True): {type(trainer.engine).__name__} knows no momentum; leave log_momentum out."
             )
 
     def log_step(self, trainer: Any, pl_module: Any, metrics: dict[str, Any]) -> None:

@@ -58,8 +58,7 @@ def table(rows: Sequence[Row], parts: bool = True) -> str:
     cells = [(str(i), row[0], row[1], human(row[2])) for i, row in enumerate(shown)]
     widths = [max(len(line[i]) for line in [heads, *cells]) for i in range(4)]
     lines = [
-        " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-        for line in [heads, *cells]
+        " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in [heads, *cells]
     ]
     rule = "-" * max(len(line) for line in lines)
     totals = (
@@ -69,9 +68,7 @@ def table(rows: Sequence[Row], parts: bool = True) -> str:
         (f"{size / 1e6:.3f}", "Total estimated model params size (MB)"),
     )
     body = [*lines[:1], rule, *lines[1:], rule] if cells and parts else []
-    return "\n".join(
-        line.rstrip() for line in ["", *body, *(f"{number:<10}{what}" for number, what in totals)]
-    )
+    return "\n".join(line.rstrip() for line in ["", *body, *(f"{number:<10}{what}" for number, what in totals)])
 
 
 def human(count: int) -> str:

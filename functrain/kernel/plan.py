@@ -119,10 +119,7 @@ def validate_due(plan: Plan, clock: Clock) -> bool:
     """Is validation due within the epoch, after this batch?"""
     every = plan.val_batches
     return (
-        every is not None
-        and (clock.epoch + 1) % plan.val_epochs == 0
-        and clock.batch > 0
-        and clock.batch % every == 0
+        every is not None and (clock.epoch + 1) % plan.val_epochs == 0 and clock.batch > 0 and clock.batch % every == 0
     )
 
 

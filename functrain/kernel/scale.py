@@ -53,9 +53,7 @@ class Clip:
         for name in ("norm", "value"):
             bound = getattr(self, name)
             if bound is not None and not bound > 0:
-                raise ValueError(
-                    f"Clip({name}={bound!r}): a bound must be > 0; None leaves gradients unclipped."
-                )
+                raise ValueError(f"Clip({name}={bound!r}): a bound must be > 0; None leaves gradients unclipped.")
 
 
 def gradient_factor(

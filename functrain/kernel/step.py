@@ -34,9 +34,7 @@ def accumulate(backend: Backend[Any], state: TrainState, batch: Any, player: int
     return backend.accumulate(state, batch, player)
 
 
-def update(
-    backend: Backend[Any], rules: Rules, state: TrainState, player: int = 0
-) -> tuple[TrainState, Report]:
+def update(backend: Backend[Any], rules: Rules, state: TrainState, player: int = 0) -> tuple[TrainState, Report]:
     """Close the player's window: reduce; unscale, mean, clip by one factor; apply; empty the accumulator."""
     rule, me = rules[player], state.players[player]
     acc = backend.reduce(me.acc)

@@ -36,9 +36,7 @@ class Schedule:
             if not _is_count(epoch, 0):
                 raise ValueError(f"accumulation schedule {spec!r}: epoch {epoch!r} must be an int >= 0.")
             if not _is_count(size, 1):
-                raise ValueError(
-                    f"accumulation schedule {spec!r}: {size!r} batches an update must be an int >= 1."
-                )
+                raise ValueError(f"accumulation schedule {spec!r}: {size!r} batches an update must be an int >= 1.")
         starts.setdefault(0, 1)
         self._starts: tuple[tuple[int, int], ...] = tuple(sorted(starts.items(), reverse=True))
 

@@ -84,9 +84,7 @@ class LoggerCollection(Logger):
         self._loggers = list(loggers)
         for logger in self._loggers:
             if not isinstance(logger, Logger):
-                raise TypeError(
-                    f"LoggerCollection was given a {type(logger).__name__}; every item must be a Logger"
-                )
+                raise TypeError(f"LoggerCollection was given a {type(logger).__name__}; every item must be a Logger")
 
     def __iter__(self) -> Iterator[Logger]:
         return iter(self._loggers)

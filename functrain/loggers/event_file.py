@@ -135,9 +135,7 @@ class EventFile:
         # Process and number keep names apart, however many runs start at once.
         when, who = f"{seconds:010d}.{rest:09d}", f"{socket.gethostname()}.{os.getpid()}.{next(_number):04d}"
         file = AppendFile(files.join(self._directory, f"events.out.tfevents.{when}.{who}"))
-        file.append(
-            _record(_event.Event(wall_time=seconds, file_version="brain.Event:2").SerializeToString())
-        )
+        file.append(_record(_event.Event(wall_time=seconds, file_version="brain.Event:2").SerializeToString()))
         return file
 
 
@@ -166,6 +164,4 @@ class Experiment(SummaryWriter):
 def _record(data: bytes) -> bytes:
     """A message with its length and both checksums around it, as TensorBoard reads it."""
     length = struct.pack("<Q", len(data))
-    return b"".join(
-        (length, struct.pack("<I", masked_crc32c(length)), data, struct.pack("<I", masked_crc32c(data)))
-    )
+    return b"".join((length, struct.pack("<I", masked_crc32c(length)), data, struct.pack("<I", masked_crc32c(data))))

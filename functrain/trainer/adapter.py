@@ -83,11 +83,17 @@ class Engine(LoaderTools, Protocol):
     # what is saved, and read back
 
     def snapshot(self, weights_only: bool) -> dict[str, Any]:
-        """The engine's part of a checkpoint: weights, and unless weights_only optimizer, scheduler, scale, open windows, RNG."""
+        """The engine's part of a checkpoint.
+
+        Weights, and unless weights_only optimizer, scheduler, scale, open windows, RNG.
+        """
         ...
 
     def restore(self, checkpoint: dict[str, Any], weights_only: bool, strict: bool = True) -> None:
-        """Take a snapshot back. Raises where it does not fit the module, naming what differs, before changing anything."""
+        """Take a snapshot back. Raises where it does not fit the module, naming what differs.
+
+        Before changing anything.
+        """
         ...
 
     def write(self, path: str, checkpoint: dict[str, Any]) -> None:

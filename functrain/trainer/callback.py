@@ -1,7 +1,7 @@
 """The base class of callbacks: every documented hook, empty. Touches nothing.
 
-An empty hook does not count as overridden, so a callback costs only what it defines. Beside the hooks a callback may act
-at the Trainer's own events, in the fixed order log, validate, checkpoint, stop; the plan is told when they are due.
+An empty hook does not count as overridden, so a callback costs only what it defines. Beside the hooks a callback may
+act at the Trainer's own events, in the fixed order log, validate, checkpoint, stop; the plan is told when they are due.
 """
 
 from __future__ import annotations

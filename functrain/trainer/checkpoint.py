@@ -1,4 +1,7 @@
-"""What a checkpoint holds beside the engine's part, and how it is put back. Assembles plain values; the engine does the I/O."""
+"""What a checkpoint holds beside the engine's part, and how it is put back.
+
+Assembles plain values; the engine does the I/O.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +49,8 @@ def _hyper_parameters(hparams: Mapping[str, Any], owner: str) -> dict[str, Any]:
     plain, left_out = storable(hparams)
     if left_out:
         warnings.warn(
-            f"hyperparameters {', '.join(left_out)} of {owner} are not plain values and are left out of the checkpoint: leave "
+            f"hyperparameters {', '.join(left_out)} of {owner} are not plain values and are left out of the "
+            "checkpoint: leave "
             f"them out with save_hyperparameters(ignore={left_out!r}), and give them to load_from_checkpoint.",
             UserWarning,
             stacklevel=2,
@@ -109,7 +113,8 @@ def check_format(checkpoint: Any, path: str) -> dict[str, Any]:
     about = checkpoint.get("functrain", {})
     if about.get("format", FORMAT) > FORMAT:
         raise CheckpointError(
-            f"{path}: written by functrain {about.get('version')} in format {about['format']}; this is functrain {__version__}, "
+            f"{path}: written by functrain {about.get('version')} in format {about['format']}; this is functrain "
+            f"{__version__}, "
             f"which reads up to {FORMAT}. Update functrain to read it."
         )
     return checkpoint
@@ -123,7 +128,8 @@ def clock_of(checkpoint: Mapping[str, Any], path: str) -> Clock:
     """
     if "clock" not in checkpoint:
         raise CheckpointError(
-            f"{path}: holds weights only, so training cannot continue from it; load them with load_from_checkpoint, or save with "
+            f"{path}: holds weights only, so training cannot continue from it; load them with load_from_checkpoint, "
+            "or save with "
             "save_weights_only=False."
         )
     return Clock(**checkpoint["clock"])

@@ -1,4 +1,7 @@
-"""Loaders as the Trainer sees them: how long they are, where an epoch stands, how to continue there. Imports no framework."""
+"""Loaders as the Trainer sees them: how long they are, where an epoch stands, how to continue there.
+
+Imports no framework.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,9 @@ def checked(loader: Any, what: str) -> Any:
         ConfigurationError: it is not iterable, or has length 0.
     """
     if not hasattr(loader, "__iter__"):
-        raise ConfigurationError(f"{what}: {type(loader).__name__!r} cannot be iterated over; give a loader of batches.")
+        raise ConfigurationError(
+            f"{what}: {type(loader).__name__!r} cannot be iterated over; give a loader of batches."
+        )
     if length_of(loader) == 0:
         raise ConfigurationError(
             f"{what}: the loader has length 0. Is the data set empty, or smaller than one batch with drop_last=True?"
@@ -63,9 +68,9 @@ class LoaderTools(Protocol):
 class TrainSource:
     """The training loader of a fit, and where the epoch stands in it.
 
-    A loader that carries its own state (`state_dict`, as StatefulDataLoader, or its iterator's `get_state`, as grain) is
-    asked for it. Any other is replayed: its order depends on the random state at the epoch's start, which is kept; the
-    adapter skips by index what was already seen, so that nothing is read twice.
+    A loader that carries its own state (`state_dict`, as StatefulDataLoader, or its iterator's `get_state`, as grain)
+    is asked for it. Any other is replayed: its order depends on the random state at the epoch's start, which is kept;
+    the adapter skips by index what was already seen, so that nothing is read twice.
 
     Args:
         tools: what the adapter knows of loaders of its framework.
@@ -134,7 +139,10 @@ class TrainSource:
         return self._replay(cursor["epoch_rng"], seen)
 
     def _replay(self, epoch_rng: dict[str, Any], seen: int) -> Iterator[Any]:
-        """Begin the epoch as it began, under its random state, go past what was seen, and leave the random state as it is."""
+        """Begin the epoch as it began, under its random state, go past what was seen.
+
+        And leave the random state as it is.
+        """
         now, self._epoch_rng = rng_state(), epoch_rng
         self._set_random_state(epoch_rng)
         iterator = self._tools.skip(self.loader, seen)

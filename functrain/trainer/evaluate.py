@@ -12,9 +12,9 @@ CHUNK = 64
 def run_stage(trainer: Any, stage: str, loaders: Sequence[Any], limits: Sequence[int | None]) -> list[Any]:
     """One pass over the loaders of 'validation', 'test' or 'predict'.
 
-    In order: `on_<stage>_model_eval`, `on_<stage>_start`, `on_epoch_start`, `on_<stage>_epoch_start`; for every batch
-    `on_<stage>_batch_start`, the step, `on_<stage>_batch_end`; then `<stage>_epoch_end`, `on_<stage>_epoch_end`, `on_epoch_end`,
-    metrics published, `on_<stage>_end`, `on_<stage>_model_train`.
+    In order: `on_<stage>_model_eval`, `on_<stage>_start`, `on_<stage>_epoch_start`; for every batch
+    `on_<stage>_batch_start`, the step, `on_<stage>_batch_end`; then `<stage>_epoch_end`, `on_<stage>_epoch_end`,
+    `on_epoch_end`, metrics published, `on_<stage>_end`, `on_<stage>_model_train`.
 
     Returns:
         The steps' outputs, a list per loader, where somebody wants them; else empty lists.
@@ -24,7 +24,6 @@ def run_stage(trainer: Any, stage: str, loaders: Sequence[Any], limits: Sequence
     hooks.call(f"on_{stage}_start")
     book.reset(stage)
     book.begin(stage, in_step=False)
-    hooks.call("on_epoch_start")
     hooks.call(f"on_{stage}_epoch_start")
     wants = stage == "predict" or wants_outputs(hooks, stage)
     outputs = [_run_loader(trainer, stage, i, loaders, limits[i], wants) for i in range(len(loaders))]

@@ -1,7 +1,7 @@
 """The training loop: epochs, dispatches of batches, and the events between them in their fixed order.
 
-Everything here happens between dispatches, when the state is whole. What is due is asked of the plan, which knows it from the
-position alone; so a run that continues from a checkpoint finds the same events at the same places.
+Everything here happens between dispatches, when the state is whole. What is due is asked of the plan, which knows it
+from the position alone; so a run that continues from a checkpoint finds the same events at the same places.
 """
 
 from __future__ import annotations
@@ -202,7 +202,10 @@ class FitLoop:
         self.trainer.publish(TRAIN)
 
     def turn_epoch(self, kind: str) -> None:
-        """The epoch is done: schedulers that count epochs step, and the position moves on; not where it was cut short."""
+        """The epoch is done: schedulers that count epochs step, and the position moves on.
+
+        Not where it was cut short.
+        """
         if self.mid_epoch():
             return
         self.engine.epoch_end(self.trainer.callback_metrics)

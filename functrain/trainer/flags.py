@@ -1,4 +1,5 @@
-"""Every documented flag of the Trainer: name, default, type, help; validated once into a frozen value. Imports no framework.
+"""Every documented flag of the Trainer: name, default, type, help; validated once into a frozen value. Imports no
+framework.
 
 Older names come in through `RENAMED` and say what replaced them. A flag that is documented but not built yet takes its
 default only, and says so otherwise.
@@ -35,12 +36,16 @@ class Flags:
     gradient_clip_algorithm: str = flag("norm", "'norm' of the whole gradient, or 'value' of each component")
     track_grad_norm: Any = flag(-1, "log this p-norm of the gradients; -1 for none")
     accumulate_grad_batches: Any = flag(1, "batches an update: an int, or {from_epoch: int}")
-    max_epochs: int | None = flag(None, "stop after so many epochs; default 1000 where no other limit is set; -1 for none")
+    max_epochs: int | None = flag(
+        None, "stop after so many epochs; default 1000 where no other limit is set; -1 for none"
+    )
     min_epochs: int | None = flag(None, "train for at least so many epochs; default 1")
     max_steps: int | None = flag(None, "stop after so many updates; None or -1 for no limit")
     min_steps: int | None = flag(None, "train for at least so many updates")
     max_time: Any = flag(None, "stop after this time: 'DD:HH:MM:SS', a timedelta, or a dict of its arguments")
-    limit_train_batches: int | float = flag(1.0, "how much of the training data an epoch sees: int batches or a fraction")
+    limit_train_batches: int | float = flag(
+        1.0, "how much of the training data an epoch sees: int batches or a fraction"
+    )
     limit_val_batches: int | float = flag(1.0, "how much of each validation loader is used")
     limit_test_batches: int | float = flag(1.0, "how much of each test loader is used")
     limit_predict_batches: int | float = flag(1.0, "how much of each predict loader is used")
@@ -120,8 +125,8 @@ def parse(given: Mapping[str, Any]) -> Flags:
     """Validate what was given to the Trainer.
 
     Raises:
-        ConfigurationError: an unknown flag (with the nearest right name), an impossible value, or two that contradict each
-            other, both named.
+        ConfigurationError: an unknown flag (with the nearest right name), an impossible value, or two that contradict
+            each other, both named.
     """
     flags = Flags(**_present_names(given))
     for check in CHECKS:
@@ -142,7 +147,8 @@ def _present_names(given: Mapping[str, Any]) -> dict[str, Any]:
         if name in LATER:
             if value is not None and value != LATER[name] and value is not False:
                 raise ConfigurationError(
-                    f"Trainer({name}={value!r}): this flag is documented but not available in this version; leave it out."
+                    f"Trainer({name}={value!r}): this flag is documented but not available in this version; leave it "
+                    "out."
                 )
             continue
         now = RENAMED.get(name) or ALIASES.get(name) or name
@@ -157,7 +163,9 @@ def _present_names(given: Mapping[str, Any]) -> dict[str, Any]:
         if name == "callbacks" and "callbacks" in present:
             continue
         if now in said_as:
-            raise ConfigurationError(f"Trainer({said_as[now]}=..., {name}=...): two names of one flag; give one of them.")
+            raise ConfigurationError(
+                f"Trainer({said_as[now]}=..., {name}=...): two names of one flag; give one of them."
+            )
         if value is not None or now not in ("progress_bar_refresh_rate",):
             present[now], said_as[now] = value, name
     return present
@@ -212,7 +220,9 @@ def _check_fractions(flags: Flags) -> None:
         if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
             _fail(f"Trainer({name}={value!r}): must be an int >= 0 (batches) or a float from 0.0 to 1.0 (a fraction).")
         if isinstance(value, float) and value > 1.0:
-            _fail(f"Trainer({name}={value!r}): a float is a fraction, at most 1.0; for {int(value)} batches give an int.")
+            _fail(
+                f"Trainer({name}={value!r}): a float is a fraction, at most 1.0; for {int(value)} batches give an int."
+            )
     if flags.val_check_interval == 0:
         _fail("Trainer(val_check_interval=0): must be > 0; to run no validation use limit_val_batches=0.")
 
@@ -236,7 +246,9 @@ def _check_choices(flags: Flags) -> None:
     try:
         Schedule(flags.accumulate_grad_batches)
     except (TypeError, ValueError) as error:
-        raise ConfigurationError(f"Trainer(accumulate_grad_batches={flags.accumulate_grad_batches!r}): {error}") from None
+        raise ConfigurationError(
+            f"Trainer(accumulate_grad_batches={flags.accumulate_grad_batches!r}): {error}"
+        ) from None
 
 
 def _check_pairs(flags: Flags) -> None:
@@ -252,7 +264,8 @@ def _check_pairs(flags: Flags) -> None:
 def _check_devices(flags: Flags) -> None:
     if flags.accelerator not in (None, "cpu", "gpu", "cuda", "auto"):
         _fail(
-            f"Trainer(accelerator={flags.accelerator!r}): this version runs on one device; use 'cpu', 'gpu', 'auto' or None."
+            f"Trainer(accelerator={flags.accelerator!r}): this version runs on one device; use 'cpu', 'gpu', 'auto' "
+            "or None."
         )
     for name in ("num_nodes", "num_processes"):
         if getattr(flags, name) != 1:
@@ -300,10 +313,13 @@ def limit(length: int | None, how_much: int | float, what: str) -> int | None:
     if how_much == 1.0 or how_much == 0.0:
         return length if how_much else 0
     if length is None:
-        raise ConfigurationError(f"Trainer({what}={how_much!r}): the loader has no length, so give an int number of batches.")
+        raise ConfigurationError(
+            f"Trainer({what}={how_much!r}): the loader has no length, so give an int number of batches."
+        )
     batches = int(length * how_much)
     if not batches and length:
         raise ConfigurationError(
-            f"Trainer({what}={how_much!r}): of {length} batches this is none; give at least {1 / length:.3f}, or an int."
+            f"Trainer({what}={how_much!r}): of {length} batches this is none; give at least {1 / length:.3f}, or an "
+            "int."
         )
     return batches

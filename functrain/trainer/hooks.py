@@ -1,7 +1,7 @@
 """The hook table, and who overrides what: resolved once, at the start of a run. Touches no framework.
 
-A hook that nobody overrides is `None` in the resolved table, so asking costs an attribute. A hook gets those of its documented
-arguments that its own signature takes, by name; older names of an argument count as that argument.
+A hook that nobody overrides is `None` in the resolved table, so asking costs an attribute. A hook gets those of its
+documented arguments that its own signature takes, by name; older names of an argument count as that argument.
 """
 
 from __future__ import annotations
@@ -40,8 +40,9 @@ LOADERS = (DATA, MODULE)
 def _stage(stage: str) -> tuple[Hook, ...]:
     """The hooks of one evaluation stage, in order."""
     batch = ("batch", "batch_idx", "dataloader_idx")
+    loader = {"validation": "val"}.get(stage, stage)
     return (
-        Hook(f"on_{stage}_dataloader", (), (MODULE,), f"before the {stage} loader is asked for"),
+        Hook(f"on_{loader}_dataloader", (), (MODULE,), f"before the {stage} loader is asked for"),
         Hook(f"on_{stage}_model_eval", (), (MODULE,), "puts the model into evaluation mode"),
         Hook(f"on_{stage}_start", (), BOTH, f"{stage} begins"),
         Hook(f"on_{stage}_epoch_start", (), BOTH, f"the {stage} epoch begins"),
@@ -75,15 +76,19 @@ HOOKS: tuple[Hook, ...] = (
     Hook("on_sanity_check_end", (), (CALLBACK,), "the sanity check ends"),
     Hook("on_train_dataloader", (), (MODULE,), "before the training loader is asked for"),
     Hook("on_train_start", (), BOTH, "training begins"),
-    Hook("on_epoch_start", (), BOTH, "an epoch of any stage begins"),
+    Hook("on_epoch_start", (), BOTH, "a training epoch begins"),
     Hook("on_train_epoch_start", (), BOTH, "a training epoch begins"),
     Hook("on_batch_start", (), BOTH, "a training batch begins", per_batch=True),
-    Hook("on_train_batch_start", _BATCH, BOTH, "a training batch begins; -1 skips the rest of the epoch", per_batch=True),
+    Hook(
+        "on_train_batch_start", _BATCH, BOTH, "a training batch begins; -1 skips the rest of the epoch", per_batch=True
+    ),
     Hook("on_before_batch_transfer", ("batch", "dataloader_idx"), LOADERS, "may change a batch before it is moved"),
     Hook("transfer_batch_to_device", ("batch", "device", "dataloader_idx"), LOADERS, "moves a batch to the device"),
     Hook("on_after_batch_transfer", ("batch", "dataloader_idx"), LOADERS, "may change a batch after it was moved"),
     Hook("on_before_zero_grad", ("optimizer",), BOTH, "before the gradients are cleared"),
-    Hook("optimizer_zero_grad", ("epoch", "batch_idx", "optimizer", "optimizer_idx"), (MODULE,), "clears the gradients"),
+    Hook(
+        "optimizer_zero_grad", ("epoch", "batch_idx", "optimizer", "optimizer_idx"), (MODULE,), "clears the gradients"
+    ),
     Hook("on_before_backward", ("loss",), BOTH, "before backward; the loss is scaled as it will be differentiated"),
     Hook("backward", ("loss", "optimizer", "optimizer_idx"), (MODULE,), "runs backward"),
     Hook("on_after_backward", (), BOTH, "after backward, before the optimizer does anything"),
@@ -96,7 +101,16 @@ HOOKS: tuple[Hook, ...] = (
     ),
     Hook(
         "optimizer_step",
-        ("epoch", "batch_idx", "optimizer", "optimizer_idx", "optimizer_closure", "on_tpu", "using_native_amp", "using_lbfgs"),
+        (
+            "epoch",
+            "batch_idx",
+            "optimizer",
+            "optimizer_idx",
+            "optimizer_closure",
+            "on_tpu",
+            "using_native_amp",
+            "using_lbfgs",
+        ),
         (MODULE,),
         "steps the optimizer",
     ),
@@ -129,7 +143,9 @@ OLD_ARGUMENTS: dict[str, str] = {
 
 
 def overrides(owner: object, name: str) -> bool:
-    """Does the owner define this hook itself? A base class of ours marks its own empty ones with `_functrain_default`."""
+    """Does the owner define this hook itself? A base class of ours marks its own empty ones with
+    `_functrain_default`.
+    """
     method = getattr(owner, name, None)
     return method is not None and not getattr(method, "_functrain_default", False)
 
@@ -165,7 +181,9 @@ def adapt(method: Callable[..., Any], args: tuple[str, ...], what: str = "") -> 
         if index is None:
             if p.default is p.empty:
                 known = ", ".join(args) or "none"
-                raise TypeError(f"{what or method.__qualname__}: argument {p.name!r} is not one of this hook's ({known}).")
+                raise TypeError(
+                    f"{what or method.__qualname__}: argument {p.name!r} is not one of this hook's ({known})."
+                )
             continue
         taken.add(index)
         picks.append((p.name if p.kind is p.KEYWORD_ONLY else None, index))
@@ -186,7 +204,15 @@ def _index_of(name: str, args: tuple[str, ...], place: int, taken: set[int]) -> 
 
 
 # Arguments that a signature asks for by name only: a parameter of another name at their place is not meant for them.
-OPTIONAL = {"dataloader_idx", "optimizer_idx", "hiddens", "optimizer_closure", "on_tpu", "using_native_amp", "using_lbfgs"}
+OPTIONAL = {
+    "dataloader_idx",
+    "optimizer_idx",
+    "hiddens",
+    "optimizer_closure",
+    "on_tpu",
+    "using_native_amp",
+    "using_lbfgs",
+}
 
 
 def _picker(
@@ -207,7 +233,9 @@ class Hooks:
     what the last owner that gave something gave (-1 from anybody counts, for `on_train_batch_start`).
     """
 
-    def __init__(self, trainer: object, module: object, callbacks: Iterable[object], data: object | None = None) -> None:
+    def __init__(
+        self, trainer: object, module: object, callbacks: Iterable[object], data: object | None = None
+    ) -> None:
         callbacks = tuple(callbacks)
         for hook in HOOKS:
             calls = tuple(_calls(hook, trainer, module, callbacks, data))

@@ -205,6 +205,4 @@ def _copied(value: Any) -> Any:
 
 
 def _known(name: str, known: Collection[str]) -> str:
-    return (
-        f"; there are {', '.join(map(repr, known))}.{nearest(name, known)}" if known else "; there are none"
-    )
+    return f"; there are {', '.join(map(repr, known))}.{nearest(name, known)}" if known else "; there are none"

@@ -1,4 +1,7 @@
-"""Ctrl-C: the first asks the run to end at the next batch, whole; the second raises at once. Touches the signal handler."""
+"""Ctrl-C: the first asks the run to end at the next batch, whole; the second raises at once.
+
+Touches the signal handler.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,11 @@ from types import FrameType
 
 @contextmanager
 def graceful(on_first: Callable[[], None]) -> Iterator[None]:
-    """Within it the first SIGINT calls `on_first`, and a second one raises KeyboardInterrupt where it finds the program.
+    """Within it the first SIGINT calls `on_first`, and a second one raises KeyboardInterrupt where it finds the
+    program.
 
-    Only the main thread may take signals; in another one, and where a handler of somebody else's stands, nothing changes.
+    Only the main thread may take signals; in another one, and where a handler of somebody else's stands, nothing
+    changes.
     """
     standing = signal.getsignal(signal.SIGINT)
     if threading.current_thread() is not threading.main_thread() or standing is not signal.default_int_handler:

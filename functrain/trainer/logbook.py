@@ -77,8 +77,8 @@ def _maximum(a: Any, b: Any) -> Any:
 class LogBook:
     """The metrics of a run.
 
-    `stage` and `default` say what is being run and what `on_step` / `on_epoch` mean where a call leaves them out: within
-    a training step, on_step; elsewhere, on_epoch.
+    `stage` and `default` say what is being run and what `on_step` / `on_epoch` mean where a call leaves them out:
+    within a training step, on_step; elsewhere, on_epoch.
     """
 
     def __init__(self, maximum: Callable[[Any, Any], Any] = _maximum) -> None:
@@ -218,7 +218,8 @@ def _reduction(reduce_fx: Any) -> str:
     name = {"amax": "max", "amin": "min", "avg": "mean"}.get(name, name)
     if name not in ("mean", "sum", "max", "min"):
         raise ValueError(
-            f"self.log(reduce_fx={reduce_fx!r}): must be 'mean', 'sum', 'min' or 'max'; log a metric object for anything else."
+            f"self.log(reduce_fx={reduce_fx!r}): must be 'mean', 'sum', 'min' or 'max'; log a metric object for "
+            "anything else."
         )
     return name
 

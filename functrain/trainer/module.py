@@ -41,7 +41,8 @@ class ModuleBase:
             prog_bar: show it in the progress bar.
             logger: send it to the loggers. `log` is its older name.
             on_step: keep each step's value; default: in training_step.
-            on_epoch: reduce over the epoch; default: everywhere else. Where both are asked the names end in _step and _epoch.
+            on_epoch: reduce over the epoch; default: everywhere else. Where both are asked the names end in _step and
+                _epoch.
             reduce_fx: 'mean' (weighted by batch size), 'sum', 'min' or 'max'.
             batch_size: the weight of this value in the epoch's mean; default: the length of the batch.
             sync_dist, rank_zero_only: for several processes; with one process they change nothing.
@@ -54,7 +55,15 @@ class ModuleBase:
         if sink is None:
             return
         sink.log(
-            name, value, prog_bar, logger if log is None else log, on_step, on_epoch, reduce_fx, batch_size, add_dataloader_idx
+            name,
+            value,
+            prog_bar,
+            logger if log is None else log,
+            on_step,
+            on_epoch,
+            reduce_fx,
+            batch_size,
+            add_dataloader_idx,
         )
 
     def log_dict(self, dictionary: Mapping[str, Any], *args: Any, **options: Any) -> None:
@@ -73,7 +82,9 @@ class ModuleBase:
 
     def _run(self, what: str) -> Any:
         if self._trainer is None:
-            raise ConfigurationError(f"{type(self).__name__}.{what}: no Trainer runs this module yet; call trainer.fit(module).")
+            raise ConfigurationError(
+                f"{type(self).__name__}.{what}: no Trainer runs this module yet; call trainer.fit(module)."
+            )
         return self._trainer
 
     @property

@@ -70,8 +70,7 @@ def as_dict(value: Any, where: str) -> dict[str, Any]:
         pairs = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     else:
         raise TypeError(
-            f"{where} is a {_type_name(value)}; "
-            "give a dictionary, an argparse.Namespace or a dataclass instance"
+            f"{where} is a {_type_name(value)}; give a dictionary, an argparse.Namespace or a dataclass instance"
         )
     for name in pairs:
         if not isinstance(name, str):
@@ -124,9 +123,7 @@ def load_hparams_yaml(path: str | os.PathLike[str]) -> dict[str, Any]:
     if loaded is None:
         return {}
     if not isinstance(loaded, dict):
-        raise ValueError(
-            f"'{os.fspath(path)}' holds a {_type_name(loaded)} where `name: value` lines are needed"
-        )
+        raise ValueError(f"'{os.fspath(path)}' holds a {_type_name(loaded)} where `name: value` lines are needed")
     return loaded
 
 
@@ -176,14 +173,10 @@ def _plain(value: Any, where: str, parents: tuple[int, ...]) -> Any:
     if isinstance(value, (list, tuple)):
         items = [_plain(item, f"{where}[{index}]", parents) for index, item in enumerate(value)]
         return items if isinstance(value, list) else tuple(items)
-    if isinstance(value, argparse.Namespace) or (
-        dataclasses.is_dataclass(value) and not isinstance(value, type)
-    ):
+    if isinstance(value, argparse.Namespace) or (dataclasses.is_dataclass(value) and not isinstance(value, type)):
         value = as_dict(value, where)
     if isinstance(value, Mapping):
-        return {
-            _plain_key(key, where): _plain(item, f"{where}[{key!r}]", parents) for key, item in value.items()
-        }
+        return {_plain_key(key, where): _plain(item, f"{where}[{key!r}]", parents) for key, item in value.items()}
     raise TypeError(
         f"{where} is a {_type_name(value)}, which cannot be stored: only None, bool, int, float, str and "
         "lists, tuples and dictionaries of them can. Leave it out (`save_hyperparameters(ignore=...)`) or "

@@ -62,7 +62,8 @@ def val_batches(interval: int | float, batches: int | None) -> int | None:
     if isinstance(interval, int):
         if batches is not None and interval > batches:
             raise ConfigurationError(
-                f"Trainer(val_check_interval={interval}): an epoch has only {batches} batches; use at most {batches}, or "
+                f"Trainer(val_check_interval={interval}): an epoch has only {batches} batches; use at most {batches}, "
+                "or "
                 "check_val_every_n_epoch."
             )
         return interval
@@ -71,5 +72,6 @@ def val_batches(interval: int | float, batches: int | None) -> int | None:
     if interval == 1.0:
         return None
     raise ConfigurationError(
-        f"Trainer(val_check_interval={interval!r}): the training loader has no length, so give an int number of batches."
+        f"Trainer(val_check_interval={interval!r}): the training loader has no length, so give an int number of "
+        "batches."
     )

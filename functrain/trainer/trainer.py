@@ -1,4 +1,7 @@
-"""The Trainer: fit, validate, test, predict for the modules of every adapter. Thin: it connects flags, data, hooks, loops."""
+"""The Trainer: fit, validate, test, predict for the modules of every adapter.
+
+Thin: it connects flags, data, hooks, loops.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +72,9 @@ class Trainer(MetricsMixin):
             return getattr(self.__dict__["flags"], name)
         if name in flag_table.LATER:
             return flag_table.LATER[name]
-        raise AttributeError(f"Trainer has no attribute {name!r}.{nearest(name, [*dir(type(self)), *flag_table.NAMES])}")
+        raise AttributeError(
+            f"Trainer has no attribute {name!r}.{nearest(name, [*dir(type(self)), *flag_table.NAMES])}"
+        )
 
     # what a user calls
 
@@ -121,7 +126,8 @@ class Trainer(MetricsMixin):
 
         Args:
             model: default: the module of the last fit, with the best checkpoint's weights where there is one.
-            ckpt_path: 'best', a path, or None for the weights as they are. With a model given, 'best' is not looked for.
+            ckpt_path: 'best', a path, or None for the weights as they are. With a model given, 'best' is not looked
+                for.
         """
         loaders = self._either("dataloaders", dataloaders, "test_dataloaders", test_dataloaders)
         loaders = self._either("dataloaders", loaders, "test_dataloader", test_dataloader)
@@ -142,7 +148,10 @@ class Trainer(MetricsMixin):
         return outputs[0] if len(outputs) == 1 else outputs
 
     def save_checkpoint(self, filepath: str | os.PathLike[str], weights_only: bool = False) -> None:
-        """Write the state of the run to a file, whole or not at all. Only between steps: from a hook, or after the run."""
+        """Write the state of the run to a file, whole or not at all.
+
+        Only between steps: from a hook, or after the run.
+        """
         if self.engine is None:
             raise ConfigurationError("trainer.save_checkpoint: nothing was run yet; call trainer.fit(module) first.")
         path = os.fspath(filepath)
@@ -252,7 +261,8 @@ class Trainer(MetricsMixin):
             given = self._loaders(_short(stage), loaders)
             if not given:
                 raise ConfigurationError(
-                    f"trainer.{stage}(): no loader was given, and {type(model).__name__} has no {_short(stage)}_dataloader."
+                    f"trainer.{stage}(): no loader was given, and {type(model).__name__} has no "
+                    f"{_short(stage)}_dataloader."
                 )
             how_much = self.flags.fast_dev_run * 1 or getattr(self.flags, f"limit_{_short(stage)}_batches")
             outputs = run_stage(self, STAGE_OF[stage], given, evaluation_limits(given, how_much, STAGE_OF[stage]))
@@ -313,7 +323,8 @@ class Trainer(MetricsMixin):
                 self.hooks.call("on_train_dataloader")
                 return owner.train_dataloader()
         raise ConfigurationError(
-            f"trainer.fit({type(self.module).__name__}): no training loader; give train_dataloaders=..., a datamodule, or define "
+            f"trainer.fit({type(self.module).__name__}): no training loader; give train_dataloaders=..., a "
+            "datamodule, or define "
             "train_dataloader."
         )
 
