@@ -26,7 +26,13 @@ def write(path: str | os.PathLike[str], checkpoint: Mapping[str, Any]) -> None:
     """
     plain = {key: _plain(value, str(key)) for key, value in checkpoint.items()}
     with atomic_write(path) as file:
-        torch.save(plain, file)
+        try:
+            torch.save(plain, file)
+        except RuntimeError as error:
+            # torch's zip writer closes over a failed write and hides its cause.
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
 
 
 def read(path: str | os.PathLike[str]) -> dict[str, Any]:

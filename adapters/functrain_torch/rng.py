@@ -20,9 +20,9 @@ def _seed(seed: int) -> None:
 
 
 def _state() -> dict[str, Any]:
-    state: dict[str, Any] = {"cpu": torch.get_rng_state().numpy().tobytes()}
+    state: dict[str, Any] = {"cpu": torch.get_rng_state().numpy().tobytes().hex()}
     if torch.cuda.is_available() and torch.cuda.is_initialized():
-        state["cuda"] = [s.numpy().tobytes() for s in torch.cuda.get_rng_state_all()]
+        state["cuda"] = [s.numpy().tobytes().hex() for s in torch.cuda.get_rng_state_all()]
     return state
 
 
@@ -33,5 +33,5 @@ def _set_state(state: dict[str, Any]) -> None:
             torch.cuda.set_rng_state(_tensor(s), device)
 
 
-def _tensor(raw: bytes) -> torch.Tensor:
-    return torch.frombuffer(bytearray(raw), dtype=torch.uint8)
+def _tensor(raw: str) -> torch.Tensor:
+    return torch.frombuffer(bytearray.fromhex(raw), dtype=torch.uint8)

@@ -5,6 +5,7 @@ Assembles plain values; the engine does the I/O.
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -72,6 +73,7 @@ def callback_states(trainer: Any, checkpoint: dict[str, Any]) -> dict[str, Any]:
 
 
 def key_of(callback: Any) -> str:
+    """The name of a callback's state in a checkpoint."""
     return getattr(callback, "state_key", type(callback).__qualname__)
 
 
@@ -133,3 +135,34 @@ def clock_of(checkpoint: Mapping[str, Any], path: str) -> Clock:
             "save_weights_only=False."
         )
     return Clock(**checkpoint["clock"])
+
+
+def load(trainer: Any, path: str | os.PathLike[str], weights_only: bool) -> dict[str, Any]:
+    """Read a checkpoint into the trainer's engine.
+
+    Raises:
+        CheckpointError: it cannot be read, or is of another module; names the file.
+    """
+    path = os.fspath(path)
+    saved = check_format(trainer.engine.read(path), path)
+    for owner in (trainer.datamodule, trainer.module):
+        if owner is not None and overrides(owner, "on_load_checkpoint"):
+            owner.on_load_checkpoint(saved)
+    try:
+        trainer.engine.restore(saved, weights_only)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    return saved
+
+
+def continue_from(trainer: Any, loop: Any, saved: dict[str, Any], path: str) -> None:
+    """Put the position, the loop, the callbacks and the random state back; the engine has its part already."""
+    clock = trainer.engine.clock = clock_of(saved, path)
+    loop.load_state(saved["loop"])
+    trainer.book.published.update(saved["loop"]["published"])
+    trainer.should_stop = saved["loop"]["should_stop"]
+    restore_callbacks(trainer, saved)
+    if trainer.datamodule is not None and "datamodule" in saved:
+        trainer.datamodule.load_state_dict(saved["datamodule"])
+    trainer.resumed_rng = saved["rng"]
+    trainer.print(f"Continuing from {path}: epoch {clock.epoch}, batch {clock.batch}.")

@@ -156,6 +156,6 @@ class TrainSource:
 
 def evaluation_limits(loaders: Sequence[Any], how_much: int | float, stage: str) -> list[int | None]:
     """How many batches of each evaluation loader are used; a limit applies to each loader by itself."""
-    short = {"validation": "val"}.get(stage, stage)
+    short = "val" if stage == "validation" else stage
     name = f"limit_{short}_batches"
     return [limit(length_of(checked(loader, f"{short}_dataloader")), how_much, name) for loader in loaders]

@@ -7,19 +7,19 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
 from functrain.seed import isolate_rng, set_rng_state
 from functrain.trainer import checkpoint as checkpoints
 from functrain.trainer import flags as flag_table
-from functrain.trainer.data import TrainSource, as_loaders, evaluation_limits
-from functrain.trainer.errors import CheckpointError, ConfigurationError, nearest
+from functrain.trainer.errors import ConfigurationError, nearest
 from functrain.trainer.evaluate import run_stage
 from functrain.trainer.fit import FitLoop
 from functrain.trainer.hooks import Hooks, overrides
 from functrain.trainer.interrupt import graceful
+from functrain.trainer.loaders import LoaderFinder, Loaders
 from functrain.trainer.logbook import LogBook
 from functrain.trainer.metrics_out import MetricsMixin
 from functrain.trainer.planning import make_plan, max_epochs
@@ -36,7 +36,7 @@ class Trainer(MetricsMixin):
         should_stop: set it to end the run at the next batch, once the minima are met.
     """
 
-    defaults: ClassVar[Callable[[Any], tuple[list[Any], list[Any]]]] = staticmethod(lambda trainer: ([], []))
+    defaults: ClassVar[Callable[..., tuple[list[Any], list[Any]]]] = staticmethod(lambda trainer: ([], []))
 
     def __init__(self, **flags: Any) -> None:
         self.flags = flag_table.parse(flags)
@@ -50,16 +50,16 @@ class Trainer(MetricsMixin):
         self.should_stop = False
         self.interrupted = False
         self.sanity_checking = False
-        self.validates = False
         self.module: Any = None
         self.datamodule: Any = None
         self.engine: Any = None
         self.loop: FitLoop | None = None
         self.stage: str | None = None
         self.book = LogBook()
-        self._rng: dict[str, Any] | None = None
+        self.resumed_rng: dict[str, Any] | None = None
         self._deadline: float | None = None
-        self._val: tuple[Sequence[Any], Sequence[int | None]] = ((), ())
+        self._val: Loaders | None = None
+        self._given: tuple[Any, Any] = (None, None)
         default_callbacks, self.loggers = self.defaults(self)
         self.callbacks = in_order([*self.user_callbacks, *default_callbacks])
         self.hooks = Hooks(self, None, self.callbacks)
@@ -184,13 +184,15 @@ class Trainer(MetricsMixin):
                 f"trainer.{stage}({type(model).__name__}): not a module of any adapter; subclass "
                 "functrain_torch.LightningModule or functrain_jax.Module."
             )
+        same_run = stage != "fit" and model is self.module
         self.stage, self.module, self.datamodule = stage, model, datamodule
         self.interrupted = self.should_stop = False
         model.trainer = self
         if datamodule is not None:
             datamodule.trainer = self
         self.engine = model.make_engine(self)
-        self.book = LogBook()
+        if not same_run:
+            self.book = LogBook()
         self.book.sizes = self.engine.batch_size
         model._sink = self.book
         for owner in (datamodule, model):
@@ -201,6 +203,7 @@ class Trainer(MetricsMixin):
         kinds = {type(callback) for callback in given}
         self.callbacks = in_order([*(c for c in self.callbacks if type(c) not in kinds), *given])
         self.hooks = Hooks(self, model, self.callbacks, datamodule)
+        self.loaders = LoaderFinder(self.flags, (datamodule, model), self.hooks, self.engine)
 
     def _set_up(self, stage: str) -> None:
         """The hooks and moves at the beginning of every stage."""
@@ -217,20 +220,20 @@ class Trainer(MetricsMixin):
         self._deadline = None if self._deadline is None else time.monotonic() + self._deadline
         self._set_up("fit")
         self.engine.configure()
-        saved = self._load(ckpt_path, weights_only=False) if ckpt_path else None
+        saved = checkpoints.load(self, ckpt_path, weights_only=False) if ckpt_path else None
         self._write_hyperparameters()
         self.hooks.call("on_pretrain_routine_start")
-        self._find_val_loaders(val, train)
+        self._given = (train, val)
+        self._val = self.loaders.validation(val, train)
         self.hooks.call("on_pretrain_routine_end")
         self._sanity_check()
-        source = self._train_source(train)
+        source = self.loaders.train(train)
         intervals = [n for callback in self.callbacks if (n := getattr(callback, "every_n_updates", lambda: None)())]
-        plan = make_plan(self.flags, self._cap(source.batches), self.engine.players(), intervals)
+        plan = make_plan(self.flags, self.loaders.cap(source.batches), self.engine.players(), intervals)
         self.loop = FitLoop(self, plan, source)
-        self._given_train = train
         self.engine.start(plan, self.loop.wants_outputs)
         if saved is not None:
-            self._continue_from(saved, str(ckpt_path))
+            checkpoints.continue_from(self, self.loop, saved, str(ckpt_path))
         self.hooks.call("on_train_start")
         self.restore_rng()
         self.loop.run()
@@ -257,15 +260,9 @@ class Trainer(MetricsMixin):
         with self._running(stage, model, datamodule):
             self._set_up(stage)
             if path:
-                self._load(path, weights_only=True)
-            given = self._loaders(_short(stage), loaders)
-            if not given:
-                raise ConfigurationError(
-                    f"trainer.{stage}(): no loader was given, and {type(model).__name__} has no "
-                    f"{_short(stage)}_dataloader."
-                )
-            how_much = self.flags.fast_dev_run * 1 or getattr(self.flags, f"limit_{_short(stage)}_batches")
-            outputs = run_stage(self, STAGE_OF[stage], given, evaluation_limits(given, how_much, STAGE_OF[stage]))
+                checkpoints.load(self, path, weights_only=True)
+            found, limits = self.loaders.evaluation(_short(stage), loaders)
+            outputs = run_stage(self, STAGE_OF[stage], found, limits)
         if kept[1] is not None and model is last:
             self.engine, self.loop = kept
         return self._results(STAGE_OF[stage], len(outputs), verbose), outputs
@@ -284,13 +281,13 @@ class Trainer(MetricsMixin):
 
     def run_validation(self) -> None:
         """One pass of validation inside a fit."""
-        loaders, limits = self._val
-        run_stage(self, "validation", loaders, limits)
+        assert self._val is not None
+        run_stage(self, "validation", *self._val)
 
     def _sanity_check(self) -> None:
         """A few validation batches before training; leaves no trace in metrics or random state."""
         n = self.flags.num_sanity_val_steps
-        if not self.validates or n == 0 or self.flags.fast_dev_run:
+        if self._val is None or n == 0 or self.flags.fast_dev_run:
             return
         loaders, limits = self._val
         if n > 0:
@@ -303,90 +300,21 @@ class Trainer(MetricsMixin):
         self.sanity_checking = False
         self.book.reset("validation")
 
-    def _find_val_loaders(self, val: Any, train: Any) -> None:
-        self.validates = False
-        if not overrides(self.module, "validation_step") or self.flags.limit_val_batches == 0:
-            return
-        overfit = self.flags.overfit_batches
-        loaders = [self.engine.unshuffled(self._train_loader(train))] if overfit else self._loaders("val", val)
-        if not loaders:
-            return
-        how_much = self.flags.fast_dev_run * 1 or overfit or self.flags.limit_val_batches
-        self._val = (loaders, evaluation_limits(loaders, how_much, "validation"))
-        self.validates = True
-
-    def _train_loader(self, train: Any) -> Any:
-        if train is not None:
-            return train
-        for owner in (self.datamodule, self.module):
-            if owner is not None and overrides(owner, "train_dataloader"):
-                self.hooks.call("on_train_dataloader")
-                return owner.train_dataloader()
-        raise ConfigurationError(
-            f"trainer.fit({type(self.module).__name__}): no training loader; give train_dataloaders=..., a "
-            "datamodule, or define "
-            "train_dataloader."
-        )
-
-    def _train_source(self, train: Any) -> TrainSource:
-        loader = self._train_loader(train)
-        overfit = self.flags.overfit_batches
-        if overfit:
-            loader = self.engine.unshuffled(loader)
-        return TrainSource(loader, overfit or self.flags.limit_train_batches, self.engine)
-
     def reload_train_source(self, loop: FitLoop) -> None:
         """Ask for the loaders again, where the flag says so and an epoch starts."""
         every, epoch = self.flags.reload_dataloaders_every_n_epochs, self.current_epoch
         if every and epoch and epoch % every == 0:
-            loop.source = self._train_source(self._given_train)
-            loop.plan = loop.plan._replace(batches=self._cap(loop.source.batches))
-            self._find_val_loaders(None, self._given_train)
-
-    def _cap(self, batches: int | None) -> int | None:
-        n = self.flags.fast_dev_run * 1
-        return batches if not n else n if batches is None else min(n, batches)
-
-    def _loaders(self, short: str, given: Any) -> list[Any]:
-        if given is None:
-            for owner in (self.datamodule, self.module):
-                if owner is not None and overrides(owner, f"{short}_dataloader"):
-                    self.hooks.call(f"on_{short}_dataloader")
-                    given = getattr(owner, f"{short}_dataloader")()
-                    break
-        return as_loaders(given)
+            loop.source = self.loaders.train(self._given[0])
+            loop.plan = loop.plan._replace(batches=self.loaders.cap(loop.source.batches))
+            self._val = self.loaders.validation(*reversed(self._given))
 
     # continuing
 
-    def _load(self, path: str | os.PathLike[str], weights_only: bool) -> dict[str, Any]:
-        path = os.fspath(path)
-        saved = checkpoints.check_format(self.engine.read(path), path)
-        for owner in (self.datamodule, self.module):
-            if owner is not None and overrides(owner, "on_load_checkpoint"):
-                owner.on_load_checkpoint(saved)
-        try:
-            self.engine.restore(saved, weights_only)
-        except CheckpointError as error:
-            raise CheckpointError(f"{path}: {error}") from error
-        return saved
-
-    def _continue_from(self, saved: dict[str, Any], path: str) -> None:
-        assert self.loop is not None
-        self.engine.clock = checkpoints.clock_of(saved, path)
-        self.loop.load_state(saved["loop"])
-        self.book.published.update(saved["loop"]["published"])
-        self.should_stop = saved["loop"]["should_stop"]
-        checkpoints.restore_callbacks(self, saved)
-        if self.datamodule is not None and "datamodule" in saved:
-            self.datamodule.load_state_dict(saved["datamodule"])
-        self._rng = saved["rng"]
-        self.print(f"Continuing from {path}: epoch {self.engine.clock.epoch}, batch {self.engine.clock.batch}.")
-
     def restore_rng(self) -> None:
         """The random state of the checkpoint that the run continues from, once, right before the first batch."""
-        if self._rng is not None:
-            set_rng_state(self._rng)
-            self._rng = None
+        if self.resumed_rng is not None:
+            set_rng_state(self.resumed_rng)
+            self.resumed_rng = None
 
     def loop_state(self) -> dict[str, Any]:
         """The loop's part of a checkpoint, with what callbacks may still read."""
@@ -399,6 +327,11 @@ class Trainer(MetricsMixin):
         return (getattr(callback, "best_model_path", "") or None) if callback is not None else None
 
     # small things
+
+    @property
+    def validates(self) -> bool:
+        """Does this fit validate?"""
+        return self._val is not None
 
     def each_callback(self, name: str, moment: str) -> None:
         """One of the Trainer's own events, for every callback that acts at it."""

@@ -1,0 +1,93 @@
+"""Where a stage's loaders come from, in order: the call, the data module, the module; and how much of each is used."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from functrain.trainer.data import TrainSource, as_loaders, evaluation_limits
+from functrain.trainer.errors import ConfigurationError
+from functrain.trainer.hooks import overrides
+
+Loaders = tuple[Sequence[Any], Sequence[int | None]]
+
+
+class LoaderFinder:
+    """Finds the loaders of one run's stages.
+
+    Args:
+        flags: the Trainer's flags, for limits and overfit_batches.
+        owners: who may define loaders: the data module (or None), then the module.
+        hooks: of the run, for `on_<stage>_dataloader`.
+        engine: the adapter's, which knows its framework's loaders.
+    """
+
+    def __init__(self, flags: Any, owners: Sequence[Any], hooks: Any, engine: Any) -> None:
+        self.flags = flags
+        self.owners = [owner for owner in owners if owner is not None]
+        self.hooks = hooks
+        self.engine = engine
+
+    def train(self, given: Any) -> TrainSource:
+        """The source of training batches."""
+        loader, overfit = self._train_loader(given), self.flags.overfit_batches
+        if overfit:
+            loader = self.engine.unshuffled(loader)
+        return TrainSource(loader, overfit or self.flags.limit_train_batches, self.engine)
+
+    def validation(self, given: Any, train: Any) -> Loaders | None:
+        """The validation loaders of a fit and their limits; None where the fit does not validate."""
+        overfit = self.flags.overfit_batches
+        if not overrides(self.owners[-1], "validation_step") or self.flags.limit_val_batches == 0:
+            return None
+        loaders = [self.engine.unshuffled(self._train_loader(train))] if overfit else self._defined("val", given)
+        if not loaders:
+            return None
+        how_much = self.dev_batches or overfit or self.flags.limit_val_batches
+        return loaders, evaluation_limits(loaders, how_much, "validation")
+
+    def evaluation(self, stage: str, given: Any) -> Loaders:
+        """The loaders of 'val', 'test' or 'predict' and their limits.
+
+        Raises:
+            ConfigurationError: there are none.
+        """
+        loaders = self._defined(stage, given)
+        if not loaders:
+            raise ConfigurationError(
+                f"{type(self.owners[-1]).__name__}: no loader was given, and it has no {stage}_dataloader; give "
+                "dataloaders=..., or define it."
+            )
+        how_much = self.dev_batches or getattr(self.flags, f"limit_{stage}_batches")
+        return loaders, evaluation_limits(loaders, how_much, stage)
+
+    @property
+    def dev_batches(self) -> int:
+        """The batches of every stage under fast_dev_run; 0 otherwise."""
+        return int(self.flags.fast_dev_run)
+
+    def cap(self, batches: int | None) -> int | None:
+        """The batches of an epoch under fast_dev_run, else as they are."""
+        n = self.dev_batches
+        return batches if not n else n if batches is None else min(n, batches)
+
+    def _train_loader(self, given: Any) -> Any:
+        if given is not None:
+            return given
+        for owner in self.owners:
+            if overrides(owner, "train_dataloader"):
+                self.hooks.call("on_train_dataloader")
+                return owner.train_dataloader()
+        raise ConfigurationError(
+            f"trainer.fit({type(self.owners[-1]).__name__}): no training loader; give train_dataloaders=..., a "
+            "datamodule, or define train_dataloader."
+        )
+
+    def _defined(self, stage: str, given: Any) -> list[Any]:
+        if given is not None:
+            return as_loaders(given)
+        for owner in self.owners:
+            if overrides(owner, f"{stage}_dataloader"):
+                self.hooks.call(f"on_{stage}_dataloader")
+                return as_loaders(getattr(owner, f"{stage}_dataloader")())
+        return []
