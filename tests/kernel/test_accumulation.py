@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from functrain.kernel import Clip, Rule, Schedule, accumulate, epoch, grouped, step, update
+from functrain.kernel import Clip, Clock, Rule, ScaleRule, Schedule, accumulate, epoch, grouped, step, update
 from tests.oracle import SGD, AdamW, NumpyBackend, Part, bits, data, linear, mlp
 from tests.oracle.trees import assert_close
 
@@ -73,6 +73,41 @@ def test_a_micro_batch_of_weight_zero_counts_for_nothing():
     want, _ = step(backend, RULES, backend.init(params, RULES), [batch.part(0, 4)])
     got, _ = step(backend, RULES, backend.init(params, RULES), split(batch, [4, 2]))
     assert_close(got.params, want.params)
+
+
+@pytest.mark.parametrize("rule", [Rule(), Rule(Clip(norm=1.0)), Rule(scale=ScaleRule(init=4.0))])
+def test_a_window_of_weight_zero_is_a_gradient_of_zero(rule):
+    backend, params, batch, _ = make("linear", 1, 6)
+    backend = NumpyBackend(Part(linear, SGD(0.1)))
+    state, (report,) = step(backend, (rule,), backend.init(params, (rule,)), [batch._replace(weight=np.zeros(6))])
+    assert bits(state.params) == bits(params)
+    assert np.isnan(report.loss)
+    assert state.clock == Clock(batch=1, update=1)
+
+
+def odd_ones_only(state, batch):
+    """A model that finds nothing to learn in every batch but some."""
+    return linear(state, batch) if len(batch.x) % 2 else None
+
+
+def test_a_skipped_micro_batch_is_as_if_it_were_not_there():
+    _, params, batch, _ = make("linear", 2, 9)
+    backend = NumpyBackend(Part(odd_ones_only, AdamW(0.1)))
+    with_it, (report,) = step(backend, RULES, backend.init(params, RULES), split(batch, [3, 2, 1]))
+    without, _ = step(backend, RULES, backend.init(params, RULES), [batch.part(0, 3), batch.part(5, 6)])
+    assert bits(with_it.params) == bits(without.params)
+    assert report.weight == 2
+
+
+def test_a_window_of_which_everything_was_skipped_moves_nothing():
+    """Not even by the gradients that the accumulator still holds from the window before."""
+    _, params, batch, _ = make("linear", 3, 9)
+    rules, backend = (Rule(scale=ScaleRule(init=4.0)),), NumpyBackend(Part(odd_ones_only, AdamW(0.1)))
+    state, _ = step(backend, rules, backend.init(params, rules), [batch.part(0, 5)])
+    before = bits((state.params, state.players[0].opt, state.players[0].scale))
+    state, (report,) = step(backend, rules, state, split(batch, [2, 2]))
+    assert bits((state.params, state.players[0].opt, state.players[0].scale)) == before
+    assert (report.finite, report.weight, state.clock.update) == (False, 0, 2)
 
 
 def test_the_last_shorter_window_divides_by_its_own_length():

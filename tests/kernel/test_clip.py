@@ -25,8 +25,7 @@ def micro_batches(seed, k):
     rng = np.random.default_rng(seed)
     size = 10.0 ** rng.integers(-4, 5)
     return [
-        {name: size * rng.normal(size=shape) for name, shape in NAMES.items()}
-        | {"weight": rng.uniform(0.1, 9.0)}
+        {name: size * rng.normal(size=shape) for name, shape in NAMES.items()} | {"weight": rng.uniform(0.1, 9.0)}
         for _ in range(k)
     ]
 

@@ -4,9 +4,22 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from functrain.kernel import Clip, Plan, Rule, ScaleRule, Schedule, epoch, evaluate, grouped, monoids, step
+from functrain.kernel import (
+    Clip,
+    Plan,
+    Rule,
+    ScaleRule,
+    Schedule,
+    TrainState,
+    epoch,
+    evaluate,
+    grouped,
+    monoids,
+    step,
+)
 from tests.oracle import AdamW, NumpyBackend, Part, bits, data, linear, mlp
 from tests.oracle.loop import next_epoch, run
+from tests.oracle.trees import assert_close
 
 RULES = (Rule(Clip(norm=1.0), ScaleRule(init=2.0**8, interval=3)),)
 BACKEND = NumpyBackend(Part(mlp(), AdamW(0.05)))
@@ -28,6 +41,22 @@ def test_an_epoch_is_the_step_repeated():
         by_hand.append(report)
     assert bits((scanned, reports)) == bits((state, by_hand))
     assert (scanned.clock.batch, scanned.clock.update) == (7, 4)
+
+
+def test_an_epoch_is_the_loop_that_one_would_write_by_hand():
+    """Without the kernel: add up the gradients of a window, divide by its length, step."""
+    rng = np.random.default_rng(1)
+    params, batches = data.mlp_params(rng), [data.classes(rng, 3) for _ in range(8)]
+    state, _ = epoch(BACKEND, (Rule(),), BACKEND.init(params, (Rule(),)), list(grouped(batches, 3)))
+    optimizer = AdamW(0.05)
+    opt = optimizer.init(params)
+    for window in (batches[0:3], batches[3:6], batches[6:8]):
+        each = [mlp()(TrainState(params, ()), batch).grads for batch in window]
+        mean = {name: sum(grads[name] for grads in each) / len(window) for name in params}
+        opt = optimizer.step(params, mean, opt)
+    assert_close(state.params, params)
+    assert_close(state.players[0].opt["v"], opt["v"])
+    assert state.players[0].opt["count"] == 3
 
 
 def test_an_epoch_of_nothing_moves_nothing():

@@ -59,9 +59,7 @@ def test_the_state_carries_the_scale_from_update_to_update():
 @pytest.mark.parametrize("clip", [Clip(), Clip(norm=1.0), Clip(value=1.0), Clip(norm=1.0, p=float("inf"))])
 @pytest.mark.parametrize("bad", BAD, ids=["inf", "-inf", "nan"])
 @pytest.mark.parametrize("optimizer", [SGD(0.1, momentum=0.9), AdamW(0.1)])
-@pytest.mark.parametrize(
-    "rule", [Rule(scale=ScaleRule(init=4.0)), Rule(skip_nonfinite=True)], ids=["scale", "skip"]
-)
+@pytest.mark.parametrize("rule", [Rule(scale=ScaleRule(init=4.0)), Rule(skip_nonfinite=True)], ids=["scale", "skip"])
 def test_a_bad_window_changes_neither_parameters_nor_optimizer(clip, bad, optimizer, rule):
     """To the bit, wherever in the window the bad one is; the clock counts it, and the window is closed."""
     rules, b = (rule._replace(clip=clip),), backend(optimizer)

@@ -99,7 +99,5 @@ def test_values_may_be_arrays():
         pieces = [m.lift(np.array([1.0, -4.0]), 1.0), m.lift(np.array([3.0, 0.0]), 3.0)]
         running = m.merge(*pieces)
         assert isinstance(running, Running)
-        want = [
-            MONOIDS[kind].compute(together(kind, [(a, 1.0), (b, 3.0)])) for a, b in ((1.0, 3.0), (-4.0, 0.0))
-        ]
+        want = [MONOIDS[kind].compute(together(kind, [(a, 1.0), (b, 3.0)])) for a, b in ((1.0, 3.0), (-4.0, 0.0))]
         np.testing.assert_array_equal(m.compute(running), want)

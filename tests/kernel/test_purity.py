@@ -66,9 +66,7 @@ def test_global_generators_are_not_moved(backend, state, call):
     assert (random.getstate(), bits(np.random.get_state())) == before
 
 
-@pytest.mark.parametrize(
-    ("backend", "state", "batches"), [(BACKEND, start, windows), (RECURRENT, cell, sequence)]
-)
+@pytest.mark.parametrize(("backend", "state", "batches"), [(BACKEND, start, windows), (RECURRENT, cell, sequence)])
 def test_batches_are_not_written_to(backend, state, batches):
     given = batches()
     step(backend, RULES, state(), given[0] if backend is BACKEND else given)
@@ -87,9 +85,7 @@ def test_no_two_leaves_share_memory(backend, state, call):
     """Neither within a state nor between it and its copy: what is moved in one would show in the other."""
     one = state()
     arrays = [*leaves(one), *leaves(backend.copy(one))]
-    shared = [
-        (i, j) for i, a in enumerate(arrays) for j, b in enumerate(arrays[:i]) if np.shares_memory(a, b)
-    ]
+    shared = [(i, j) for i, a in enumerate(arrays) for j, b in enumerate(arrays[:i]) if np.shares_memory(a, b)]
     assert shared == []
 
 

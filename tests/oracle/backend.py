@@ -26,7 +26,8 @@ class Micro(NamedTuple):
     carried: Mapping[str, Any] = {}
 
 
-Loss = Callable[[TrainState, Any], Micro]
+# None: nothing to learn from this batch.
+Loss = Callable[[TrainState, Any], Micro | None]
 
 
 class Part(NamedTuple):
@@ -58,6 +59,8 @@ class NumpyBackend:
         me = state.players[player]
         with np.errstate(over="ignore", invalid="ignore"):
             micro = self.parts[player].loss(state, batch)
+            if micro is None:
+                return state
             factor = micro.weight * (1.0 if me.scale is None else me.scale.value)
             for name, total in me.acc.grads.items():
                 share = micro.grads[name] * factor
@@ -109,17 +112,13 @@ class NumpyBackend:
     def with_last(self, window: Sequence[Any]) -> Iterator[tuple[Any, bool]]:
         return ((batch, i + 1 == len(window)) for i, batch in enumerate(window))
 
-    def fold(
-        self, f: Callable[[Any, Any], tuple[Any, Any]], carry: Any, items: Iterable[Any]
-    ) -> tuple[Any, Any]:
+    def fold(self, f: Callable[[Any, Any], tuple[Any, Any]], carry: Any, items: Iterable[Any]) -> tuple[Any, Any]:
         out = None
         for item in items:
             carry, out = f(carry, item)
         return carry, out
 
-    def scan(
-        self, f: Callable[[Any, Any], tuple[Any, Any]], carry: Any, items: Iterable[Any]
-    ) -> tuple[Any, list[Any]]:
+    def scan(self, f: Callable[[Any, Any], tuple[Any, Any]], carry: Any, items: Iterable[Any]) -> tuple[Any, list[Any]]:
         outs: list[Any] = []
         for item in items:
             carry, out = f(carry, item)

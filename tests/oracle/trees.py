@@ -23,9 +23,7 @@ def bits(tree: Any) -> Any:
     return tree
 
 
-def assert_close(
-    got: Mapping[str, Any], want: Mapping[str, Any], rtol: float = 1e-12, atol: float = 1e-13
-) -> None:
+def assert_close(got: Mapping[str, Any], want: Mapping[str, Any], rtol: float = 1e-12, atol: float = 1e-13) -> None:
     """Every array of `got` is within the tolerance of the one of the same name in `want`."""
     assert got.keys() == want.keys()
     for name in want:
