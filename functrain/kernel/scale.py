@@ -72,7 +72,9 @@ def gradient_factor(
 
     Reference: Pascanu et al., On the difficulty of training recurrent neural networks, 2013, algorithm 1.
     """
-    divisor = acc.weight if scale is None else acc.weight * scale.value
+    # A sum that weighs nothing is zero: any divisor will do but 0, which would turn parameters into NaN.
+    weight = acc.weight + (acc.weight == 0)
+    divisor = weight if scale is None else weight * scale.value
     guarded = scale is not None or skip_nonfinite
     if clip.norm is None:
         # The largest component says all that is asked here, and cannot overflow by itself.

@@ -110,5 +110,7 @@ class Report(NamedTuple):
 
     @property
     def loss(self) -> Scalar:
-        """The weighted mean loss of the window."""
+        """The weighted mean loss of the window; NaN where it weighs nothing."""
+        if isinstance(self.weight, float | int) and not self.weight:
+            return float("nan")
         return self.loss_sum / self.weight
