@@ -8,9 +8,10 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from functrain.trainer.hooks import DATA, HOOKS, default
 from functrain.trainer.hparams import HyperparametersMixin
+from functrain_torch.transfer import TransferHooks
 
 
-class LightningDataModule(HyperparametersMixin):
+class LightningDataModule(HyperparametersMixin, TransferHooks):
     """Define `prepare_data`, `setup(stage)` and the loaders that you need.
 
     Give it to `trainer.fit(model, datamodule=...)`.

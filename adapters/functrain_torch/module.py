@@ -14,10 +14,11 @@ from functrain.trainer.hooks import HOOKS, MODULE, default
 from functrain.trainer.hparams import HyperparametersMixin, load_hparams_yaml, load_tags_csv
 from functrain.trainer.module import ModuleBase
 from functrain_torch import ckpt
-from functrain_torch.tree import move, split_time
+from functrain_torch.transfer import TransferHooks
+from functrain_torch.tree import split_time
 
 
-class LightningModule(ModuleBase, HyperparametersMixin, nn.Module):
+class LightningModule(ModuleBase, HyperparametersMixin, TransferHooks, nn.Module):
     """Organise a model as methods; the Trainer calls them.
 
     Needed are `training_step` and `configure_optimizers`; `validation_step`, `test_step`, `predict_step` and every hook
@@ -122,23 +123,6 @@ class LightningModule(ModuleBase, HyperparametersMixin, nn.Module):
             nn.utils.clip_grad_value_(parameters, bound)
         else:
             nn.utils.clip_grad_norm_(parameters, bound)
-
-    # batches on their way to the device
-
-    @default
-    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int = 0) -> Any:
-        """Change a batch before it is moved."""
-        return batch
-
-    @default
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int = 0) -> Any:
-        """Move a batch to the device."""
-        return move(batch, device)
-
-    @default
-    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int = 0) -> Any:
-        """Change a batch after it was moved."""
-        return batch
 
     # optimization by hand
 

@@ -6,7 +6,27 @@ from typing import Any
 
 import torch
 
+from functrain.trainer.hooks import default
 from functrain_torch.tree import move
+
+
+class TransferHooks:
+    """A batch's way to the device, for modules and data modules to override. A data module's stand for the module's."""
+
+    @default
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int = 0) -> Any:
+        """Change a batch before it is moved."""
+        return batch
+
+    @default
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int = 0) -> Any:
+        """Move a batch to the device."""
+        return move(batch, device)
+
+    @default
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int = 0) -> Any:
+        """Change a batch after it was moved."""
+        return batch
 
 
 class Transfer:
