@@ -24,7 +24,9 @@ def interleaved(runs: Mapping[str, Callable[[], float]], rounds: int) -> dict[st
     """
     figures: dict[str, list[float]] = {name: [] for name in runs}
     for i in range(rounds):
-        names = list(runs) if i % 2 == 0 else list(reversed(runs))
+        names = list(runs)
+        if i % 2:
+            names.reverse()
         for name in names:
             gc.collect()
             figures[name].append(runs[name]())

@@ -48,7 +48,9 @@ def jax_step(k: int) -> None:
     )
     batch = jnp.ones((256 * k, 1024))
     compiled = jax.jit(step, donate_argnums=0).lower(init(params), batch).compile()
-    print(compiled.memory_analysis().temp_size_in_bytes / 2**20)
+    analysis = compiled.memory_analysis()
+    assert analysis is not None
+    print(analysis.temp_size_in_bytes / 2**20)
 
 
 def main() -> None:

@@ -37,11 +37,16 @@ class Split(NamedTuple):
 
 def digits() -> tuple[Split, Split, Split]:
     """Training (with each image also shifted by a pixel), validation and test digits, always the same split."""
-    x, y = load_digits(return_X_y=True)
+    x, y = (np.asarray(part) for part in load_digits(return_X_y=True))
     x = (x / 16).astype(np.float32)
-    x, x_test, y, y_test = train_test_split(x, y, test_size=360, random_state=SEED, stratify=y)
-    x, x_val, y, y_val = train_test_split(x, y, test_size=180, random_state=SEED, stratify=y)
+    x, x_test, y, y_test = parted(x, y, 360)
+    x, x_val, y, y_val = parted(x, y, 180)
     return Split(shifted(x), np.tile(y, 5)), Split(x_val, y_val), Split(x_test, y_test)
+
+
+def parted(x: np.ndarray, y: np.ndarray, held_out: int) -> list[np.ndarray]:
+    """x and y without the images held out, and those: x, x_held_out, y, y_held_out."""
+    return [np.asarray(p) for p in train_test_split(x, y, test_size=held_out, random_state=SEED, stratify=y)]
 
 
 def shifted(x: np.ndarray) -> np.ndarray:

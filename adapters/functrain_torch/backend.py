@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -86,11 +86,9 @@ class TorchBackend:
         if finite is False:
             return state
         if factor is not UNIT and (isinstance(factor, Tensor) or factor != 1.0):
-            torch._foreach_mul_(gradients(grads), factor)
+            multiply(grads, factor)
         if limit is not None:
-            bounded = gradients(grads)
-            torch._foreach_clamp_min_(bounded, -limit)
-            torch._foreach_clamp_max_(bounded, limit)
+            bound(grads, limit)
         optimizer = state.players[player].opt
         if isinstance(finite, Tensor):
             self._step_if(optimizer, finite, player)
@@ -166,13 +164,21 @@ class TorchBackend:
 UNIT = 1.0
 
 
-def no_context() -> AbstractContextManager[None]:
-    return nullcontext()
-
-
 def gradients(parameters: Iterable[Tensor]) -> list[Tensor]:
     """The gradients that there are."""
     return [p.grad for p in parameters if p.grad is not None]
+
+
+def multiply(parameters: Iterable[Tensor], factor: Scalar) -> None:
+    """Multiply all gradients with one scalar, in place and at once."""
+    torch._foreach_mul_(gradients(parameters), factor)  # pyright: ignore[reportPrivateImportUsage]
+
+
+def bound(parameters: Iterable[Tensor], limit: float) -> None:
+    """Bound every component of all gradients to +-limit, in place."""
+    grads = gradients(parameters)
+    torch._foreach_clamp_min_(grads, -limit)  # pyright: ignore[reportPrivateImportUsage]
+    torch._foreach_clamp_max_(grads, limit)  # pyright: ignore[reportPrivateImportUsage]
 
 
 def _unpack(state: TrainState, output: dict[str, Any]) -> tuple[TrainState, Any, Scalar]:

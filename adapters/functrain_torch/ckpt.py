@@ -14,7 +14,7 @@ from torch import Tensor
 from functrain.files import atomic_write, exists, open_read
 from functrain.trainer.errors import CheckpointError, ConfigurationError
 
-PLAIN = (type(None), bool, int, float, complex, str, bytes, Tensor, torch.dtype, torch.device, torch.Size)
+PLAIN = (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device, torch.Size)
 
 
 def write(path: str | os.PathLike[str], checkpoint: Mapping[str, Any]) -> None:
@@ -76,25 +76,25 @@ def _seekable(file: Any) -> Any:
 
 def _plain(value: Any, where: str) -> Any:
     """The value, if it can be read back without running code; numpy scalars become Python's."""
-    if isinstance(value, torch.nn.Parameter):
-        return value.detach()
-    if isinstance(value, PLAIN) and type(value).__module__ in ("builtins", "torch"):
+    kind: type = type(value)
+    if kind in PLAIN or (isinstance(value, Tensor) and kind is Tensor):
         return value
     if isinstance(value, Tensor):
-        return value.as_subclass(Tensor)
+        return value.detach().as_subclass(Tensor)
     if isinstance(value, Mapping):
         return {_plain(key, where): _plain(item, f"{where}.{key}") for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         items = [_plain(item, f"{where}[{i}]") for i, item in enumerate(value)]
         return items if isinstance(value, list) else tuple(items) if isinstance(value, tuple) else set(items)
-    if type(value).__module__ == "numpy":
-        return value.item() if not getattr(value, "ndim", 0) else torch.from_numpy(value.copy())
-    if isinstance(value, bool | int | float | str | os.PathLike):
-        base = next((kind for kind in (bool, int, float, str) if isinstance(value, kind)), None)
-        return base(value) if base is not None else os.fspath(value)
+    if kind.__module__ == "numpy":
+        return torch.from_numpy(value.copy()) if getattr(value, "ndim", 0) else value.item()
+    for base in (bool, int, float, str):
+        if isinstance(value, base):
+            return base(value)
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
     raise ConfigurationError(
-        f"checkpoint[{where}] holds a {type(value).__module__}.{type(value).__qualname__}, which could not be read "
-        "back without "
+        f"checkpoint[{where}] holds a {kind.__module__}.{kind.__qualname__}, which could not be read back without "
         "running code; store plain values, lists, dicts and tensors."
     )
 

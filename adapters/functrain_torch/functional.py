@@ -83,7 +83,7 @@ def make_step(
     def run(state: TrainState, batch: Any) -> tuple[TrainState, Any]:
         if tbptt is not None:
             state, reports = kernel_tbptt(backend, rules, state, split_time(batch, tbptt), accumulate)
-            return state, [report[0] for report in reports]
+            return state, [report[0] for report in reports or ()]
         window = batch if isinstance(batch, list) else split_batch(batch, accumulate) if accumulate > 1 else [batch]
         state, reports = kernel_step(backend, rules, state, _weighted(window) if batch is not window else window)
         return state, reports[0]

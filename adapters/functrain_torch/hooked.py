@@ -10,7 +10,7 @@ from torch import Tensor
 
 from functrain.kernel.scale import Clip, gradient_factor
 from functrain.kernel.state import Accumulator, Scalar, TrainState
-from functrain_torch.backend import TorchBackend, gradients
+from functrain_torch.backend import TorchBackend, multiply
 
 GRADIENT_HOOKS = ("on_before_optimizer_step", "configure_gradient_clipping")
 
@@ -47,8 +47,6 @@ class HookedBackend(TorchBackend):
         self.window: list[Any] = []
         self.factor: Scalar = 1.0
         self.norm_p = engine.trainer.flags.track_grad_norm
-        if closures and not self.keeps_window:
-            raise AssertionError("closures need their window")
 
     def accumulate(self, state: TrainState, batch: Any, player: int) -> TrainState:
         if self.keeps_window:
@@ -88,7 +86,7 @@ class HookedBackend(TorchBackend):
         if finite is False or not self.looks:
             return super().apply(state, player, grads, factor, limit, finite)
         if factor != 1.0:
-            torch._foreach_mul_(gradients(grads), factor)
+            multiply(grads, factor)
         optimizer = state.players[player].opt
         if self.norm_p not in (-1, "-1"):
             self.engine.log_norms(grads, float(self.norm_p))
@@ -133,7 +131,7 @@ class HookedBackend(TorchBackend):
                 for batch in window:
                     state = self.accumulate(state, batch, player)
             if factor != 1.0:
-                torch._foreach_mul_(gradients(me.acc.grads), factor)
+                multiply(me.acc.grads, factor)
             acc = state.players[player].acc
             return acc.loss / acc.weight
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from functrain.kernel.scale import next_scale
 from functrain.kernel.state import LossScale
-from functrain_torch.backend import gradients
+from functrain_torch.backend import gradients, multiply
 
 
 class HandledOptimizer:
@@ -111,9 +110,8 @@ class ManualOptimization:
 
     def _unscale(self, player: int, scale: LossScale) -> bool:
         me = self.state.players[player]
-        grads = gradients(me.acc.grads)
-        if grads:
-            torch._foreach_mul_(grads, 1.0 / scale.value)
+        if gradients(me.acc.grads):
+            multiply(me.acc.grads, 1.0 / scale.value)
         finite = bool(self.backend.isfinite(self.backend.norm(me.acc.grads, float("inf"))))
         moved = next_scale(self.backend, self.policy.scale, scale, finite)
         self.state = self.state.with_player(player, me._replace(scale=moved))

@@ -195,7 +195,7 @@ class LightningModule(ModuleBase, HyperparametersMixin, TransferHooks, nn.Module
             read = load_tags_csv if os.fspath(hparams_file).endswith(".csv") else load_hparams_yaml
             hparams = dict(read(hparams_file))
         module = cls(**_accepted(cls, {**hparams, **kwargs}))
-        module.on_load_checkpoint(saved)
+        getattr(module, "on_load_checkpoint")(saved)  # noqa: B009  (made from the hook table, below)
         weights = saved.get("state_dict", {})
         differs = ckpt.compare(weights, module.state_dict()) if strict else None
         if differs:

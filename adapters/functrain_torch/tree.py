@@ -16,7 +16,8 @@ def tree_map(f: Callable[[Tensor], Tensor], tree: Any) -> Any:
     if isinstance(tree, Tensor):
         return f(tree)
     if isinstance(tree, PackedSequence):
-        return PackedSequence(*(None if part is None else f(part) for part in tree))
+        parts = [None if part is None else f(part) for part in tree]
+        return PackedSequence(*parts)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
     if isinstance(tree, tuple) and hasattr(tree, "_fields"):
         return type(tree)(*(tree_map(f, item) for item in tree))
     if isinstance(tree, list | tuple):

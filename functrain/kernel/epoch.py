@@ -8,7 +8,7 @@ from typing import Any
 
 from functrain.kernel.backend import Backend
 from functrain.kernel.state import TrainState
-from functrain.kernel.step import Reports, Rules, step
+from functrain.kernel.step import Rules, step
 from functrain.kernel.window import grouped
 
 
@@ -38,7 +38,7 @@ def evaluate(
 
 def tbptt(
     backend: Backend[Any], rules: Rules, state: TrainState, pieces: Sequence[Any], window: int = 1
-) -> tuple[TrainState, Reports]:
+) -> tuple[TrainState, Any]:
     """Truncated back-propagation through time over one batch that is cut into `pieces` along time.
 
     A piece is a micro-batch: `window` of them make an update, the last, shorter window too. The hidden state
