@@ -128,6 +128,10 @@ def test_validation_is_due(plan, want):
     assert positions(plan, validated) == want
 
 
+def test_validation_is_not_due_before_the_first_batch():
+    assert not due.validate_due(Plan(4, val_batches=2), Clock(epoch=1, batch=0))
+
+
 @rows(LIMITS)
 def test_a_run_ends(plan, want):
     assert positions(plan, lambda *_: True) == want

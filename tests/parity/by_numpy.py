@@ -12,7 +12,8 @@ OPTIMIZERS = {"sgd": SGD(0.1, momentum=0.9), "adamw": AdamW(0.02, weight_decay=0
 LOSSES = {"mlp": mlp("relu"), "elman": recurrent.elman}
 
 
-def seen(state: TrainState, report: Report) -> Seen:
+def seen(state: TrainState, report: Report | None) -> Seen:
+    assert report is not None
     scale = state.players[0].scale
     return Seen(
         report.loss,
@@ -32,9 +33,7 @@ def run(case: Case) -> list[Seen]:
     state, shown = backend.init(case.params, rules), []
     for batch in case.batches:
         if "tbptt" in options:
-            state, reports = tbptt(
-                backend, rules, state, pieces(batch, options["tbptt"]), options["accumulate"]
-            )
+            state, reports = tbptt(backend, rules, state, pieces(batch, options["tbptt"]), options["accumulate"])
             shown.append(seen(state, reports[-1][0]))
         else:
             state, (report,) = step(backend, rules, state, batch)

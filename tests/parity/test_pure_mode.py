@@ -30,9 +30,7 @@ class Torch:
 
     def bits(self, state):
         params = {name: p.detach().numpy() for name, p in state.params.items()}
-        velocities = [
-            s["momentum_buffer"].numpy() for s in state.players[0].opt.state_dict()["state"].values()
-        ]
+        velocities = [s["momentum_buffer"].numpy() for s in state.players[0].opt.state_dict()["state"].values()]
         return bits((params, velocities, state.rng.numpy(), tuple(state.clock)))
 
     def generators(self):
@@ -52,9 +50,7 @@ class Jax:
             h = x @ params["w"]
             return (self.jax.numpy.where(self.jax.random.bernoulli(rng, 0.5, h.shape), 2 * h, 0) ** 2).mean()
 
-        init, self.step, _ = functrain_jax.make_step(
-            loss, optax.sgd(lr, momentum=0.9), accumulate=2, donate=False
-        )
+        init, self.step, _ = functrain_jax.make_step(loss, optax.sgd(lr, momentum=0.9), accumulate=2, donate=False)
         self.state = init(PARAMS, rng=0)
         self.batch = self.jax.numpy.asarray(BATCH)
 
