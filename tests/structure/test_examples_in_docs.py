@@ -10,7 +10,7 @@ import pytest
 
 from tests.structure.graph import ROOT
 
-PAGES = sorted(ROOT.glob("docs/*.md"))
+PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]
 EXAMPLES = [
     pytest.param(text, id=f"{page.name}-{i}")
     for page in PAGES
