@@ -36,7 +36,7 @@ class JaxBackend:
     """The verbs of `functrain.kernel.Backend` for one loss and its optimizers.
 
     Attributes:
-        loss: see `Loss`.
+        loss: see `Loss`; None where nothing is accumulated.
         optimizers: one a player.
         owned: for each player the top-level keys of `params` that it moves; None moves everything.
         policy: the precision.
@@ -44,7 +44,7 @@ class JaxBackend:
             window is one micro-batch it carries none.
     """
 
-    loss: Loss
+    loss: Loss | None
     optimizers: tuple[optax.GradientTransformation, ...]
     owned: tuple[tuple[Hashable, ...] | None, ...] = (None,)
     policy: Policy = SINGLE
@@ -109,9 +109,7 @@ class JaxBackend:
         """The state with room for gradient sums in every player."""
         for i, me in enumerate(state.players):
             if me.acc.grads is None:
-                state = state.with_player(
-                    i, me._replace(acc=me.acc._replace(grads=self.zeros(state.params, i)))
-                )
+                state = state.with_player(i, me._replace(acc=me.acc._replace(grads=self.zeros(state.params, i))))
         return state
 
     def closed(self, state: TrainState) -> TrainState:
@@ -133,6 +131,7 @@ class JaxBackend:
 
         def objective(mine: Tree) -> tuple[Scalar, Any]:
             params = self.policy.cast(self.join(mine, rest))
+            assert self.loss is not None, "this backend was made to update only"
             loss, weight, after = self.loss(params, state, key, self.policy.cast(batch), player)
             weight = lax.stop_gradient(jnp.asarray(weight, self.policy.store))
             weighted = check_scalar(loss).astype(self.policy.store) * weight
@@ -140,9 +139,7 @@ class JaxBackend:
             return scaled, (weighted, weight, after.vars, after.hidden, after.metrics)
 
         grads, (loss, weight, vars, hidden, metrics) = jax.grad(objective, has_aux=True)(mine)
-        acc = Accumulator(
-            self._added(me.acc, grads), me.acc.loss + loss, me.acc.weight + weight, me.acc.count + 1
-        )
+        acc = Accumulator(self._added(me.acc, grads), me.acc.loss + loss, me.acc.weight + weight, me.acc.count + 1)
         state = state._replace(vars=keep_form(vars, state.vars), hidden=hidden, metrics=metrics)
         return state.with_player(player, me._replace(acc=acc))
 
@@ -242,7 +239,14 @@ class JaxBackend:
 
     def copy(self, state: TrainState) -> TrainState:
         """A state that shares no memory with the old one, nor any two of its leaves."""
-        return jax.tree.map(jnp.copy, state)
+        return jax.tree.map(_copied, state)
+
+
+def _copied(leaf: Any) -> Any:
+    # A new array of a type that does not give way to others, as those are that come out of a compiled step.
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return jnp.copy(leaf)
+    return jnp.array(leaf, dtype=leaf.dtype, copy=True)
 
 
 def check_scalar(loss: Any) -> jax.Array:
@@ -261,9 +265,7 @@ def check_scalar(loss: Any) -> jax.Array:
     if shape != ():
         raise ValueError(f"the loss has shape {shape}: it must be a scalar, such as loss.mean().")
     if not is_floating(loss):
-        raise TypeError(
-            f"the loss has type {jnp.result_type(loss)}: it must be floating to be differentiated."
-        )
+        raise TypeError(f"the loss has type {jnp.result_type(loss)}: it must be floating to be differentiated.")
     return jnp.asarray(loss)
 
 

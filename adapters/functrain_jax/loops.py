@@ -92,9 +92,7 @@ def groups(items: Any) -> Iterator[Group]:
 
 def _form(item: Any) -> Any:
     leaves, structure = jax.tree.flatten(item)
-    return structure, tuple(
-        bool if isinstance(x, bool) else (jnp.shape(x), jnp.result_type(x)) for x in leaves
-    )
+    return structure, tuple(bool if isinstance(x, bool) else (jnp.shape(x), jnp.result_type(x)) for x in leaves)
 
 
 def _stacked(items: Sequence[Any]) -> Group:

@@ -92,8 +92,7 @@ def make_step(
     def step(state: TrainState, batch: Any) -> tuple[TrainState, Report]:
         if "rng" in takes and state.rng is None:
             raise ValueError(
-                f"{_name(loss_fn)} takes 'rng', but the state has no key: "
-                "use init(params, rng=jax.random.key(0))."
+                f"{_name(loss_fn)} takes 'rng', but the state has no key: use init(params, rng=jax.random.key(0))."
             )
         window = window_of(batch, accumulate) if tbptt is None else None
         several = accumulate > 1 if window is None else not (isinstance(window, list) and len(window) == 1)
@@ -140,9 +139,7 @@ def _extras(loss_fn: Callable[..., Any]) -> frozenset[str]:
 
 
 def _loss(loss_fn: Callable[..., Any], takes: frozenset[str], carry_hidden: bool) -> Any:
-    def loss(
-        params: Any, state: TrainState, rng: Any, batch: Any, player: int
-    ) -> tuple[Any, Any, TrainState]:
+    def loss(params: Any, state: TrainState, rng: Any, batch: Any, player: int) -> tuple[Any, Any, TrainState]:
         extras = {"rng": rng, "vars": state.vars, "hiddens": state.hidden}
         given = loss_fn(params, batch, **{name: extras[name] for name in takes})
         if not isinstance(given, Mapping):
@@ -193,7 +190,4 @@ def cut_time(batch: Any, size: int) -> list[Any]:
         found = f"several lengths of axis 1, {sorted(steps)}" if steps else "no second axis"
         raise ValueError(f"the batch cannot be cut along time: its leaves (batch, time, ...) have {found}.")
     n = steps.pop()
-    return [
-        jax.tree.map(lambda x, a=a: x[:, a : a + size] if jnp.ndim(x) > 1 else x, batch)
-        for a in range(0, n, size)
-    ]
+    return [jax.tree.map(lambda x, a=a: x[:, a : a + size] if jnp.ndim(x) > 1 else x, batch) for a in range(0, n, size)]

@@ -39,9 +39,7 @@ def same(a, b):
 
 def bits(tree):
     """Host copies, with keys as their data."""
-    raw = jax.tree.map(
-        lambda x: jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x, tree
-    )
+    raw = jax.tree.map(lambda x: jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x, tree)
     return jax.tree.map(np.array, raw)
 
 
@@ -183,9 +181,7 @@ def test_a_fresh_key_for_every_micro_batch():
     seen = []
 
     def spy(params, batch, rng):
-        jax.debug.callback(
-            lambda d: seen.append(tuple(np.asarray(d).ravel().tolist())), jax.random.key_data(rng)
-        )
+        jax.debug.callback(lambda d: seen.append(tuple(np.asarray(d).ravel().tolist())), jax.random.key_data(rng))
         return mse(params, batch)
 
     step = make_step(spy, optax.sgd(0.1), accumulate=3)
@@ -267,7 +263,7 @@ def test_truncated_sequences_equal_the_same_by_hand(window):
 
 def test_truncation_needs_a_time_axis():
     step = make_step(recurrent, optax.sgd(0.1), tbptt=3)
-    with pytest.raises(ValueError, match="axis 1"):
+    with pytest.raises(ValueError, match="no second axis"):
         step.step(step.init({"in": jnp.zeros((2, 3))}), jnp.zeros(4))
 
 
@@ -386,9 +382,7 @@ def test_the_compiled_step_moves_nothing_between_host_and_device():
 
 
 def test_reduce_on_plateau_gets_the_loss():
-    tx = optax.chain(
-        optax.adam(1e-2), optax.contrib.reduce_on_plateau(patience=1, factor=0.5, accumulation_size=1)
-    )
+    tx = optax.chain(optax.adam(1e-2), optax.contrib.reduce_on_plateau(patience=1, factor=0.5, accumulation_size=1))
     step = make_step(lambda p, b: jnp.sum(p["w"] * 0.0) + 1.0, tx)
     state = step.init(linear())
     for _ in range(6):

@@ -1,0 +1,46 @@
+"""Which device a run uses, and the turns of the players as arrays for a compiled program."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from functrain.kernel import plan as plans
+from functrain.kernel.plan import Plan
+from functrain.kernel.state import Clock
+from functrain.trainer.errors import ConfigurationError
+
+
+def choose_device(flags: Any) -> Any:
+    """The device that the flags ask for; without a wish JAX's first.
+
+    Raises:
+        ConfigurationError: a GPU is asked for and JAX sees none.
+    """
+    wish = flags.accelerator
+    kind = (
+        "gpu" if wish in ("gpu", "cuda") or flags.gpus not in (None, 0, "0", []) else "cpu" if wish == "cpu" else None
+    )
+    if kind is None and flags.gpus in (0, "0", []) and flags.gpus is not None:
+        kind = "cpu"
+    if kind is None:
+        return jax.devices()[0]
+    try:
+        return jax.devices(kind)[0]
+    except RuntimeError as error:
+        flag = f"gpus={flags.gpus!r}" if wish is None else f"accelerator={wish!r}"
+        raise ConfigurationError(
+            f"Trainer({flag}): JAX sees no {kind.upper()} here (only {jax.default_backend()}); install JAX for it, or "
+            "use 'auto'."
+        ) from error
+
+
+def stacked_flags(plan: Plan, clock: Clock, count: int, size: int) -> np.ndarray:
+    """For each of the next `count` batches and each player: does it play, does its window close; bool[size,
+    players, 2]."""
+    flags = np.zeros((size, len(plan.players), 2), np.bool_)
+    for i in range(count):
+        flags[i] = plans.turns(plan, clock.epoch, clock.batch + i)
+    return flags

@@ -1,0 +1,112 @@
+"""A checkpoint as arrays and JSON: what is large goes to one side, everything else becomes plain text. Runs
+nothing on the way back."""
+
+from __future__ import annotations
+
+import base64
+import os
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from functrain.trainer.errors import ConfigurationError
+
+ARRAY, TENSOR, SCALAR, TUPLE, BYTES, ITEMS = "$array", "$tensor", "$scalar", "$tuple", "$bytes", "$items"
+
+
+def encode(value: Any, arrays: dict[str, Any], where: str = "") -> Any:
+    """The value as JSON, with its arrays in `arrays` by the place where they stand.
+
+    Raises:
+        ConfigurationError: something is neither plain nor an array; names the place.
+    """
+    if value is None or isinstance(value, bool | int | float | str):
+        return _builtin(value)
+    if isinstance(value, Mapping):
+        return _encode_mapping(value, arrays, where)
+    if isinstance(value, list | tuple):
+        items = [encode(item, arrays, f"{where}/{i}") for i, item in enumerate(value)]
+        return {TUPLE: items} if isinstance(value, tuple) else items
+    if isinstance(value, bytes):
+        return {BYTES: base64.b64encode(value).decode()}
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, np.ndarray | np.generic | jax.Array):
+        return _encode_array(value, arrays, where, ARRAY)
+    if type(value).__module__ == "torch" and hasattr(value, "numpy"):
+        return _encode_array(value.detach().cpu().numpy(), arrays, where, TENSOR)
+    raise ConfigurationError(
+        f"checkpoint[{where.strip('/')}] holds a {type(value).__module__}.{type(value).__qualname__}, which could not "
+        "be read "
+        "back without running code; store plain values, lists, dicts and arrays."
+    )
+
+
+def _builtin(value: Any) -> Any:
+    # A subclass would be stored with its class; its value is what counts.
+    base = next((kind for kind in (bool, int, float, str) if isinstance(value, kind)), None)
+    return None if base is None else base(value)
+
+
+def _encode_mapping(value: Mapping[Any, Any], arrays: dict[str, Any], where: str) -> Any:
+    if all(isinstance(key, str) and not key.startswith("$") for key in value):
+        return {key: encode(item, arrays, f"{where}/{key}") for key, item in value.items()}
+    return {ITEMS: [[encode(k, arrays, f"{where}/key"), encode(v, arrays, f"{where}/{k}")] for k, v in value.items()]}
+
+
+def _encode_array(value: Any, arrays: dict[str, Any], where: str, kind: str) -> Any:
+    if jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
+        raise ConfigurationError(f"checkpoint[{where}] holds a random key; store jax.random.key_data(key) instead.")
+    if value.ndim == 0 and kind == ARRAY and np.dtype(value.dtype).kind in "biuf":
+        return {SCALAR: [str(value.dtype), np.asarray(value).item()]}
+    name = where.strip("/")
+    arrays[name] = value
+    return {kind: [name, str(value.dtype), list(value.shape)]}
+
+
+def decode(value: Any, arrays: Mapping[str, Any]) -> Any:
+    """The inverse of `encode`. Raises KeyError, TypeError or ValueError where the JSON is none of its
+    kind."""
+    if isinstance(value, list):
+        return [decode(item, arrays) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if len(value) == 1:
+        ((tag, inner),) = value.items()
+        if tag == TUPLE:
+            return tuple(decode(item, arrays) for item in inner)
+        if tag == ITEMS:
+            return {decode(k, arrays): decode(v, arrays) for k, v in inner}
+        if tag == BYTES:
+            return base64.b64decode(inner, validate=True)
+        if tag == SCALAR:
+            return np.asarray(inner[1], jnp.dtype(inner[0]))
+        if tag == ARRAY:
+            return arrays[inner[0]]
+        if tag == TENSOR:
+            return _tensor(np.asarray(arrays[inner[0]]))
+    return {key: decode(item, arrays) for key, item in value.items()}
+
+
+def _tensor(array: np.ndarray) -> Any:
+    torch = sys.modules.get("torch")
+    return array if torch is None else torch.from_numpy(array.copy())
+
+
+def specs(value: Any) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """The arrays that some JSON of `encode` refers to: name -> (type, shape)."""
+    found: dict[str, tuple[str, tuple[int, ...]]] = {}
+    if isinstance(value, list):
+        for item in value:
+            found.update(specs(item))
+    elif isinstance(value, dict):
+        for tag, item in value.items():
+            if tag in (ARRAY, TENSOR) and len(value) == 1:
+                found[item[0]] = (item[1], tuple(item[2]))
+            else:
+                found.update(specs(item))
+    return found

@@ -1,0 +1,342 @@
+"""The JAX engine of a run: holds the state, hands batches to compiled programs many at a time, evaluates,
+publishes.
+
+Between two dispatches the state is whole and on the device; nothing here waits for a value unless somebody
+reads it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from functrain.kernel import plan as plans
+from functrain.kernel.plan import Plan, PlayerPlan
+from functrain.kernel.state import Clock, TrainState
+from functrain.kernel.step import Rule, Rules
+from functrain.kernel.window import Schedule
+from functrain.trainer.errors import ConfigurationError, NotFiniteError
+from functrain.trainer.hooks import overrides
+from functrain.trainer.planning import clip as clip_of
+from functrain_jax import snapshot
+from functrain_jax.backend import JaxBackend
+from functrain_jax.binding import Binding
+from functrain_jax.checkpoint import read as read_checkpoint
+from functrain_jax.checkpoint import write as write_checkpoint
+from functrain_jax.device import choose_device, stacked_flags
+from functrain_jax.evaluating import Evaluating
+from functrain_jax.feed import Chunk, Feed, Form
+from functrain_jax.keys import STREAM
+from functrain_jax.loaders import Loaders, register_torch
+from functrain_jax.module import STEP_HOOKS
+from functrain_jax.players import Spec, players_of
+from functrain_jax.precision import policy_of
+from functrain_jax.programs import Discovery, Tracer, Training
+from functrain_jax.rates import current_rate
+from functrain_jax.summary import rows
+
+IN_FLIGHT = 2
+"""Dispatches that may be under way before the host waits for the oldest."""
+
+
+class JaxEngine(Evaluating, Loaders):
+    """See `functrain.trainer.adapter.Engine`."""
+
+    suffix = ".ckpt"
+    per_batch = False
+
+    def __init__(self, module: Any, trainer: Any) -> None:
+        self.module = module
+        self.trainer = trainer
+        self.device = choose_device(trainer.flags)
+        try:
+            self.policy = policy_of(trainer.flags.precision)
+        except ValueError as error:
+            raise ConfigurationError(f"Trainer({error})") from None
+        self.state: TrainState | None = None
+        self.clock = Clock()
+        self.outputs: list[Any] = []
+        self.specs: tuple[Spec, ...] = ()
+        self.rules: Rules = ()
+        self.pieces: int | None = trainer.flags.truncated_bptt_steps or module.truncated_bptt_steps
+        self.programs: dict[Form, tuple[Any, Discovery]] = {}
+        self.evaluations: dict[Any, tuple[Any, Any]] = {}
+        self.in_flight: deque[Any] = deque()
+        self.published: TrainState | None = None
+
+    # setting up
+
+    def setup(self, stage: str) -> None:
+        """Collect the module's state and put it on the device."""
+        self._check(stage)
+        register_torch()
+        self.module.device = self.device
+        hooks = self.trainer.hooks
+        self.wide = self.policy.name == "64"
+        changes = hooks.on_before_batch_transfer is not None or hooks.transfer_batch_to_device is not None
+        self.prepare = self._prepare if changes else None
+        self.feed = Feed(self.prepare, self.wide)
+        self.eval_feeds: dict[Any, Feed] = {}
+        self.binding = Binding(self.module)
+        self.binding.set_mode(stage == "fit")
+        self.tracer = Tracer(self.binding, self.policy, hooks.on_after_batch_transfer, self.batch_size)
+        params, vars_ = jax.device_put(self.binding.collect(), self.device)
+        key = jax.device_put(STREAM.next(), self.device)
+        self.state = TrainState(params, (), vars_, None, key, None, Clock())
+        self.published = self.state
+
+    def _check(self, stage: str) -> None:
+        name, flags = type(self.module).__name__, self.trainer.flags
+        for hook in STEP_HOOKS:
+            if getattr(self.trainer.hooks, hook) is not None:
+                raise ConfigurationError(
+                    f"{hook} is overridden, but the steps of {name} are compiled, where no such moment exists: put it "
+                    "into the "
+                    "optax transformation (optax.chain), or leave it out."
+                )
+        if not self.module.automatic_optimization or flags.automatic_optimization is False:
+            raise ConfigurationError(
+                f"{name}: automatic_optimization=False needs torch; for JAX use functrain_jax.make_step."
+            )
+        if flags.track_grad_norm not in (-1, "-1"):
+            raise ConfigurationError(
+                f"Trainer(track_grad_norm={flags.track_grad_norm!r}): not available for JAX modules; leave it at -1."
+            )
+        if stage == "fit" and not callable(getattr(self.module, "training_step", None)):
+            raise ConfigurationError(f"{name}.training_step is not defined; trainer.fit needs it.")
+
+    def _prepare(self, batch: Any, loader: int = 0) -> Any:
+        hooks = self.trainer.hooks
+        if hooks.on_before_batch_transfer is not None:
+            batch = hooks.on_before_batch_transfer(batch, loader)
+        if hooks.transfer_batch_to_device is not None:
+            batch = hooks.transfer_batch_to_device(batch, self.device, loader)
+        return batch
+
+    def configure(self) -> None:
+        """Optimizers and the initial state, each checked."""
+        assert self.state is not None
+        name = type(self.module).__name__
+        if not overrides(self.module, "configure_optimizers"):
+            raise ConfigurationError(f"{name}.configure_optimizers is not defined; trainer.fit needs it.")
+        params = self.state.params
+        self.specs = players_of(self.module.configure_optimizers(), params, name)
+        self.backend = JaxBackend(
+            None,
+            tuple(s.optimizer for s in self.specs),
+            tuple(s.owned for s in self.specs),
+            self.policy,
+            False,
+        )
+        scales = (self.policy.scale,) * len(self.specs)
+        with jax.default_device(self.device):
+            state = self.backend.init(params, self.state.rng, self.state.vars, scales)
+        self.state = jax.device_put(state, self.device)
+        self.clock = Clock()
+
+    def players(self) -> tuple[PlayerPlan, ...]:
+        """When each player moves."""
+        return tuple(spec.plan for spec in self.specs)
+
+    def start(self, plan: Plan, wants_outputs: bool) -> None:
+        """Decide the form of the compiled programs."""
+        assert self.state is not None
+        self.plan, self.wants_outputs = plan, wants_outputs
+        sizes = [spec.plan.window or 1 for spec in self.specs]
+        plain = plan.windows == Schedule(1) and all(n == 1 for n in sizes)
+        plain = plain and all(spec.plan.turn is None for spec in self.specs)
+        open_ = any(p.acc.grads is not None and int(p.acc.count) for p in self.state.players)
+        self.plain = plain and not open_
+        if self.pieces is not None and not self.plain:
+            raise ConfigurationError(
+                f"Trainer(truncated_bptt_steps={self.pieces}): every piece is an update for JAX modules; leave out "
+                "accumulate_grad_batches and frequencies."
+            )
+        state = self.backend.closed(self.state) if self.plain else self.backend.opened(self.state)
+        self.state = jax.device_put(state, self.device)
+        flags = self.trainer.flags
+        self.rules = tuple(Rule(clip_of(flags), self.policy.scale) for _ in self.specs)
+        self.training = Training(self.tracer, self._backend, self.rules, self.pieces, flags.terminate_on_nan)
+        self.feed.longest = 1 if self._one_by_one() else longest_dispatch(plan)
+        self.binding.set_mode(True)
+
+    def _backend(self, loss: Any, open_windows: bool) -> JaxBackend:
+        backend = self.backend
+        return JaxBackend(loss, backend.optimizers, backend.owned, backend.policy, open_windows)
+
+    def _one_by_one(self) -> bool:
+        loop = getattr(self.trainer, "loop", None)
+        return self.wants_outputs or self.trainer.hooks.per_batch or bool(loop is not None and loop.one_by_one)
+
+    # training
+
+    def train(self, batches: Iterator[Any], n: int) -> int:
+        """Up to n batches, as many as fit a buffer in one compiled call."""
+        self.outputs = []
+        count = 0
+        for chunk in self.feed.chunks(batches, n):
+            self._dispatch(chunk)
+            count += chunk.count
+            if self.trainer.interrupted or self.trainer.should_stop:
+                break
+        if self.wants_outputs or self.trainer.hooks.per_batch:
+            self.publish()
+        return count
+
+    def _dispatch(self, chunk: Chunk) -> None:
+        program, found = self.programs.get(chunk.form) or self._program(chunk.form)
+        book, clock = self.trainer.book, self.clock
+        found.logged.declare(book)
+        control = np.array([chunk.count, *clock[:3]], np.int32)
+        turns = None if self.plain else stacked_flags(self.plan, clock, chunk.count, chunk.size)
+        with jax.transfer_guard("allow"):
+            running = jax.tree.map(self._put, found.logged.running(book, self.policy.store))
+            moved = self._put(control), None if turns is None else self._put(turns), chunk.on_device(self._put)
+        with jax.transfer_guard("disallow"):
+            self.state, metrics = program(self.state, running, *moved)
+        found.logged.put(book, metrics, self._names_played(found, turns, chunk.count))
+        self.clock = self._after(clock, chunk)
+        if self.wants_outputs:
+            self.outputs = [self._output(metrics["outputs"])]
+        if "bad" in metrics:
+            self._raise_on_nan(int(metrics["bad"]))
+        self._throttle(metrics["done"])
+
+    def _put(self, array: Any) -> jax.Array:
+        if isinstance(array, jax.Array):
+            return array
+        return jax.make_array_from_callback(array.shape, self.sharding, lambda _: array)
+
+    @property
+    def sharding(self) -> Any:
+        """Where arrays go."""
+        return jax.sharding.SingleDeviceSharding(self.device)
+
+    def _program(self, form: Form) -> tuple[Any, Discovery]:
+        found = self.training.discover(self.state, form)  # type: ignore[arg-type]
+        made = self.training.program(found, self.plain, self.wants_outputs), found
+        self.programs[form] = made
+        return made
+
+    def _names_played(self, found: Discovery, turns: Any, count: int) -> set[str]:
+        """What was really logged in this dispatch: by the players whose turn came."""
+        if turns is None or len(self.specs) == 1:
+            return set(found.logged.options)
+        played = turns[:count, :, 0].any(axis=0)
+        return {name for i, names in enumerate(found.names) if played[i] for name in names}
+
+    def _after(self, clock: Clock, chunk: Chunk) -> Clock:
+        if self.pieces is None:
+            return plans.after(self.plan, clock, chunk.count)
+        lengths = {shape[1] for shape in chunk.form.shapes if len(shape) > 1}
+        updates = -(-max(lengths) // self.pieces) * chunk.count
+        return clock._replace(batch=clock.batch + chunk.count, update=clock.update + updates)
+
+    def _output(self, outputs: tuple[Any, ...]) -> Any:
+        return outputs[0] if len(outputs) == 1 else list(outputs)
+
+    def _throttle(self, token: Any) -> None:
+        self.in_flight.append(token)
+        if len(self.in_flight) > IN_FLIGHT:
+            self.in_flight.popleft().block_until_ready()
+
+    def _raise_on_nan(self, batch: int) -> None:
+        assert self.state is not None
+        if batch >= 0:
+            raise NotFiniteError(f"the loss is not finite at epoch {self.clock.epoch}, batch {batch}.")
+        for path, leaf in jax.tree_util.tree_leaves_with_path(self.state.params):
+            if not bool(jnp.isfinite(leaf).all()):
+                name = jax.tree_util.keystr(path, simple=True, separator=".")
+                raise NotFiniteError(
+                    f"parameter {name!r} is not finite after epoch {self.clock.epoch}, batch {self.clock.batch - 1}: a "
+                    "lower "
+                    "learning rate or gradient_clip_val may help."
+                )
+
+    def close_window(self) -> bool:
+        """Update with what open windows hold."""
+        assert self.state is not None
+        if self.plain:
+            return False
+        flags = np.array([int(player.acc.count) > 0 for player in self.state.players])
+        if not flags.any():
+            return False
+        self.state = self.training.closing()(self.state, self._put(flags))
+        self.clock = self.clock._replace(update=self.clock.update + 1)
+        return True
+
+    def epoch_start(self) -> None:
+        """Nothing: the book's running values start empty, and programs take them from there."""
+
+    def epoch_end(self, metrics: dict[str, Any]) -> None:
+        """Schedules are part of the optax transformation; only the module's values are brought up to date."""
+        self.publish()
+
+    # the rest of the protocol
+
+    def publish(self) -> None:
+        """Leave the present values in the user's module; they are the state's own arrays, gone after the next
+        dispatch."""
+        state = self.state
+        if state is None or state is self.published or any(x.is_deleted() for x in jax.tree.leaves(state.params)):
+            return
+        self.binding.publish(state.params, state.vars)
+        self.published = state
+
+    def finish(self) -> None:
+        """Leave the trained values in the user's module."""
+        self.publish()
+        self.in_flight.clear()
+
+    def learning_rates(self) -> dict[str, float]:
+        """By player, where the optimizer or `configure_optimizers` tells it."""
+        rates: dict[str, float] = {}
+        for spec, player in zip(self.specs, self.state.players if self.state is not None else (), strict=False):
+            rate = current_rate(spec.learning_rate, player.opt, player.updates)
+            if rate is not None:
+                rates[f"lr-{spec.name}" if spec.name else "lr"] = rate
+        return rates
+
+    def snapshot(self, weights_only: bool) -> dict[str, Any]:
+        """See `functrain_jax.snapshot.take`."""
+        return snapshot.take(self, weights_only)
+
+    def restore(self, checkpoint: dict[str, Any], weights_only: bool, strict: bool = True) -> None:
+        """See `functrain_jax.snapshot.put_back`."""
+        snapshot.put_back(self, checkpoint, weights_only, strict)
+
+    def write(self, path: str, checkpoint: dict[str, Any]) -> None:
+        """See `functrain_jax.checkpoint.write`."""
+        write_checkpoint(path, checkpoint)
+
+    def read(self, path: str) -> dict[str, Any]:
+        """See `functrain_jax.checkpoint.read`."""
+        return read_checkpoint(path, self.sharding)
+
+    def batch_size(self, batch: Any) -> int:
+        """The length of the first leaf's first axis; 1 where there is none."""
+        return next((x.shape[0] for x in jax.tree.leaves(batch) if getattr(x, "ndim", 0)), 1)
+
+    def metric(self, value: Any) -> Any:
+        """A logged value as a scalar array."""
+        return value if isinstance(value, jax.Array) else jnp.asarray(value)
+
+    def summary(self, max_depth: int) -> list[tuple[str, str, int, int, int]]:
+        """The module's parts and their parameters."""
+        assert self.state is not None
+        moved = None if any(s.owned is None for s in self.specs) else {n for s in self.specs for n in s.owned or ()}
+        return rows(self.module, self.state.params, moved, max_depth)
+
+
+def longest_dispatch(plan: Plan) -> int:
+    """More batches than this are never handed over at once: the closest two events may be apart."""
+    window = plan.windows.at(0)
+    longest = [plan.dispatch, plan.log_updates * window]
+    longest += [n for n in (plan.batches, plan.val_batches) if n is not None]
+    longest += [n * window for n in plan.checkpoint_updates]
+    return max(1, min(longest))

@@ -1,0 +1,95 @@
+"""The evaluating half of the JAX engine: compiled programs over many batches of validation, test and prediction. Moves
+no state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import islice
+from typing import Any
+
+import jax
+import numpy as np
+
+from functrain.kernel.state import Clock, TrainState
+from functrain_jax.binding import Binding
+from functrain_jax.feed import Chunk, Feed
+from functrain_jax.precision import Policy
+from functrain_jax.programs import Evaluation, Tracer
+
+
+class Evaluating:
+    """What an engine needs to evaluate; the engine itself sets the attributes."""
+
+    trainer: Any
+    clock: Clock
+    policy: Policy
+    binding: Binding
+    tracer: Tracer
+    state: TrainState | None
+    prepare: Callable[..., Any] | None
+    wide: bool
+    evaluations: dict[Any, tuple[Any, Any]]
+    eval_feeds: dict[Any, Feed]
+
+    def publish(self) -> None:
+        """Leave the present values in the user's module."""
+        raise NotImplementedError
+
+    def _put(self, array: Any) -> jax.Array:
+        raise NotImplementedError
+
+    def eval_mode(self, stage: str) -> None:
+        """The module's networks in evaluation mode, with the present values."""
+        self.publish()
+        hook = getattr(self.trainer.hooks, f"on_{stage}_model_eval")
+        self.binding.set_mode(False) if hook is None else hook()
+
+    def train_mode(self, stage: str) -> None:
+        """The module's networks back in training mode."""
+        hook = getattr(self.trainer.hooks, f"on_{stage}_model_train")
+        self.binding.set_mode(True) if hook is None else hook()
+
+    def evaluate(self, stage: str, batch: Any, batch_idx: int, loader_idx: int) -> Any:
+        """One step on one batch; the output as numpy arrays for 'predict', else as arrays of the device."""
+        chunk = next(self._eval_feed(stage, loader_idx, True, 1).chunks(iter((batch,)), 1))
+        output = self._evaluate(stage, chunk, batch_idx, loader_idx, True)
+        return jax.device_get(output) if stage == "predict" else output
+
+    def evaluate_many(self, stage: str, batches: Iterator[Any], n: int, first: int, loader_idx: int) -> int:
+        """As many as fit a buffer in one compiled call."""
+        taken = list(islice(batches, n))
+        count = 0
+        if taken:
+            for chunk in self._eval_feed(stage, loader_idx, False, len(taken)).chunks(iter(taken), n):
+                self._evaluate(stage, chunk, first + count, loader_idx, False)
+                count += chunk.count
+        return count
+
+    def _eval_feed(self, stage: str, loader: int, single: bool, count: int) -> Feed:
+        feed = self.eval_feeds.get((stage, loader, single))
+        if feed is None:
+            prepare = None if self.prepare is None else partial(self.prepare, loader=loader)
+            feed = self.eval_feeds[stage, loader, single] = Feed(prepare, self.wide)
+            # A short loader gets a short buffer: the next power of two.
+            feed.longest = 1 if single else 1 << (count - 1).bit_length()
+        return feed
+
+    def _evaluate(self, stage: str, chunk: Chunk, first: int, loader: int, outputs: bool) -> Any:
+        assert self.state is not None
+        book, state = self.trainer.book, self.state
+        key = (stage, loader, book.suffix, chunk.form, outputs)
+        if key not in self.evaluations:
+            evaluation = Evaluation(self.tracer, stage)
+            logged = evaluation.discover(state, chunk.form, loader)
+            self.evaluations[key] = evaluation.program(logged, loader, outputs), logged
+        program, logged = self.evaluations[key]
+        logged.declare(book)
+        control = np.array([chunk.count, self.clock.epoch, self.clock.update, first], np.int32)
+        with jax.transfer_guard("allow"):
+            running = jax.tree.map(self._put, logged.running(book, self.policy.store))
+            moved = self._put(control), chunk.on_device(self._put)
+        with jax.transfer_guard("disallow"):
+            metrics, output = program(state.params, state.vars, state.rng, running, *moved)
+        logged.put(book, metrics, set(logged.options))
+        return output

@@ -1,0 +1,51 @@
+"""The stream of random keys that runs start from. JAX has no global generator; this is one, seeded by
+`seed_everything`.
+
+Importing this registers it with `functrain.seed`. Inside a compiled step no key comes from here.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+import jax
+
+from functrain.seed import global_seed, register_rng, register_seeder
+
+
+class Stream:
+    """A seed and how many keys were drawn from it."""
+
+    def __init__(self) -> None:
+        self.seed: int | None = None
+        self.drawn = 0
+
+    def set_seed(self, seed: int) -> None:
+        """Begin anew with this seed."""
+        self.seed, self.drawn = seed, 0
+
+    def state(self) -> list[int | None]:
+        """The position as plain values."""
+        return [self.seed, self.drawn]
+
+    def set_state(self, state: Any) -> None:
+        """Go to a position that `state` gave. Raises ValueError or TypeError where it is none."""
+        seed, drawn = state
+        if (seed is not None and not isinstance(seed, int)) or not isinstance(drawn, int) or drawn < 0:
+            raise ValueError(f"{state!r} is not a seed and a count of drawn keys.")
+        self.seed, self.drawn = seed, drawn
+
+    def next(self) -> Any:
+        """A key that no call before has given."""
+        if self.seed is None:
+            given = global_seed()
+            self.seed = secrets.randbits(32) if given is None else given
+        key = jax.random.fold_in(jax.random.key(self.seed), self.drawn)
+        self.drawn += 1
+        return key
+
+
+STREAM = Stream()
+register_seeder("jax", STREAM.set_seed)
+register_rng("jax", STREAM.state, STREAM.set_state)

@@ -1,0 +1,159 @@
+"""`Module`: a model, its steps and its optimizers in one class, for flax nnx, linen or plain functions.
+
+Its steps are traced and compiled; while that happens the attributes that hold state hold traced values, and
+the properties that tell the position are traced too.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
+
+from functrain.kernel.state import Clock
+from functrain.trainer.errors import ConfigurationError
+from functrain.trainer.hooks import HOOKS, MODULE, default
+from functrain.trainer.hparams import HyperparametersMixin
+from functrain.trainer.module import ModuleBase
+from functrain_jax.keys import STREAM
+
+M = TypeVar("M", bound="Module")
+
+
+class Context(NamedTuple):
+    """What a module sees of the run while one of its steps is traced: the position, the mode, and its
+    keys."""
+
+    clock: Clock
+    training: bool
+    keys: Callable[[], Any]
+
+
+class Module(HyperparametersMixin, ModuleBase):
+    """A model with the code that trains it.
+
+    What it holds as state is found in its attributes: flax nnx modules (and lists and dicts of them), linen
+        modules through
+    `functrain_jax.from_linen`, a tree of arrays in `self.params` that is trained, and one in `self.vars` that
+    a step may replace. Every other attribute is a constant of the compiled steps.
+
+    Define `training_step(self, batch, batch_idx)` and `configure_optimizers(self)`; where wanted
+    `validation_step`, `test_step`, `predict_step`, the loaders and any hook of the table of hooks. Steps are
+    pure but for `self.log` and that
+    state: no Python branch on a traced value, no attribute set to one. `batch_idx`, `self.current_epoch` and
+    `self.global_step` are traced within a step.
+
+    `training_step` returns a scalar loss, or a dict with 'loss' and, where it has them, 'weight' (how many
+    samples or tokens the loss is a mean of) and 'hiddens' (with truncated_bptt_steps).
+
+    Example:
+        >>> class Classifier(functrain_jax.Module):
+        ...     def __init__(self):
+        ...         self.net = nnx.Linear(64, 10, rngs=nnx.Rngs(0))
+        ...     def training_step(self, batch, batch_idx):
+        ...         x, y = batch
+        ...         loss = optax.softmax_cross_entropy_with_integer_labels(self.net(x), y).mean()
+        ...         self.log("loss", loss)
+        ...         return loss
+        ...     def configure_optimizers(self):
+        ...         return optax.adam(1e-3)
+    """
+
+    _step: Context | None = None
+    automatic_optimization: bool = True
+    truncated_bptt_steps: int | None = None
+    example_input_array: Any = None
+    device: Any = None
+    """The device that the run puts arrays on; None before."""
+
+    # what a user may call or read
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """`forward`."""
+        return self.forward(*args, **kwargs)
+
+    @default
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """What the module computes; `predict_step` calls it with the batch."""
+        raise NotImplementedError(f"{type(self).__name__} defines no forward(self, ...), which was called.")
+
+    def predict_step(self, batch: Any, batch_idx: Any, dataloader_idx: int = 0) -> Any:
+        """One step of `trainer.predict`; by default `self(batch)`."""
+        return self(batch)
+
+    @default
+    def configure_optimizers(self) -> Any:
+        """The optax transformation; or several, by the attribute whose parameters each moves."""
+
+    @property
+    def training(self) -> bool:
+        """Is this a training step? A Python bool: branching on it is decided while tracing."""
+        return self._step is not None and self._step.training
+
+    @property
+    def current_epoch(self) -> Any:
+        """Epochs finished; traced within a step."""
+        return self._step.clock.epoch if self._step is not None else super().current_epoch
+
+    @property
+    def global_step(self) -> Any:
+        """Updates done; traced within a step."""
+        return self._step.clock.update if self._step is not None else super().global_step
+
+    def next_key(self) -> Any:
+        """A fresh random key: within a step another one at every call and batch, elsewhere the next of the
+        seeded stream."""
+        return self._step.keys() if self._step is not None else STREAM.next()
+
+    # how the Trainer runs it
+
+    def make_engine(self, trainer: Any) -> Any:
+        """The engine of one run of this module."""
+        from functrain_jax.engine import JaxEngine
+
+        return JaxEngine(self, trainer)
+
+    @classmethod
+    def load_from_checkpoint(cls: type[M], checkpoint_path: str | os.PathLike[str], **overrides: Any) -> M:
+        """The module of a checkpoint: `cls(**hyperparameters)` with the checkpoint's weights.
+
+        Args:
+            checkpoint_path: what `trainer.save_checkpoint` wrote.
+            overrides: arguments of `__init__` that stand in place of the saved hyperparameters, or beside
+                them.
+
+        Raises:
+            CheckpointError: it cannot be read, or its weights do not fit the module; says what differs.
+        """
+        from functrain_jax.load import load_module
+
+        return load_module(cls, os.fspath(checkpoint_path), overrides)
+
+    def freeze(self) -> None:
+        """Not available: say {'attribute': None} in `configure_optimizers` instead."""
+        raise ConfigurationError(
+            f"{type(self).__name__}.freeze(): under JAX the optimizer decides what moves; return "
+            f"{{'net': tx, 'frozen': None}} from "
+            "configure_optimizers, or use optax.masked / optax.multi_transform."
+        )
+
+
+def _empty(name: str, doc: str, args: tuple[str, ...]) -> Callable[..., Any]:
+    def method(self: Module, *args: Any, **kwargs: Any) -> None: ...
+
+    method.__name__ = name
+    method.__qualname__ = f"Module.{name}"
+    method.__doc__ = f"Called when: {doc}. Arguments: {', '.join(args) or 'none'}."
+    return default(method)
+
+
+# Hooks of the step itself belong to eager frameworks; the others may be called with super().
+STEP_HOOKS = (
+    "on_before_zero_grad", "optimizer_zero_grad", "on_before_backward", "backward", "on_after_backward",
+    "on_before_optimizer_step", "configure_gradient_clipping", "optimizer_step",
+)  # fmt: skip
+for _hook in HOOKS:
+    if MODULE in _hook.owners and _hook.name not in STEP_HOOKS and not hasattr(Module, _hook.name):
+        setattr(Module, _hook.name, _empty(_hook.name, _hook.doc, _hook.args))
+
+__all__ = ["STEP_HOOKS", "Context", "Module"]

@@ -1,0 +1,344 @@
+"""The compiled programs of a run: many micro-batches, or many evaluation steps, in one call. Traces the
+user's module.
+
+A program loops over a buffer of batches for as many as it is told, one body for any number of them, so
+however a run is cut into dispatches it computes the same bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from functrain import kernel
+from functrain.kernel import Clock, Rules, TrainState, Turn
+from functrain.trainer.errors import ConfigurationError
+from functrain.trainer.hooks import adapt
+from functrain_jax.backend import JaxBackend, check_scalar
+from functrain_jax.binding import Binding
+from functrain_jax.collect import Collector, Logged, Record, check_same
+from functrain_jax.feed import Form
+from functrain_jax.module import Context
+from functrain_jax.precision import Policy
+from functrain_jax.step import cut_time
+
+TRACE_ERRORS = (
+    jax.errors.TracerBoolConversionError,
+    jax.errors.TracerIntegerConversionError,
+    jax.errors.TracerArrayConversionError,
+    jax.errors.ConcretizationTypeError,
+    jax.errors.NonConcreteBooleanIndexError,
+)
+
+
+class Call(NamedTuple):
+    """What one traced call of a step gave."""
+
+    output: Any
+    vars: Any
+    records: list[Record]
+    drew: bool
+
+
+class Tracer:
+    """Calls the user's steps on traced values.
+
+    Args:
+        after_transfer: the module's `on_after_batch_transfer`, which is part of the compiled step; None
+            without one.
+        batch_size: gives the number of samples of a batch.
+    """
+
+    def __init__(
+        self,
+        binding: Binding,
+        policy: Policy,
+        after_transfer: Callable[..., Any] | None,
+        batch_size: Callable[[Any], int],
+    ) -> None:
+        self.binding = binding
+        self.module = binding.module
+        self.policy = policy
+        self.after_transfer = after_transfer
+        self.batch_size = batch_size
+
+    def call(
+        self, name: str, method: Callable[..., Any], clock: Clock, key: Any, state: tuple[Any, Any], batch: Any,
+        loader: int, *args: Any,
+    ) -> Call:  # fmt: skip
+        """The step `name` with (params, vars) bound; `args` follow the batch."""
+        params, vars_ = state
+        keys = Keys(key)
+        collector = Collector(self.module.trainer.book, self.batch_size(batch))
+        context = Context(clock, name == "training_step", keys)
+        with self._explained(name), self.binding.bound(params, vars_), self._inside(context, collector):
+            if self.after_transfer is not None:
+                batch = self.after_transfer(batch, loader)
+            output = method(batch, *args)
+            moved = self.binding.moved_vars(vars_)
+        return Call(output, moved, collector.records, keys.drawn > 0)
+
+    @contextmanager
+    def _inside(self, context: Context, collector: Collector) -> Iterator[None]:
+        before = self.module._sink
+        self.module._sink, self.module._step = collector, context
+        try:
+            yield
+        finally:
+            self.module._sink, self.module._step = before, None
+
+    @contextmanager
+    def _explained(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except TRACE_ERRORS as error:
+            first = str(error).strip().splitlines()[0]
+            raise ConfigurationError(
+                f"{type(self.module).__name__}.{name}: the step needed the value of a traced array ({first}) The step "
+                "is "
+                "compiled, so Python cannot branch on, print or convert what it computes: use jnp.where or lax.cond; "
+                "to skip "
+                "a batch return {'loss': loss, 'weight': jnp.where(skip, 0.0, 1.0)}; to print use jax.debug.print."
+            ) from error
+
+
+class Keys:
+    """The keys of one traced call: another one each time."""
+
+    def __init__(self, key: Any) -> None:
+        self.key = key
+        self.drawn = 0
+
+    def __call__(self) -> Any:
+        self.drawn += 1
+        return jax.random.fold_in(self.key, self.drawn)
+
+
+class Discovery(NamedTuple):
+    """What a trace of the training step shows before it is compiled.
+
+    Attributes:
+        logged: what it logs, over all players.
+        names: what each player logs.
+        outputs: what each player's step returns, as shapes.
+        drew: whether it asks for random keys.
+    """
+
+    logged: Logged
+    names: tuple[tuple[str, ...], ...]
+    outputs: tuple[Any, ...]
+    drew: bool
+
+
+class Training:
+    """The training step as the kernel wants it, and the program around it.
+
+    Args:
+        pieces: steps of time a piece, where batches are cut along time; else None.
+        watch: note the first batch whose loss is not finite.
+    """
+
+    def __init__(
+        self, tracer: Tracer, backend: Callable[..., JaxBackend], rules: Rules, pieces: int | None, watch: bool
+    ) -> None:
+        module = tracer.module
+        names = ("batch", "batch_idx", "optimizer_idx", "hiddens")
+        self.method = adapt(module.training_step, names, f"{type(module).__name__}.training_step")
+        self.tracer = tracer
+        self.backend = backend
+        self.rules = rules
+        self.pieces = pieces
+        self.watch = watch
+
+    def discover(self, state: TrainState, form: Form) -> Discovery:
+        """Trace every player's step once, compiling nothing."""
+        batch = form.abstract()
+        if self.pieces is not None:
+            batch = jax.eval_shape(lambda b: cut_time(b, self.pieces or 1)[0], batch)
+        records: list[list[Record]] = []
+        outputs: list[Any] = []
+        drew = False
+        for player in range(len(state.players)):
+
+            def run(state: TrainState, batch: Any, key: Any, player: int = player) -> Any:
+                nonlocal drew
+                cast = self.tracer.policy.cast
+                call = self._call(cast(state.params), state, key, cast(batch), player)
+                records.append(call.records)
+                drew = drew or call.drew
+                return call.output
+
+            outputs.append(jax.eval_shape(run, state, batch, state.rng))
+        logged = Logged.of([record for player in records for record in player])
+        names = tuple(tuple(dict.fromkeys(r.name for r in player)) for player in records)
+        return Discovery(logged, names, tuple(outputs), drew)
+
+    def _call(self, params: Any, state: TrainState, key: Any, batch: Any, player: int) -> Call:
+        args = (state.clock.batch, player, state.hidden)
+        clock = state.clock
+        return self.tracer.call("training_step", self.method, clock, key, (params, state.vars), batch, 0, *args)
+
+    def program(self, found: Discovery, plain: bool, outputs: bool) -> Callable[..., tuple[TrainState, dict[str, Any]]]:
+        """`run(state, running, control, turns, buffers) -> (state, metrics)`, compiled at its first call.
+
+        Args:
+            plain: every batch is a window of one for every player; then `turns` is None.
+            outputs: give what the steps return (of the last batch).
+        """
+
+        def loss(params: Any, state: TrainState, rng: Any, batch: Any, player: int) -> tuple[Any, Any, TrainState]:
+            call = self._call(params, state, rng, batch, player)
+            check_same(found.logged, call.records)
+            value, weight, hidden = read_output(call.output, type(self.tracer.module).__name__)
+            metrics = found.logged.merged(state.metrics, call.records)
+            if outputs:
+                metrics["outputs"] = (
+                    *metrics["outputs"][:player],
+                    jax.tree.map(jnp.asarray, call.output),
+                    *metrics["outputs"][player + 1 :],
+                )
+            if self.watch:
+                first = (metrics["bad"] < 0) & ~jnp.isfinite(value)
+                metrics["bad"] = jnp.where(first, state.clock.batch, metrics["bad"])
+            hidden = hidden if self.pieces is not None else None
+            return value, weight, state._replace(vars=call.vars, hidden=hidden, metrics=metrics)
+
+        backend = self.backend(loss, not plain)
+
+        def run(state: TrainState, running: Any, control: Any, turns: Any, buffers: Any) -> Any:
+            kept = state.rng
+            state = state._replace(
+                metrics=self._metrics(found, running, outputs),
+                rng=kept if found.drew else None,
+                clock=state.clock._replace(epoch=control[1], batch=control[2], update=control[3]),
+            )
+
+            def body(i: Any, state: TrainState) -> TrainState:
+                batch = lax.optimization_barrier(jax.tree.map(lambda x: at(x, i), buffers))
+                return self._move(backend, state, batch, None if plain else at(turns, i))
+
+            state = lax.fori_loop(0, control[0], body, state)
+            metrics = {**state.metrics, "done": control[0]}
+            return state._replace(metrics=None, rng=state.rng if found.drew else kept), metrics
+
+        return jax.jit(run, donate_argnums=0)
+
+    def _move(self, backend: JaxBackend, state: TrainState, batch: Any, turns: Any) -> TrainState:
+        players = len(self.rules)
+        if self.pieces is not None:
+            clock = state.clock
+            state, _ = kernel.tbptt(backend, self.rules, state, cut_time(batch, self.pieces))
+            clock = state.clock._replace(batch=clock.batch + 1, update=clock.update + 1)
+            return jax.tree.map(jnp.asarray, state._replace(clock=clock))
+        if turns is None:
+            each, closes = (Turn(True, True),) * players, True
+        else:
+            each, closes = tuple(Turn(turns[i, 0], turns[i, 1]) for i in range(players)), turns[:, 1].any()
+        return kernel.play(backend, self.rules, state, batch, each, closes)[0]
+
+    def _metrics(self, found: Discovery, running: Any, outputs: bool) -> dict[str, Any]:
+        metrics: dict[str, Any] = {"last": found.logged.last(), "running": running}
+        if outputs:
+            metrics["outputs"] = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), found.outputs)
+        if self.watch:
+            metrics["bad"] = jnp.int32(-1)
+        return metrics
+
+    def closing(self) -> Callable[..., TrainState]:
+        """`run(state, flags) -> state`: the update of every player whose flag is set, with what its window
+        holds."""
+        backend = self.backend(None, True)
+
+        def run(state: TrainState, flags: Any) -> TrainState:
+            for i in range(len(self.rules)):
+                state, _ = backend.when(flags[i], lambda s, i=i: kernel.update(backend, self.rules, s, i), state)
+            return state
+
+        return jax.jit(run, donate_argnums=0)
+
+
+class Evaluation:
+    """The programs of one evaluation step: 'validation', 'test' or 'predict'."""
+
+    def __init__(self, tracer: Tracer, stage: str) -> None:
+        module = tracer.module
+        self.name = f"{stage}_step"
+        method = getattr(module, self.name, None)
+        if method is None:
+            raise ConfigurationError(f"{type(module).__name__} defines no {self.name}(self, batch, batch_idx).")
+        self.method = adapt(method, ("batch", "batch_idx", "dataloader_idx"), f"{type(module).__name__}.{self.name}")
+        self.tracer = tracer
+
+    def _call(self, state: tuple[Any, Any], clock: Clock, key: Any, batch: Any, index: Any, loader: int) -> Call:
+        params, vars_ = state
+        cast = self.tracer.policy.cast
+        moved = (cast(params), self.tracer.binding.shifted(vars_, index))
+        key = jax.random.fold_in(key, index)
+        return self.tracer.call(self.name, self.method, clock, key, moved, cast(batch), loader, index, loader)
+
+    def discover(self, state: TrainState, form: Form, loader: int) -> Logged:
+        """Trace the step once, compiling nothing."""
+        records: list[Record] = []
+
+        def run(params: Any, vars_: Any, batch: Any, key: Any, index: Any) -> Any:
+            clock = Clock(index, index, index, index)
+            call = self._call((params, vars_), clock, key, batch, index, loader)
+            records.extend(call.records)
+            return call.output
+
+        index = jax.ShapeDtypeStruct((), jnp.int32)
+        jax.eval_shape(run, state.params, state.vars, form.abstract(), state.rng, index)
+        return Logged.of(records)
+
+    def program(self, logged: Logged, loader: int, outputs: bool) -> Callable[..., tuple[dict[str, Any], Any]]:
+        """`run(params, vars, key, running, control, buffers) -> (metrics, output)`, compiled at its first
+        call.
+
+        With `outputs` it runs one batch and gives the step's output; else as many as `control` says, and
+        None.
+        """
+
+        def run(params: Any, vars_: Any, key: Any, running: Any, control: Any, buffers: Any) -> Any:
+            clock = Clock(control[1], control[3], control[2], jnp.int32(0))
+
+            def one(i: Any, metrics: Any) -> tuple[Any, Any]:
+                batch = lax.optimization_barrier(jax.tree.map(lambda x: at(x, i), buffers))
+                call = self._call((params, vars_), clock, key, batch, control[3] + i, loader)
+                check_same(logged, call.records)
+                return logged.merged(metrics, call.records), call.output
+
+            metrics = {"last": logged.last(), "running": running}
+            if outputs:
+                return one(0, metrics)
+            return lax.fori_loop(0, control[0], lambda i, m: one(i, m)[0], metrics), None
+
+        return jax.jit(run)
+
+
+def at(x: Any, i: Any) -> Any:
+    """Element i of a stack of arrays."""
+    return lax.dynamic_index_in_dim(x, i, keepdims=False)
+
+
+def read_output(output: Any, owner: str) -> tuple[jax.Array, Any, Any]:
+    """(loss, weight, hiddens) of what a training step returned.
+
+    Raises:
+        ValueError, TypeError: there is no loss, or it is not a floating scalar.
+    """
+    weight, hidden = 1.0, None
+    if isinstance(output, Mapping):
+        if "loss" not in output:
+            keys = ", ".join(map(repr, output)) or "nothing"
+            raise ConfigurationError(f"{owner}.training_step returned a dict with {keys}: 'loss' is missing.")
+        weight, hidden = output.get("weight", 1.0), output.get("hiddens")
+        output = output["loss"]
+    try:
+        return check_scalar(output), weight, hidden
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(f"{owner}.training_step: {error}") from None

@@ -1,0 +1,155 @@
+"""The JAX engine's part of a checkpoint: taken as arrays by name, put back whole or not at all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from functrain.kernel.state import Accumulator, Clock, LossScale, Player, TrainState, Tree
+from functrain.trainer.errors import CheckpointError
+
+
+def named(tree: Tree) -> dict[str, Any]:
+    """The leaves by their path, joined with dots; random keys as their data."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="."): _raw(leaf) for path, leaf in leaves}
+
+
+def rebuilt(saved: dict[str, Any], own: Tree) -> Tree:
+    """A tree of the form of `own` with new arrays of the values of `saved`; leaves that it lacks stay as they
+    are."""
+
+    def one(path: Any, leaf: Any) -> Any:
+        name = jax.tree_util.keystr(path, simple=True, separator=".")
+        if name not in saved:
+            return leaf
+        if is_key(leaf):
+            return jax.random.wrap_key_data(jnp.array(saved[name]), impl=jax.random.key_impl(leaf))
+        return jnp.array(saved[name], dtype=leaf.dtype, copy=True)
+
+    return jax.tree_util.tree_map_with_path(one, own)
+
+
+def differences(saved: dict[str, Any], own: dict[str, Any]) -> str | None:
+    """What differs between two named trees: missing, unexpected, of another shape; None where nothing."""
+    missing = [name for name in own if name not in saved]
+    unexpected = [name for name in saved if name not in own]
+    shapes = [
+        f"{name} {tuple(jnp.shape(saved[name]))} instead of {tuple(jnp.shape(own[name]))}"
+        for name in own
+        if name in saved and jnp.shape(saved[name]) != jnp.shape(own[name])
+    ]
+    parts = [
+        f"{what} {', '.join(names[:5])}{f' and {len(names) - 5} more' if len(names) > 5 else ''}"
+        for what, names in (("missing", missing), ("unexpected", unexpected), ("of another shape:", shapes))
+        if names
+    ]
+    return "; ".join(parts) or None
+
+
+def is_key(leaf: Any) -> bool:
+    """Is it an array of random keys?"""
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _raw(leaf: Any) -> Any:
+    return jax.random.key_data(leaf) if is_key(leaf) else leaf
+
+
+def weights(state: TrainState) -> dict[str, Any]:
+    """Parameters and vars by name, as `self.net.layer.kernel` without the `self.`."""
+    return {**named(state.params), **named(state.vars)}
+
+
+def take(engine: Any, weights_only: bool) -> dict[str, Any]:
+    """Weights; and unless weights_only optimizer states, loss scales, open windows, the random key, running
+    metrics."""
+    state: TrainState = engine.state
+    saved: dict[str, Any] = {"state_dict": weights(state)}
+    if weights_only:
+        return saved
+    saved["players"] = [_player(player) for player in state.players]
+    saved["jax_key"] = _raw(state.rng)
+    saved["skipped"] = int(state.clock.skipped)
+    saved["metrics"] = engine.trainer.book.state()
+    return saved
+
+
+def _player(player: Player) -> dict[str, Any]:
+    acc = player.acc
+    open_ = int(acc.count) > 0
+    return {
+        "optimizer": named(player.opt),
+        "updates": int(player.updates),
+        "scale": None if player.scale is None else list(player.scale),
+        # What an empty window's gradients still hold means nothing.
+        "window": {"grads": named(acc.grads), "sums": [acc.loss, acc.weight, acc.count]} if open_ else None,
+    }
+
+
+def put_back(engine: Any, saved: dict[str, Any], weights_only: bool, strict: bool) -> None:
+    """Take a snapshot back.
+
+    Raises:
+        CheckpointError: it does not fit the module or its optimizers; nothing was changed then.
+    """
+    name = type(engine.module).__name__
+    if "state_dict" not in saved:
+        raise CheckpointError(f"has no weights (no 'state_dict'), so it is no checkpoint of {name}.")
+    state: TrainState = engine.state
+    differs = differences(saved["state_dict"], weights(state))
+    if differs and strict:
+        raise CheckpointError(f"is of another module than {name}: {differs}.")
+    if not weights_only:
+        _check_players(engine, saved, name)
+    state = state._replace(
+        params=rebuilt(saved["state_dict"], state.params), vars=rebuilt(saved["state_dict"], state.vars)
+    )
+    if not weights_only:
+        state = _with_players(engine, state, saved)
+        engine.trainer.book.load_state(saved.get("metrics", {}))
+    engine.state = jax.device_put(state, engine.device)
+    engine.publish()
+
+
+def _check_players(engine: Any, saved: dict[str, Any], name: str) -> None:
+    if "players" not in saved:
+        raise CheckpointError("holds weights only (no 'players'), so training cannot continue from it.")
+    own = engine.state.players
+    if len(saved["players"]) != len(own):
+        raise CheckpointError(f"has {len(saved['players'])} optimizers, and {name} configures {len(own)}.")
+    for i, (kept, player) in enumerate(zip(saved["players"], own, strict=True)):
+        differs = differences(kept["optimizer"], named(player.opt))
+        if differs:
+            raise CheckpointError(f"its optimizer {i} is another than {name}'s: {differs}.")
+
+
+def _with_players(engine: Any, state: TrainState, saved: dict[str, Any]) -> TrainState:
+    for i, kept in enumerate(saved["players"]):
+        me = state.players[i]
+        scale = me.scale
+        if scale is not None and kept["scale"] is not None:
+            scale = LossScale(jnp.asarray(kept["scale"][0], jnp.float32), jnp.asarray(kept["scale"][1], jnp.int32))
+        state = state.with_player(
+            i,
+            Player(
+                rebuilt(kept["optimizer"], me.opt),
+                _window(engine, state, i, kept["window"]),
+                scale,
+                jnp.int32(kept["updates"]),
+            ),
+        )
+    rng = rebuilt({"": saved["jax_key"]}, state.rng)
+    clock = Clock(jnp.int32(0), jnp.int32(0), jnp.int32(0), jnp.int32(saved["skipped"]))
+    return state._replace(rng=rng, clock=clock)
+
+
+def _window(engine: Any, state: TrainState, player: int, kept: Any) -> Accumulator:
+    if kept is None:
+        return state.players[player].acc
+    grads = rebuilt(kept["grads"], engine.backend.zeros(state.params, player))
+    loss, weight, count = kept["sums"]
+    store = engine.policy.store
+    return Accumulator(grads, jnp.asarray(loss, store), jnp.asarray(weight, store), jnp.asarray(count, jnp.int32))
