@@ -10,7 +10,7 @@ from torch import Tensor
 
 from functrain.kernel.scale import Clip, gradient_factor
 from functrain.kernel.state import Accumulator, Scalar, TrainState
-from functrain_torch.backend import TorchBackend, multiply
+from functrain_torch.backend import TorchBackend, bound, multiply
 
 GRADIENT_HOOKS = ("on_before_optimizer_step", "configure_gradient_clipping")
 
@@ -44,13 +44,14 @@ class HookedBackend(TorchBackend):
         self.own_clipping = hooks.configure_gradient_clipping
         self.own_step = hooks.optimizer_step
         self.keeps_window = closures or self.own_step is not None
-        self.window: list[Any] = []
-        self.factor: Scalar = 1.0
+        self.windows: dict[int, list[tuple[Any, int]]] = {}
+        self.closing = TrainState(None, ())
         self.norm_p = engine.trainer.flags.track_grad_norm
 
     def accumulate(self, state: TrainState, batch: Any, player: int) -> TrainState:
         if self.keeps_window:
-            self.window = [*self.window, batch] if state.players[player].acc.count else [batch]
+            before = self.windows[player] if state.players[player].acc.count else []
+            self.windows[player] = [*before, (batch, self.engine.batch_idx)]
         if not self.several:
             return super().accumulate(state, batch, player)
         self.engine.toggle(state.players[player].opt)
@@ -82,7 +83,7 @@ class HookedBackend(TorchBackend):
     def apply(
         self, state: TrainState, player: int, grads: Any, factor: Scalar, limit: float | None, finite: Scalar
     ) -> TrainState:
-        self.factor = factor
+        self.closing = state
         if finite is False or not self.looks:
             return super().apply(state, player, grads, factor, limit, finite)
         if factor != 1.0:
@@ -92,12 +93,21 @@ class HookedBackend(TorchBackend):
             self.engine.log_norms(grads, float(self.norm_p))
         if self.before_step is not None:
             self.before_step(optimizer, player)
+        self._clip(grads, player)
+        return super().apply(state, player, grads, 1.0, None, finite)
+
+    def _clip(self, grads: Any, player: int) -> None:
+        """Bound the mean gradients, as the module or else the flags say."""
         if self.own_clipping is not None:
             flags = self.engine.trainer.flags
+            optimizer = self.engine.configured.optimizers[player]
             self.own_clipping(optimizer, player, flags.gradient_clip_val, flags.gradient_clip_algorithm)
-            return super().apply(state, player, grads, 1.0, None, finite)
-        clipping, _, _ = gradient_factor(self, self.clip, Accumulator(grads, weight=1.0), None)
-        return super().apply(state, player, grads, clipping, self.clip.value, finite)
+            return
+        factor, _, _ = gradient_factor(self, self.clip, Accumulator(grads, weight=1.0), None)
+        if isinstance(factor, Tensor):
+            multiply(grads, factor)
+        if self.clip.value is not None:
+            bound(grads, self.clip.value)
 
     def optimizer_step(self, optimizer: Any, player: int) -> None:
         if not self.keeps_window:
@@ -113,30 +123,41 @@ class HookedBackend(TorchBackend):
         self.own_step(engine.clock.epoch, engine.batch_idx, optimizer, player, closure, False, mixed, lbfgs)
 
     def _closure(self, player: int) -> Callable[[], Any]:
-        """Gives the loss. The first call finds the gradients that `accumulate` left.
+        """Gives the loss of the window. The first call finds the gradients that `accumulate` left.
 
-        A further one runs the window again.
+        A further one runs the window again, and leaves mean gradients, bounded, as the first call found them; it logs
+        nothing, since the window is one observation.
         """
-        engine, window, factor = self.engine, self.window, self.factor
-        me = engine.state.players[player]
-        first = True
+        window, start = self.windows[player], self.closing
+        me = start.players[player]
+        acc, called = me.acc, False
 
-        def closure() -> Tensor:
-            nonlocal first
-            if first:
-                first = False
-                return _loss(self.output)
-            with torch.enable_grad():
-                state = engine.state.with_player(player, me._replace(acc=Accumulator(me.acc.grads)))
-                for batch in window:
-                    state = self.accumulate(state, batch, player)
-            if factor != 1.0:
-                multiply(me.acc.grads, factor)
-            acc = state.players[player].acc
+        def closure() -> Any:
+            nonlocal acc, called
+            if called:
+                acc = self._run_again(
+                    start.with_player(player, me._replace(acc=Accumulator(acc.grads))), player, window
+                )
+            called = True
             return acc.loss / acc.weight
 
         return closure
 
-
-def _loss(output: Any) -> Any:
-    return (output["loss"] if isinstance(output, dict) else output).detach()
+    def _run_again(self, state: TrainState, player: int, window: list[tuple[Any, int]]) -> Accumulator:
+        engine, module = self.engine, self.engine.module
+        sink, module._sink = module._sink, None
+        try:
+            with torch.enable_grad():
+                for batch, engine.batch_idx in window:
+                    state = self.accumulate(state, batch, player)
+        finally:
+            module._sink = sink
+        me = state.players[player]
+        factor, _, _ = gradient_factor(self, Clip() if self.looks else self.clip, me.acc, me.scale)
+        if factor != 1.0:
+            multiply(me.acc.grads, factor)
+        if self.looks:
+            self._clip(me.acc.grads, player)
+        elif self.clip.value is not None:
+            bound(me.acc.grads, self.clip.value)
+        return me.acc

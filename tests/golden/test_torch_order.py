@@ -43,8 +43,9 @@ def test_callbacks_follow_the_printed_order():
     fit, test = part("fit_and_test", "fit"), part("fit_and_test", "test")
     validation, training = CALLBACKS_004["validation"], CALLBACKS_004["train epoch"]
     epoch = [*training[:2], *validation, *training[2:]]
-    assert only(fit, CALLBACK, names) == ["on_init_start", "on_init_end", "on_fit_start", "setup", *validation,
-                                          "on_train_start", *epoch, *epoch, "on_train_end", "on_fit_end", "teardown"]  # fmt: skip
+    around = ["on_init_start", "on_init_end", "on_fit_start", "setup"]
+    ends = ["on_train_end", "on_fit_end", "teardown"]
+    assert only(fit, CALLBACK, names) == [*around, *validation, "on_train_start", *epoch, *epoch, *ends]
     assert only(test, CALLBACK, names) == ["setup", *CALLBACKS_004["test"], "teardown"]
 
 
