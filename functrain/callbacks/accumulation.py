@@ -15,8 +15,7 @@ from functrain.trainer.errors import ConfigurationError
 
 
 class GradientAccumulationScheduler(Callback):
-    """Accumulates gradients over more batches in later epochs; the same as
-    `Trainer(accumulate_grad_batches={...})`.
+    """Accumulates gradients over more batches in later epochs, as `Trainer(accumulate_grad_batches={...})` does.
 
     Args:
         scheduling: {epoch: batches an update from that epoch on}; epochs count from 0, and before the first

@@ -1,8 +1,7 @@
-"""ModelCheckpoint: which states of a run are kept on disk, by a metric, by time or by age. Writes through the
-Trainer only.
+"""ModelCheckpoint: which states of a run are kept on disk, by a metric, by time or by age.
 
-A file is written whole before the ones that it replaces are removed, and the records are those of before if
-that fails.
+Writes through the Trainer only. A file is written whole before the ones that it replaces are removed, and the records
+are those of before if that fails.
 """
 
 from __future__ import annotations
@@ -28,12 +27,10 @@ TICK_SECONDS = 1.0
 class ModelCheckpoint(Callback):
     """Keeps states of a run on disk.
 
-    Without a monitor it keeps the newest `save_top_k` (default: the state at the end of the last epoch); with
-    one, the best.
-    A state is only ever ranked by a value that was measured on it: after a validation if the validation logs
-        the metric,
-    at the end of an epoch if the training does. Where the metric has no new value when a state is due, the
-    next state that has one is taken.
+    Without a monitor it keeps the newest `save_top_k` (default: the state at the end of the last epoch, or where Ctrl-C
+    ended the run); with one, the best. A state is ranked by a value that was measured on it, never by an older one:
+    after a validation if the validation logs the metric, at the end of an epoch if the training does. Where the metric
+    has no such value when a state is due, the next state that has one is taken.
 
     Args:
         dirpath: where, a path or any fsspec URL; default: `weights_save_path` of the Trainer, else
@@ -43,18 +40,17 @@ class ModelCheckpoint(Callback):
             overwritten: the new one gets -v1, -v2, ...
         monitor: the metric to rank by.
         verbose: print what is saved.
-        save_last: also write 'last' at every save, and when Ctrl-C ends the run.
+        save_last: also write 'last' at every save, and where Ctrl-C ends the run.
         save_top_k: how many to keep; -1 for all, 0 for none.
         mode: 'min', 'max', or 'auto' to guess from the metric's name.
         save_weights_only: leave out all that continuing needs.
-        every_n_epochs: save in every n-th epoch (default 1, unless one of the next two is given); 0 for
-            never.
+        every_n_epochs: save in every n-th epoch (default 1, unless one of the next two is given); 0 for never.
         period: the older name of every_n_epochs.
         every_n_train_steps: save every n updates instead.
         train_time_interval: save about this often instead, between two steps.
         auto_insert_metric_name: write 'name=' before each value in a file's name.
-        save_on_train_epoch_end: True saves at the end of epochs only, False after validations only; None does
-            what suits the monitor.
+        save_on_train_epoch_end: True saves at the end of epochs only, by the last value of the epoch; False after
+            validations only; None does what suits the monitor.
 
     Attributes:
         best_model_path: the best kept file, the newest without a monitor; "" before.
@@ -146,7 +142,7 @@ class ModelCheckpoint(Callback):
 
     def _reset(self) -> None:
         self._set(Records("new" if self.monitor is None else self.mode))
-        self._watch = Watch(self.monitor, "ModelCheckpoint")
+        self._watch = Watch(self.monitor, "ModelCheckpoint", same_state=not self.save_on_train_epoch_end)
         self._due = self._warned = False
         self._saved_at: tuple[int, int, int] | None = None
         self._last_saved_at: tuple[int, int, int] | None = None
@@ -166,9 +162,7 @@ class ModelCheckpoint(Callback):
     # hooks
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
-        """A fit begins: empty records, and a directory that is known to be writable before anything is
-        trained.
-        """
+        """A fit begins: empty records, and a directory that is known to be writable before anything is trained."""
         if stage != "fit" or trainer.fast_dev_run:
             return
         self._reset()
@@ -208,6 +202,8 @@ class ModelCheckpoint(Callback):
         if self._idle(trainer):
             return
         if moment == "interrupt":
+            if self.monitor is None:
+                self._save(trainer, moment)
             self._save_last(trainer, moment)
             return
         due_now = self._is_due(trainer, moment)
@@ -237,7 +233,7 @@ class ModelCheckpoint(Callback):
         if moment == "validation":
             return self._after_validations()
         only_validated = self.save_on_train_epoch_end is False and trainer.validates
-        return moment == "epoch" and (self._watch.validated or not only_validated)
+        return moment == "epoch" and (self._watch.has_validated(trainer) or not only_validated)
 
     def _after_validations(self) -> bool:
         """Also within an epoch?"""
@@ -362,8 +358,7 @@ class ModelCheckpoint(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take the records back, as far as their files are still there.
 
-        Files of another directory are neither counted nor removed, but the best one stays known until it is
-        beaten.
+        Files of another directory are neither counted nor removed, but the best one stays known until it is beaten.
         """
         old, new, suffix = str(state_dict["dirpath"]), str(self.dirpath), self.FILE_EXTENSION
         found = ((moved(path, old, new, suffix), score) for path, score in state_dict["best_k_models"].items())

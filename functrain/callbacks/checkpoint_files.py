@@ -40,9 +40,7 @@ class NameTemplate:
             ) from None
 
     def render(self, values: Mapping[str, float]) -> str:
-        """The name. A metric without a value is written as nan; a slash in a metric's name becomes an
-        underscore.
-        """
+        """The name. A metric without a value is written as nan; a slash in a metric's name becomes an underscore."""
         rendered = ""
         for literal, name, spec in self.parts:
             rendered += literal
@@ -67,20 +65,16 @@ def absolute(path: str) -> str:
 
 
 def default_directory(trainer: Any) -> str:
-    """`weights_save_path`, else 'checkpoints' in the logger's directory of this run, else in
-    `default_root_dir`.
-    """
+    """`weights_save_path`, else 'checkpoints' in the logger's directory of this run, else in `default_root_dir`."""
     if trainer.weights_save_path:
         return absolute(trainer.weights_save_path)
     return absolute(files.join(trainer.log_dir, "checkpoints"))
 
 
 def moved(path: str, old: str, new: str, suffix: str) -> str | None:
-    """Where a checkpoint of directory `old` lies below directory `new`; None where it was not in `old`, or is
-    not there now.
+    """Where a checkpoint of directory `old` lies below directory `new`; None where it was never or is no longer there.
 
-    A path that comes out of a checkpoint is not trusted: what this gives lies below `new` and ends as a
-        checkpoint does.
+    A path that comes out of a checkpoint is not trusted: what this gives lies below `new` and ends as checkpoints do.
     """
     below = old.rstrip("/") + "/"
     rest = path.removeprefix(below)

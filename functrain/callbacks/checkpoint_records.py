@@ -1,6 +1,4 @@
-"""What a ModelCheckpoint knows of its files, as a value: which it keeps, which is best, which goes next.
-Pure.
-"""
+"""What a ModelCheckpoint knows of its files, as a value: which it keeps, which is best, which goes next. Pure."""
 
 from __future__ import annotations
 
@@ -43,9 +41,7 @@ class Records(NamedTuple):
         return min([self.outside, *ranked[:1]], key=lambda each: rank(each[1], self.by))
 
     def fallen(self, score: float, k: int) -> list[str] | None:
-        """The files that a new one with this score replaces where k are kept (-1: all); None where it is not
-        among them.
-        """
+        """The files that a new one with this score replaces where k are kept (-1: all); None where it is not kept."""
         ranked = self.ranked()
         if k < 0 or len(ranked) < k:
             return []

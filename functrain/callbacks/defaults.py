@@ -1,6 +1,4 @@
-"""What a Trainer has without being asked: the callbacks and loggers that its flags stand for. Reads flags,
-makes objects.
-"""
+"""What a Trainer has without being asked: the callbacks and loggers that its flags stand for."""
 
 from __future__ import annotations
 
@@ -27,8 +25,7 @@ def default_callbacks(trainer: Any) -> list[Any]:
     on 'val_loss', and in a fast_dev_run those that save, stop and watch learning rates are left out.
 
     Raises:
-        ConfigurationError: `checkpoint_callback=False` beside a ModelCheckpoint, or another value that is
-            none.
+        ConfigurationError: `checkpoint_callback=False` beside a ModelCheckpoint, or a value that is none.
     """
     flags = trainer.flags
     trainer.user_callbacks = [

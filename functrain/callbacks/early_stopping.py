@@ -1,6 +1,4 @@
-"""EarlyStopping: asks the Trainer to stop where a metric no longer improves. Acts after the checkpoint of the
-moment.
-"""
+"""EarlyStopping: asks the Trainer to stop where a metric no longer improves, after the checkpoint of the moment."""
 
 from __future__ import annotations
 
@@ -16,8 +14,7 @@ from functrain.trainer.errors import ConfigurationError
 class EarlyStopping(Callback):
     """Stops a run where a metric has not improved for a while.
 
-    Every new value of the metric is looked at once: after each validation if the validation logs it, at the
-        end of each
+    Every new value of the metric is looked at once, after each validation if the validation logs it, at the end of each
     epoch if the training does. The run still meets `min_epochs` and `min_steps`.
 
     Args:

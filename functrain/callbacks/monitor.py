@@ -1,6 +1,4 @@
-"""A monitored metric: its value, whether that is new, which direction is better, and what to say where nobody
-logs it.
-"""
+"""A monitored metric: its value, whether that is new, which direction is better, what to say where nobody logs it."""
 
 from __future__ import annotations
 
@@ -42,9 +40,7 @@ def position(trainer: Any) -> tuple[int, int, int]:
 
 
 def cut_short(trainer: Any, moment: str) -> bool:
-    """At the 'epoch' moment: did a limit or a stop end the run before the epoch was over? Then the position
-    is still in it.
-    """
+    """At the 'epoch' moment: did a limit or a stop end the run within the epoch? Then the position is still in it."""
     return moment == "epoch" and trainer.engine.clock.batch > 0
 
 
@@ -60,34 +56,41 @@ class Watch:
     A value of the validation is new once after every validation, an epoch's value of the training at the end
     of a whole epoch, a step's value always.
 
-    Attributes:
+    Args:
         monitor: the metric's name; None follows the validations only.
-        validated: a validation has ended since the last `taken`.
+        owner: who watches, for messages.
+        same_state: a value of the validation is only new as long as no update came after it.
+
+    Attributes:
+        validated: the update, at which a validation has ended since the last `taken`; None without one.
         ever: a validation has ended in this fit.
     """
 
-    def __init__(self, monitor: str | None, owner: str) -> None:
+    def __init__(self, monitor: str | None, owner: str, same_state: bool = False) -> None:
         self.monitor = monitor
         self.owner = owner
-        self.validated = False
+        self.same_state = same_state
+        self.validated: int | None = None
         self.ever = False
 
     def validation_ended(self, trainer: Any) -> None:
         """Say that a validation is over; the sanity check is none."""
         if not trainer.sanity_checking:
-            self.validated = self.ever = True
+            self.validated, self.ever = trainer.global_step, True
 
     def taken(self) -> None:
         """The present value was looked at."""
-        self.validated = False
+        self.validated = None
+
+    def has_validated(self, trainer: Any) -> bool:
+        """Has a validation ended that was not taken yet?"""
+        return self.validated is not None and (not self.same_state or self.validated == trainer.global_step)
 
     def is_new(self, trainer: Any, moment: str) -> bool:
-        """Has the metric a value at this moment that was not taken yet, and that belongs to the present
-        state?
-        """
+        """Has the metric a value at this moment that was not taken yet?"""
         entry = self._training_entry(trainer)
         if entry is None:
-            return self.validated if trainer.validates else moment == "epoch"
+            return self.has_validated(trainer) if trainer.validates else moment == "epoch"
         of_the_step = entry.options.on_step and self.monitor == entry.step_name
         return of_the_step or (moment == "epoch" and not cut_short(trainer, moment))
 
@@ -102,9 +105,7 @@ class Watch:
         return None if value is None else float(value)
 
     def overdue(self, trainer: Any) -> bool:
-        """Should the metric have been logged by the end of this epoch? Not where the first validation is
-        still to come.
-        """
+        """Should the metric have been logged by the end of this epoch? Not if the first validation is still to come."""
         return self.ever or not trainer.validates
 
     def missing(self, trainer: Any) -> str:
@@ -117,10 +118,11 @@ class Watch:
             f"Log it with self.log({self.monitor!r}, value), or monitor another."
         )
 
-    def state(self) -> dict[str, bool]:
+    def state(self) -> dict[str, Any]:
         """What a checkpoint keeps."""
         return {"validated": self.validated, "ever": self.ever}
 
-    def load_state(self, state: dict[str, bool]) -> None:
+    def load_state(self, state: dict[str, Any]) -> None:
         """Take back what `state` gave."""
-        self.validated, self.ever = bool(state["validated"]), bool(state["ever"])
+        validated = state["validated"]
+        self.validated, self.ever = None if validated is None else int(validated), bool(state["ever"])

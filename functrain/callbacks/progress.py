@@ -7,6 +7,8 @@ come to the host.
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
 import time
 from typing import Any
@@ -48,9 +50,7 @@ class ProgressBarBase(Callback):
     # what a subclass draws
 
     def open(self, track: str, text: str, total: int | None, done: int) -> None:
-        """Show a bar for 'training' or 'evaluation': `done` of `total` batches (None: unknown). It may be
-        open already.
-        """
+        """Show a bar for 'training' or 'evaluation', which may be open: `done` of `total` batches (None: unknown)."""
         raise NotImplementedError
 
     def move(self, track: str, done: int, metrics: dict[str, Any]) -> None:
@@ -66,9 +66,7 @@ class ProgressBarBase(Callback):
         raise NotImplementedError
 
     def get_metrics(self, trainer: Any, pl_module: Any) -> dict[str, Any]:
-        """What stands beside the bar: the logger's version, and what `prog_bar=True` asked for. Override to
-        change it.
-        """
+        """What stands beside the bar: the logger's version, and what `prog_bar=True` asked for. To be overridden."""
         version = getattr(trainer.logger, "version", None)
         return {**({} if version is None else {"v_num": version}), **trainer.progress_bar_metrics}
 
@@ -237,7 +235,8 @@ class TQDMProgressBar(ProgressBarBase):
             position=2 * self.process_position + below,
             leave=not below,
             file=sys.stderr,
-            dynamic_ncols=True,
+            dynamic_ncols=_knows_its_width(),
+            ncols=None if _knows_its_width() else shutil.get_terminal_size().columns,
             smoothing=0,
             unit="batch",
         )
@@ -258,6 +257,14 @@ class TQDMProgressBar(ProgressBarBase):
         from tqdm import tqdm
 
         tqdm.write(text, file=file, end="")
+
+
+def _knows_its_width() -> bool:
+    """Some terminals say that they have no columns (a container's, a notebook's); tqdm would draw nothing there."""
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns > 0
+    except (AttributeError, OSError, ValueError):
+        return False
 
 
 ProgressBar = TQDMProgressBar

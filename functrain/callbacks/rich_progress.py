@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -60,7 +61,10 @@ class RichProgressBar(ProgressBarBase):
 
     def write(self, text: str, file: Any) -> None:
         """Print above the bars."""
-        self._progress.console.print(text, end="", markup=False, highlight=False, soft_wrap=True)
+        if file.isatty():
+            self._progress.console.print(text, end="", markup=False, highlight=False, soft_wrap=True)
+        else:
+            file.write(text)
 
 
 def _make() -> Any:
@@ -73,4 +77,6 @@ def _make() -> Any:
         progress.TextColumn("{task.fields[metrics]}", markup=False),
         console=import_module("rich.console").Console(stderr=True),
         auto_refresh=False,
+        # What goes into a file must not end up on the screen.
+        redirect_stdout=sys.stdout.isatty(),
     )

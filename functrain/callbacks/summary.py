@@ -1,6 +1,4 @@
-"""ModelSummary: a table of a module's parts and parameters, from what the engine counts. Prints it once,
-before training.
-"""
+"""ModelSummary: prints a table of a module's parts and parameters before training, from what the engine counts."""
 
 from __future__ import annotations
 
