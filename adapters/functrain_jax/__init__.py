@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-from functrain import callbacks, loggers
-from functrain.assembly import Trainer
-from functrain.callbacks import Callback
-from functrain.data import ArrayLoader
+from typing import TYPE_CHECKING, Any
+
 from functrain.seed import seed_everything
 from functrain.trainer.errors import CheckpointError, ConfigurationError
-from functrain_jax.keys import STREAM
-from functrain_jax.linen import from_linen
-from functrain_jax.module import Module
+from functrain_jax.keys import next_key
 from functrain_jax.step import Step, make_step
 
-next_key = STREAM.next
+if TYPE_CHECKING:
+    from functrain import callbacks as callbacks
+    from functrain import loggers as loggers
+    from functrain.assembly import Trainer as Trainer
+    from functrain.trainer.callback import Callback as Callback
+    from functrain_jax.linen import from_linen as from_linen
+    from functrain_jax.module import Module as Module
+
+# Looked up when first used: the step alone needs neither the Trainer nor flax.
+_WHERE = {
+    "Callback": "functrain.trainer.callback",
+    "Module": "functrain_jax.module",
+    "Trainer": "functrain.assembly",
+    "from_linen": "functrain_jax.linen",
+}
+_MODULES = ("callbacks", "loggers")
 
 __all__ = [
-    "ArrayLoader",
     "Callback",
     "CheckpointError",
     "ConfigurationError",
@@ -30,3 +40,13 @@ __all__ = [
     "next_key",
     "seed_everything",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    from importlib import import_module
+
+    if name in _WHERE:
+        return getattr(import_module(_WHERE[name]), name)
+    if name in _MODULES:
+        return import_module(f"functrain.{name}")
+    raise AttributeError(f"module 'functrain_jax' has no attribute {name!r}")

@@ -19,6 +19,9 @@ from functrain.kernel.state import Tree
 from functrain.trainer.errors import ConfigurationError
 from functrain_jax.loops import arrays
 
+MODES = ("deterministic", "use_running_average")
+"""The attributes by which flax tells evaluation from training."""
+
 PLAIN = ("params", "vars")
 OWN = ("_trainer", "_sink", "_step", "_hparams", "_hparams_initial", "trainer")
 
@@ -69,6 +72,16 @@ class Binding:
         trace."""
         for name in self.names:
             _set_mode(vars(self.module)[name], training)
+
+    def modes(self) -> list[tuple[Any, str, Any]]:
+        """Which mode every part of the user's nnx modules is in: (part, attribute, value)."""
+        parts = [part for _, part in nnx.iter_graph(self._nodes()) if isinstance(part, nnx.Module)]
+        return [(part, name, getattr(part, name)) for part in parts for name in MODES if hasattr(part, name)]
+
+    def restore_modes(self, modes: list[tuple[Any, str, Any]]) -> None:
+        """Take `modes` back."""
+        for part, name, value in modes:
+            setattr(part, name, value)
 
     def collect(self) -> tuple[dict[str, Tree], dict[str, Tree]]:
         """(params, vars): what is trained, and what the forward pass changes by itself; both by attribute."""

@@ -83,7 +83,6 @@ class JaxEngine(Evaluating, Loaders):
         self.feed = Feed(self.prepare, self.wide)
         self.eval_feeds: dict[Any, Feed] = {}
         self.binding = Binding(self.module)
-        self.binding.set_mode(stage == "fit")
         self.tracer = Tracer(self.binding, self.policy, hooks.on_after_batch_transfer, self.batch_size)
         params, vars_ = jax.device_put(self.binding.collect(), self.device)
         key = jax.device_put(STREAM.next(), self.device)
@@ -184,7 +183,8 @@ class JaxEngine(Evaluating, Loaders):
             count += chunk.count
             if self.trainer.interrupted or self.trainer.should_stop:
                 break
-        if self.wants_outputs or self.trainer.hooks.per_batch:
+        # Hooks may look at the module now: every batch, or because the epoch has ended.
+        if self._one_by_one() or count < n or plans.epoch_over(self.plan, self.clock):
             self.publish()
         return count
 
@@ -268,6 +268,7 @@ class JaxEngine(Evaluating, Loaders):
             return False
         self.state = self.training.closing()(self.state, self._put(flags))
         self.clock = self.clock._replace(update=self.clock.update + 1)
+        self.publish()
         return True
 
     def epoch_start(self) -> None:

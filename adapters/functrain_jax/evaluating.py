@@ -42,13 +42,14 @@ class Evaluating:
     def eval_mode(self, stage: str) -> None:
         """The module's networks in evaluation mode, with the present values."""
         self.publish()
+        self._modes = self.binding.modes()
         hook = getattr(self.trainer.hooks, f"on_{stage}_model_eval")
         self.binding.set_mode(False) if hook is None else hook()
 
     def train_mode(self, stage: str) -> None:
-        """The module's networks back in training mode."""
+        """The module's networks back in the modes of before."""
         hook = getattr(self.trainer.hooks, f"on_{stage}_model_train")
-        self.binding.set_mode(True) if hook is None else hook()
+        self.binding.restore_modes(self._modes) if hook is None else hook()
 
     def evaluate(self, stage: str, batch: Any, batch_idx: int, loader_idx: int) -> Any:
         """One step on one batch; the output as numpy arrays for 'predict', else as arrays of the device."""

@@ -49,3 +49,8 @@ class Stream:
 STREAM = Stream()
 register_seeder("jax", STREAM.set_seed)
 register_rng("jax", STREAM.state, STREAM.set_state)
+
+
+def next_key() -> Any:
+    """A random key that no call before has given, from the stream that `seed_everything` seeds."""
+    return STREAM.next()

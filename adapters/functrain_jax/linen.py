@@ -40,9 +40,9 @@ class LinenModule(nnx.bridge.ToNNX):
         return super().__call__(*args, mutable=mutable, **kwargs)
 
     def _collections(self) -> Any:
-        names = {variablelib.variable_name_from_type(type(v)) for _, v in nnx.to_flat_state(nnx.state(self))}
-        rngs = {variablelib.variable_name_from_type(t) for t in (nnx.RngKey, nnx.RngCount)}
-        return sorted(names - rngs - {"params"}) or False
+        kinds = {type(v) for _, v in nnx.to_flat_state(nnx.state(self)) if not isinstance(v, nnx.RngState)}
+        names = {variablelib.variable_name_from_type(kind) for kind in kinds}
+        return sorted(names - {"params"}) or False
 
 
 def from_linen(module: linen.Module, *example_inputs: Any, rng: Any = None, **kwargs: Any) -> LinenModule:
