@@ -25,9 +25,10 @@ def default_callbacks(trainer: Any) -> list[Any]:
     on 'val_loss', and in a fast_dev_run those that save, stop and watch learning rates are left out.
 
     Raises:
-        ConfigurationError: `checkpoint_callback=False` beside a ModelCheckpoint, or a value that is none.
+        ConfigurationError: `checkpoint_callback=False` beside a ModelCheckpoint, or a value that is no callback.
     """
     flags = trainer.flags
+    _check(trainer.user_callbacks)
     trainer.user_callbacks = [
         EarlyStopping("val_loss") if callback is True else callback for callback in trainer.user_callbacks
     ]
@@ -41,6 +42,15 @@ def default_callbacks(trainer: Any) -> list[Any]:
         trainer.user_callbacks = _for_a_dev_run(trainer.user_callbacks)
         made = _for_a_dev_run(made)
     return made
+
+
+def _check(callbacks: Iterable[Any]) -> None:
+    for callback in callbacks:
+        if isinstance(callback, type | str | int | float) and callback is not True:
+            name = callback.__name__ if isinstance(callback, type) else repr(callback)
+            raise ConfigurationError(
+                f"Trainer(callbacks=[{name}]): must be an instance of a Callback, such as EarlyStopping('val_loss')."
+            )
 
 
 def _has(callbacks: Iterable[Any], kind: type) -> bool:

@@ -9,12 +9,14 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from functrain.trainer.errors import ConfigurationError
+from functrain_torch import ckpt
 from functrain_torch.callbacks import ModelCheckpoint
 from tests.callbacks.helpers import Scripted, Unvalidated, by_epoch, fit, names
 
@@ -150,6 +152,35 @@ def test_the_old_file_goes_only_when_the_new_one_is_there(make, tmp_path):
 
     fit(make(ModelCheckpoint(), max_epochs=3), Looks(by_epoch(1, 2, 3)))
     assert seen == [[], ["epoch=0-step=4.ckpt"], ["epoch=1-step=8.ckpt"]]
+
+
+def visible(directory: Path) -> list[str]:
+    """The files that are there, without what was being written."""
+    return [name for name in names(directory) if not name.startswith(".")]
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.11, 0.23])
+def test_a_kill_leaves_a_whole_checkpoint(tmp_path, delay):
+    code = f"""
+        import functrain_torch as pl
+        from tests.callbacks.helpers import Unvalidated, batches
+        save = pl.callbacks.ModelCheckpoint({str(tmp_path)!r}, every_n_train_steps=1, save_last=True)
+        trainer = pl.Trainer(callbacks=[save], logger=False, progress_bar_refresh_rate=0, weights_summary=None)
+        trainer.fit(Unvalidated(), batches())
+    """
+    path = os.pathsep.join([str(ROOT), str(ROOT / "adapters")])
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(code)], env={**os.environ, "PYTHONPATH": path}, cwd=tmp_path
+    )
+    while not visible(tmp_path):
+        assert process.poll() is None
+        time.sleep(0.01)
+    time.sleep(delay)
+    process.kill()
+    process.wait()
+    steps = [ckpt.read(tmp_path / name)["global_step"] for name in visible(tmp_path)]
+    assert steps
+    assert max(steps) - min(steps) <= 1
 
 
 # ---- continuing

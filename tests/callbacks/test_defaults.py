@@ -80,6 +80,12 @@ def test_checkpoint_flags_that_contradict():
         pl.Trainer(checkpoint_callback="here")
 
 
+@pytest.mark.parametrize(("given", "named"), [(EarlyStopping, "EarlyStopping"), ("early", "'early'"), (3, "3")])
+def test_callbacks_that_are_none(given, named):
+    with pytest.raises(ConfigurationError, match=rf"callbacks=\[{named}\].*an instance"):
+        pl.Trainer(logger=False, callbacks=[given])
+
+
 def test_early_stop_callback(make):
     with pytest.warns(FutureWarning, match="callbacks"):
         trainer = pl.Trainer(logger=False, early_stop_callback=True)
