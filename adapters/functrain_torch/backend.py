@@ -50,6 +50,9 @@ class TorchBackend:
         me = state.players[player]
         acc = me.acc
         loss = _scalar_loss(output)
+        if loss.dtype in HALF:
+            # A scale of 2**16 would be too much for it, and so would a sum.
+            loss = loss.float()
         if not acc.count:
             self.zero_grad(state, player)
         objective = loss
@@ -162,6 +165,7 @@ class TorchBackend:
 
 
 UNIT = 1.0
+HALF = (torch.float16, torch.bfloat16)
 
 
 def gradients(parameters: Iterable[Tensor]) -> list[Tensor]:

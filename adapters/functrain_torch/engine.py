@@ -38,7 +38,7 @@ from functrain_torch.optimizers import (
 from functrain_torch.precision import precision
 from functrain_torch.summary import rows
 from functrain_torch.transfer import Transfer
-from functrain_torch.tree import batch_size, tree_map
+from functrain_torch.tree import batch_size, detached
 
 STEP_ARGS = {
     "training": ("batch", "batch_idx", "optimizer_idx", "hiddens"),
@@ -69,6 +69,7 @@ class TorchEngine(ManualOptimization):
         self.batch_idx = 0
         self._modes: list[tuple[Any, bool]] = []
         self._steps: dict[str, Callable[..., Any]] = {}
+        self._handles: list[Any] = []
 
     # setting up
 
@@ -150,6 +151,8 @@ class TorchEngine(ManualOptimization):
         self.check_nan = flags.terminate_on_nan
         self.by_update = [s for s in self.configured.schedulers if s.interval == "step"] if self.automatic else []
         self.single = plan.players == (PlayerPlan(),)
+        if not self.automatic:
+            self.count_steps()
         self.module.train()
 
     # training
@@ -197,7 +200,7 @@ class TorchEngine(ManualOptimization):
         if self.check_nan:
             self._raise_on_nan()
         if self.wants_outputs:
-            self.outputs.append(_detached(self.backend.output))
+            self.outputs.append(detached(self.backend.output))
         for config in self.by_update:
             report = reports[config.player] if reports else None
             assert self.state is not None
@@ -299,6 +302,7 @@ class TorchEngine(ManualOptimization):
 
     def finish(self) -> None:
         """The values are in the module already; only gradients of the last window stay behind."""
+        self.stop_counting()
         torch.set_grad_enabled(True)
 
     def snapshot(self, weights_only: bool) -> dict[str, Any]:
@@ -333,7 +337,3 @@ class TorchEngine(ManualOptimization):
 
     def summary(self, max_depth: int) -> list[tuple[str, str, int, int, int]]:
         return rows(self.module, max_depth)
-
-
-def _detached(output: Any) -> Any:
-    return tree_map(Tensor.detach, output)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from functrain.kernel.scale import next_scale
-from functrain.kernel.state import LossScale
-from functrain_torch.backend import gradients, multiply
+from functrain.kernel.state import Clock
+from functrain_torch.backend import multiply
+from functrain_torch.tree import detached
 
 
 class HandledOptimizer:
@@ -57,36 +59,65 @@ class ManualOptimization:
     wants_outputs: bool
     outputs: list[Any]
     forward: Any
+    check_nan: bool
+    _raise_on_nan: Any
+    _handles: list[Any]
+    _finite: list[bool]
     _toggled: list[tuple[Any, bool]] | None = None
     _stepped: bool = False
 
     def _one_by_hand(self, batch: Any) -> None:
         """One batch: the training step does everything; an update is counted where any optimizer stepped."""
         self.batch_idx = self.clock.batch
-        self._stepped = False
+        self._stepped, self._finite = False, []
         context = self.backend.context
         if context is None:
             output = self.forward(self.state, batch, 0)
         else:
             with context():
                 output = self.forward(self.state, batch, 0)
-        self.clock = self.clock._replace(batch=self.clock.batch + 1, update=self.clock.update + self._stepped)
+        self._move_scale()
+        skipped = self._finite.count(False)
+        clock = self.clock
+        self.clock = Clock(clock.epoch, clock.batch + 1, clock.update + self._stepped, clock.skipped + skipped)
         self.state = self.state._replace(clock=self.clock)
+        self.backend.output = output
+        if self.check_nan:
+            self._raise_on_nan()
         if self.wants_outputs:
-            self.outputs.append(output.detach() if isinstance(output, Tensor) else output)
+            self.outputs.append(detached(output))
+
+    def count_steps(self) -> None:
+        """From now on every step of an optimizer is counted, torch's own `step` too; until `finish`."""
+        for index, optimizer in enumerate(self.configured.optimizers):
+            self._handles.append(optimizer.register_step_post_hook(lambda *_, index=index: self._count(index)))
+
+    def stop_counting(self) -> None:
+        """Undo `count_steps`."""
+        while self._handles:
+            self._handles.pop().remove()
+
+    def _count(self, player: int) -> None:
+        self._stepped = True
+        me = self.state.players[player]
+        self.state = self.state.with_player(player, me._replace(updates=me.updates + 1))
+
+    def _move_scale(self) -> None:
+        """One loss scale for all optimizers, moved once a batch: gradients that wait for their step keep theirs."""
+        rule, finite = self.policy.scale, self._finite
+        if rule is None or not finite:
+            return
+        scale = next_scale(self.backend, rule, self.state.players[0].scale, all(finite))
+        players = tuple(player._replace(scale=scale) for player in self.state.players)
+        self.state = self.state._replace(players=players)
 
     def wrapped_optimizers(self) -> list[HandledOptimizer]:
         return [HandledOptimizer(self, index) for index in range(len(self.configured.optimizers))]
 
     def manual_backward(self, loss: Tensor, optimizer: Any = None, *args: Any, **kwargs: Any) -> None:
-        """Backward of the scaled loss. With several optimizers all have the same scale until their first step."""
-        index = 0
-        inner = getattr(optimizer, "optimizer", optimizer)
-        for i, own in enumerate(self.configured.optimizers):
-            if own is inner:
-                index = i
-        scale = self.state.players[index].scale if self.state.players else None
-        loss = loss if scale is None else loss * scale.value
+        """Backward of the scaled loss. All optimizers have the same scale, so it does not matter whose loss it is."""
+        if self.policy.scale is not None and self.state.players:
+            loss = loss.float() * self.state.players[0].scale.value
         hooks = self.trainer.hooks
         if hooks.on_before_backward is not None:
             hooks.on_before_backward(loss)
@@ -95,26 +126,40 @@ class ManualOptimization:
             hooks.on_after_backward()
 
     def manual_step(self, player: int, closure: Callable[[], Any] | None, kwargs: dict[str, Any]) -> Any:
-        me, optimizer = self.state.players[player], self.configured.optimizers[player]
-        self._stepped = True
-        hooks = self.trainer.hooks
-        finite: Any = True
-        if me.scale is not None:
-            finite = self._unscale(player, me.scale)
-        self.state = self.state.with_player(player, self.state.players[player]._replace(updates=me.updates + 1))
-        if not finite:
-            return None
+        """Step one optimizer; under a loss scale with its gradients unscaled, and not where one is not finite."""
+        optimizer, hooks = self.configured.optimizers[player], self.trainer.hooks
+        if self.policy.scale is not None:
+            loss = None
+            if closure is not None:
+                with torch.enable_grad():
+                    loss = closure()
+            if not self._unscale(player):
+                self._count(player)
+                return loss
+            if closure is not None:
+                closure = self._begun(player, closure, loss)
         if hooks.on_before_optimizer_step is not None:
             hooks.on_before_optimizer_step(optimizer, player)
         return optimizer.step(**kwargs) if closure is None else optimizer.step(closure, **kwargs)
 
-    def _unscale(self, player: int, scale: LossScale) -> bool:
+    def _begun(self, player: int, closure: Callable[[], Any], loss: Any) -> Callable[[], Any]:
+        """A closure that was evaluated once, to this loss; further evaluations unscale too."""
+        first = [loss]
+
+        def again() -> Any:
+            if first:
+                return first.pop()
+            loss = closure()
+            self._unscale(player)
+            return loss
+
+        return again
+
+    def _unscale(self, player: int) -> bool:
         me = self.state.players[player]
-        if gradients(me.acc.grads):
-            multiply(me.acc.grads, 1.0 / scale.value)
+        multiply(me.acc.grads, 1.0 / me.scale.value)
         finite = bool(self.backend.isfinite(self.backend.norm(me.acc.grads, float("inf"))))
-        moved = next_scale(self.backend, self.policy.scale, scale, finite)
-        self.state = self.state.with_player(player, me._replace(scale=moved))
+        self._finite.append(finite)
         return finite
 
     def toggle(self, optimizer: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from functrain.trainer.errors import CheckpointError, ConfigurationError
 from functrain.trainer.hooks import HOOKS, MODULE, default
-from functrain.trainer.hparams import HyperparametersMixin, load_hparams_yaml, load_tags_csv
+from functrain.trainer.hparams import HyperParameters, HyperparametersMixin, load_hparams_yaml, load_tags_csv
 from functrain.trainer.module import ModuleBase
 from functrain_torch import ckpt
 from functrain_torch.transfer import TransferHooks
@@ -194,7 +195,7 @@ class LightningModule(ModuleBase, HyperparametersMixin, TransferHooks, nn.Module
         if hparams_file is not None:
             read = load_tags_csv if os.fspath(hparams_file).endswith(".csv") else load_hparams_yaml
             hparams = dict(read(hparams_file))
-        module = cls(**_accepted(cls, {**hparams, **kwargs}))
+        module = cls(**_accepted(cls, _as_arguments(cls, hparams, kwargs, saved.get("hparams_name"))))
         getattr(module, "on_load_checkpoint")(saved)  # noqa: B009  (made from the hook table, below)
         weights = saved.get("state_dict", {})
         differs = ckpt.compare(weights, module.state_dict()) if strict else None
@@ -213,10 +214,24 @@ class LightningModule(ModuleBase, HyperparametersMixin, TransferHooks, nn.Module
         return cls.load_from_checkpoint(weights_path, map_location=location, hparams_file=tags_csv)
 
 
+def _as_arguments(cls: type, hparams: dict[str, Any], given: dict[str, Any], name: str | None) -> dict[str, Any]:
+    """Arguments of `__init__`: stored ones and given ones; stored ones all in one where `__init__` takes them so.
+
+    Args:
+        name: the argument that took all hyperparameters as one object; None in files of older versions, where an
+            argument `hparams` is taken for it.
+    """
+    parameters = inspect.signature(cls.__init__).parameters
+    if name is None and "hparams" in parameters and "hparams" not in hparams:
+        name = "hparams"
+    if name not in parameters or name in given:
+        return {**hparams, **given}
+    own = {key: value for key, value in given.items() if key in parameters}
+    return {name: HyperParameters({**hparams, **{k: v for k, v in given.items() if k not in own}}), **own}
+
+
 def _accepted(cls: type, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Those arguments that the class's `__init__` takes."""
-    import inspect
-
     parameters = inspect.signature(cls.__init__).parameters.values()
     if any(p.kind is p.VAR_KEYWORD for p in parameters):
         return dict(arguments)
@@ -228,8 +243,7 @@ def _accepted(cls: type, arguments: Mapping[str, Any]) -> dict[str, Any]:
     if missing:
         raise ConfigurationError(
             f"{cls.__name__}.load_from_checkpoint: __init__ needs {', '.join(missing)}, which the checkpoint does not "
-            "hold; give "
-            "them as keyword arguments, or call save_hyperparameters() in __init__ before training."
+            "hold; give them as keyword arguments, or call save_hyperparameters() in __init__ before training."
         )
     return {name: value for name, value in arguments.items() if name in names}
 

@@ -30,6 +30,11 @@ def tree_map(f: Callable[[Tensor], Tensor], tree: Any) -> Any:
     return tree
 
 
+def detached(tree: Any) -> Any:
+    """The same tree, its tensors cut off from the graph."""
+    return tree_map(Tensor.detach, tree)
+
+
 def tensors(tree: Any) -> list[Tensor]:
     """All tensors of a tree, in order."""
     found: list[Tensor] = []
