@@ -34,8 +34,14 @@ def clip(flags: Flags) -> Clip:
     return Clip(value=bound) if flags.gradient_clip_algorithm == "value" else Clip(norm=bound)
 
 
-def make_plan(flags: Flags, batches: int | None, players: tuple[Any, ...], checkpoints: Iterable[int]) -> Plan:
+def make_plan(
+    flags: Flags, batches: int | None, players: tuple[Any, ...], checkpoints: Iterable[int], logs: bool = True
+) -> Plan:
     """What is due when, for a training loader of so many batches (None: unknown).
+
+    Args:
+        checkpoints: intervals, in updates, at which checkpoint callbacks want to act.
+        logs: somebody reads step metrics; where nobody does, no dispatch ends for them.
 
     Raises:
         ConfigurationError: the validation interval does not fit the loader.
@@ -51,7 +57,7 @@ def make_plan(flags: Flags, batches: int | None, players: tuple[Any, ...], check
         min_steps=flags.min_steps or 0,
         val_batches=val_batches(flags.val_check_interval, batches),
         val_epochs=flags.check_val_every_n_epoch,
-        log_updates=flags.log_every_n_steps,
+        log_updates=flags.log_every_n_steps if logs else NO_EVENT,
         checkpoint_updates=tuple(checkpoints),
         dispatch=NO_EVENT,
     )
