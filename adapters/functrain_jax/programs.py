@@ -231,10 +231,8 @@ class Training:
     def _move(self, backend: JaxBackend, state: TrainState, batch: Any, turns: Any) -> TrainState:
         players = len(self.rules)
         if self.pieces is not None:
-            clock = state.clock
             state, _ = kernel.tbptt(backend, self.rules, state, cut_time(batch, self.pieces))
-            clock = state.clock._replace(batch=clock.batch + 1, update=clock.update + 1)
-            return jax.tree.map(jnp.asarray, state._replace(clock=clock))
+            return jax.tree.map(jnp.asarray, state)
         if turns is None:
             each, closes = (Turn(True, True),) * players, True
         else:

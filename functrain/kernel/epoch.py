@@ -47,6 +47,7 @@ def tbptt(
     Reference: Williams and Peng, An efficient gradient-based algorithm for on-line training of recurrent
     network trajectories, 1990.
     """
+    batch = state.clock.batch + 1  # the pieces are one batch of the epoch
     state = state._replace(hidden=None)
     state, reports = backend.scan(partial(step, backend, rules), state, list(grouped(pieces, window)))
-    return state._replace(hidden=None), reports
+    return state._replace(hidden=None, clock=state.clock._replace(batch=batch)), reports

@@ -31,8 +31,10 @@ class ScaleRule:
 
     def __post_init__(self) -> None:
         moves = self.growth >= 1.0 and 0.0 < self.backoff <= 1.0 and self.interval >= 1
-        if not (moves and self.init > 0.0):
-            raise ValueError(f"{self}: growth must be >= 1, backoff in (0, 1], interval >= 1 and init > 0.")
+        if not (moves and 0.0 < self.minimum <= self.init <= self.maximum):
+            raise ValueError(
+                f"{self}: growth must be >= 1, backoff in (0, 1], interval >= 1, and 0 < minimum <= init <= maximum."
+            )
 
 
 @dataclass(frozen=True, slots=True)
