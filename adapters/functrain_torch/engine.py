@@ -180,6 +180,8 @@ class TorchEngine(ManualOptimization):
         closes = turns[0].closes if self.single else any(turn.closes for turn in turns)
         self.state, reports = play(self.backend, self.rules, self.state, batch, turns, closes)  # type: ignore[arg-type]
         self.clock = self.state.clock
+        if self.state.hidden is not None:
+            self.state = self.state._replace(hidden=None)
         if self.by_update or self.check_nan or self.wants_outputs:
             self._after(reports)
 

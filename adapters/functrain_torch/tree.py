@@ -55,7 +55,9 @@ def move(tree: Any, device: torch.device, dtype: torch.dtype | None = None) -> A
 
 
 def batch_size(batch: Any) -> int:
-    """The number of samples: the first axis of the first tensor; the length of a list without tensors; else 1."""
+    """The number of samples: the first axis of the first tensor; the length of a list of sequences of several lengths, or
+    of a list without tensors; else 1.
+    """
     if isinstance(batch, Tensor):
         return batch.shape[0] if batch.ndim else 1
     if isinstance(batch, PackedSequence):
@@ -64,10 +66,19 @@ def batch_size(batch: Any) -> int:
         batch = tuple(batch.values())
     if isinstance(batch, list | tuple) and batch:
         first = batch[0]
-        if isinstance(first, Tensor) and not first.ndim:
+        if isinstance(first, Tensor) and (not first.ndim or _ragged(batch)):
             return len(batch)
         return batch_size(first)
     return 1
+
+
+def _ragged(items: Any) -> bool:
+    """Tensors that differ along their first axis only: sequences of several lengths, not the parts of a batch."""
+    first = items[0]
+    if len(items) == 1 or not isinstance(items[1], Tensor) or items[1].ndim != first.ndim:
+        return False
+    alike = all(isinstance(t, Tensor) and t.shape[1:] == first.shape[1:] for t in items)
+    return alike and len({t.shape[0] for t in items}) > 1
 
 
 def split_time(batch: Any, size: int) -> list[Any]:
