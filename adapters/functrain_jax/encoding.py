@@ -60,7 +60,9 @@ def _encode_mapping(value: Mapping[Any, Any], arrays: dict[str, Any], where: str
 
 def _encode_array(value: Any, arrays: dict[str, Any], where: str, kind: str) -> Any:
     if jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
-        raise ConfigurationError(f"checkpoint[{where}] holds a random key; store jax.random.key_data(key) instead.")
+        raise ConfigurationError(
+            f"checkpoint[{where.strip('/')}] holds a random key; store jax.random.key_data(key) instead."
+        )
     if value.ndim == 0 and kind == ARRAY and np.dtype(value.dtype).kind in "biuf":
         return {SCALAR: [str(value.dtype), np.asarray(value).item()]}
     name = where.strip("/")

@@ -30,7 +30,7 @@ from functrain_jax.checkpoint import read as read_checkpoint
 from functrain_jax.checkpoint import write as write_checkpoint
 from functrain_jax.device import choose_device, stacked_flags
 from functrain_jax.evaluating import Evaluating
-from functrain_jax.feed import Chunk, Feed, Form
+from functrain_jax.feed import LONGEST, Chunk, Feed, Form
 from functrain_jax.keys import STREAM
 from functrain_jax.loaders import Loaders, register_torch
 from functrain_jax.module import STEP_HOOKS
@@ -177,12 +177,14 @@ class JaxEngine(Evaluating, Loaders):
     def train(self, batches: Iterator[Any], n: int) -> int:
         """Up to n batches, as many as fit a buffer in one compiled call."""
         self.outputs = []
-        count = 0
-        for chunk in self.feed.chunks(batches, n):
-            self._dispatch(chunk)
-            count += chunk.count
-            if self.trainer.interrupted or self.trainer.should_stop:
-                break
+        count, given = 0, -1
+        # What was drawn from the loader is trained on, so that nothing is lost where a run is stopped in between.
+        while count < n and given and not (count and (self.trainer.interrupted or self.trainer.should_stop)):
+            given = 0
+            for chunk in self.feed.chunks(batches, min(n - count, LONGEST)):
+                self._dispatch(chunk)
+                given += chunk.count
+            count += given
         # Hooks may look at the module now: every batch, or because the epoch has ended.
         if self._one_by_one() or count < n or plans.epoch_over(self.plan, self.clock):
             self.publish()

@@ -91,7 +91,7 @@ class Feed:
             columns = self._columns(taken) if len(taken) > 1 else None
             yield from self._one_by_one(taken) if columns is None else self._at_once(taken[0], columns)
 
-    def _columns(self, taken: list[Any]) -> list[Sequence[np.ndarray]] | None:
+    def _columns(self, taken: list[Any]) -> list[Any] | None:
         """The batches leaf by leaf, where all of them are tuples of numpy arrays of one form, which is the common case
         and goes several times faster; else None."""
         kind = type(taken[0])
