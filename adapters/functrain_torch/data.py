@@ -2,97 +2,152 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import islice
+import json
+import random
+import warnings
+from collections.abc import Iterable, Iterator
 from typing import Any
+from weakref import WeakKeyDictionary
 
+import numpy
 import torch
 from torch import Tensor
-from torch.utils.data import BatchSampler, DataLoader, IterableDataset, RandomSampler, SequentialSampler
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    IterableDataset,
+    RandomSampler,
+    SequentialSampler,
+    get_worker_info,
+)
+
+from functrain.trainer.errors import CheckpointError
 
 
-class _From:
-    """A sampler of batches (or of indices) that begins after the first n; drawn once, when it is asked to."""
+class SeededIndices(list[int]):
+    """The indices of one batch, which seed the random numbers of the worker process that reads them.
 
-    def __init__(self, sampler: Any, n: int) -> None:
-        self._rest = self._after(sampler, n)
-
-    def _after(self, sampler: Any, n: int) -> Iterator[Any]:
-        iterator = iter(sampler)
-        for _ in islice(iterator, n):
-            pass
-        # One draw ahead: a sampler takes its random numbers when the first index is asked of it.
-        first = list(islice(iterator, 1))
-        return iter(()) if not first else _chain(first, iterator)
-
-    def __iter__(self) -> Iterator[Any]:
-        return self._rest
-
-
-def _chain(first: list[Any], rest: Iterator[Any]) -> Iterator[Any]:
-    yield from first
-    yield from rest
-
-
-class _Lazy:
-    """Stands for a sampler until its loader's iterator exists.
-
-    So that random numbers are drawn in the loader's order.
+    A worker's own stream depends on which batches it has read before, so a run that continues within an epoch could not
+    find it again. A stream for each batch depends on the epoch's seed and the batch's number alone.
     """
 
-    def __init__(self) -> None:
-        self.sampler: _From | None = None
+    def __init__(self, indices: Iterable[int], seed: int) -> None:
+        super().__init__(indices)
+        self.seed = seed
+
+    def __iter__(self) -> Iterator[int]:
+        if get_worker_info() is not None:
+            random.seed(self.seed)
+            numpy.random.seed(self.seed % 2**32)
+            torch.default_generator.manual_seed(self.seed)
+        return super().__iter__()
+
+    def __reduce__(self) -> Any:
+        return SeededIndices, (self[:], self.seed)
+
+
+class _After:
+    """A sampler without its first n items. They are drawn when the first item is asked for, as an epoch draws them.
+
+    Args:
+        seed: of the epoch, to make every batch's indices `SeededIndices`; None leaves them.
+    """
+
+    def __init__(self, sampler: Any, n: int, seed: int | None) -> None:
+        self.sampler, self.n, self.seed = sampler, n, seed
+        self.drawn = 0
+        self.items: Iterator[Any] = iter(())
+
+    def __len__(self) -> int:
+        return max(0, len(self.sampler) - self.n)
 
     def __iter__(self) -> Iterator[Any]:
-        assert self.sampler is not None
-        yield from self.sampler
+        self.items, self.drawn = iter(self.sampler), 0
+        return _Items(self)
+
+    def pass_by(self) -> None:
+        """Draw the first n items."""
+        while self.drawn < self.n:
+            next(self.items, None)
+            self.drawn += 1
+
+
+class _Items:
+    def __init__(self, source: _After) -> None:
+        self.source = source
+
+    def __iter__(self) -> _Items:
+        return self
+
+    def __next__(self) -> Any:
+        source = self.source
+        source.pass_by()
+        item = next(source.items)
+        source.drawn += 1
+        return item if source.seed is None else SeededIndices(item, (source.seed + source.drawn) % 2**63)
 
 
 def skip(loader: Any, n: int) -> Iterator[Any] | None:
     """An iterator over all but the first n batches of a DataLoader, which reads none of them; None for other loaders.
 
-    The order is that of the random state now. Random numbers are drawn as a fresh iterator of the loader would: first
-    its base seed, then its sampler's.
+    The order is that of the random state now, and random numbers are drawn as a fresh iterator of the loader would.
+    Where batches are read by worker processes, every batch has random numbers of its own there (see `SeededIndices`);
+    a loader without automatic batching is left alone, so its workers' random numbers are those of a fresh iterator.
+    Persistent workers draw a seed in every epoch, as others do.
     """
     if type(loader) is not DataLoader or isinstance(loader.dataset, IterableDataset):
         return None
-    lazy = _Lazy()
-    batched = loader.batch_sampler is not None
-    again = DataLoader(
-        loader.dataset,
-        batch_sampler=lazy if batched else None,  # type: ignore[arg-type]
-        sampler=None if batched else lazy,  # type: ignore[arg-type]
-        batch_size=1 if batched else None,
-        num_workers=loader.num_workers,
-        collate_fn=loader.collate_fn,
-        pin_memory=loader.pin_memory,
-        timeout=loader.timeout,
-        worker_init_fn=loader.worker_init_fn,
-        multiprocessing_context=loader.multiprocessing_context,
-        generator=loader.generator,
-        prefetch_factor=loader.prefetch_factor,
-    )
-    sampler = loader.batch_sampler if batched else loader.sampler
-    if loader.num_workers:
-        # Workers are handed indices as soon as the iterator exists, so the sampler must stand ready, and its numbers
-        # come after the base seed: draw that one by hand, then put the random state back for the iterator to draw it
-        # itself.
-        return _with_workers(again, lazy, sampler, n)
-    iterator = iter(again)
-    lazy.sampler = _From(sampler, n)
+    batched, workers = loader.batch_sampler is not None, loader.num_workers > 0
+    if not workers and not n:
+        return iter(loader)
+    seed = _seed_of_epoch(loader) if batched and workers else None
+    twin = _TWINS.get(loader) if loader.persistent_workers else None
+    if twin is None:
+        twin = _twin(loader, _After(loader.batch_sampler if batched else loader.sampler, n, seed))
+        if loader.persistent_workers:
+            _TWINS[loader] = twin
+    else:
+        torch.empty((), dtype=torch.int64).random_(generator=loader.generator)
+    place: Any = twin.batch_sampler if batched else twin.sampler
+    place.n, place.seed = n, seed
+    iterator = iter(twin)
+    if not workers:
+        # The loader would ask for the first index right now; later the random state is another.
+        place.pass_by()
     return iterator
 
 
-def _with_workers(again: DataLoader[Any], lazy: _Lazy, sampler: Any, n: int) -> Iterator[Any]:
-    generator = again.generator or torch.default_generator
-    start = generator.get_state()
-    torch.empty((), dtype=torch.int64).random_(generator=generator)
-    lazy.sampler = _From(sampler, n)
-    after = generator.get_state()
-    generator.set_state(start)
-    iterator = iter(again)
-    generator.set_state(after)
-    return iterator
+# The loaders with persistent workers and what stands for them, which keeps those workers from epoch to epoch.
+_TWINS: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
+
+
+def _seed_of_epoch(loader: DataLoader[Any]) -> int:
+    """A number that follows from the random state now, without moving it."""
+    generator = torch.Generator()
+    generator.set_state((loader.generator or torch.default_generator).get_state())
+    return int(torch.empty((), dtype=torch.int64).random_(generator=generator))
+
+
+def _twin(loader: DataLoader[Any], sampler: _After) -> DataLoader[Any]:
+    """The same loader over this sampler of batches, or of indices where it makes no batches."""
+    batched, workers = loader.batch_sampler is not None, loader.num_workers > 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the loader itself has said it
+        return DataLoader(
+            loader.dataset,
+            batch_sampler=sampler if batched else None,  # type: ignore[arg-type]
+            sampler=None if batched else sampler,  # type: ignore[arg-type]
+            batch_size=1 if batched else None,
+            num_workers=loader.num_workers,
+            collate_fn=loader.collate_fn,
+            pin_memory=loader.pin_memory,
+            timeout=loader.timeout,
+            worker_init_fn=loader.worker_init_fn,
+            multiprocessing_context=loader.multiprocessing_context,
+            generator=loader.generator,
+            prefetch_factor=loader.prefetch_factor,
+            persistent_workers=loader.persistent_workers and workers,
+        )
 
 
 def unshuffled(loader: Any) -> Any:
@@ -113,22 +168,68 @@ def unshuffled(loader: Any) -> Any:
 
 
 def loader_rng(loader: Any) -> list[Tensor] | None:
-    """The states of the generators that the loader and its samplers have of their own; None where they have none."""
-    generators = _generators(loader)
-    return [generator.get_state() for generator in generators] or None
+    """The states of the generators that the loader, its samplers and its data set have of their own, as bytes.
+
+    They are found among the attributes: torch's, numpy's and Python's generators. A data set that worker processes read
+    is left out: they have copies of it. None where there are no generators.
+    """
+    return [_state(generator) for generator in _generators(loader)] or None
 
 
 def set_loader_rng(loader: Any, states: list[Tensor]) -> None:
-    """Take `loader_rng` back."""
-    for generator, state in zip(_generators(loader), states, strict=True):
-        generator.set_state(state)
+    """Take `loader_rng` back.
+
+    Raises:
+        CheckpointError: the loader has other generators now.
+    """
+    generators = _generators(loader)
+    if len(generators) != len(states):
+        raise CheckpointError(
+            f"the loader had {len(states)} random generators of its own, and this {type(loader).__name__} has "
+            f"{len(generators)}; continue with the same loader."
+        )
+    for generator, state in zip(generators, states, strict=True):
+        _set_state(generator, state)
 
 
-def _generators(loader: Any) -> list[torch.Generator]:
-    owners = (loader, getattr(loader, "sampler", None), getattr(loader, "batch_sampler", None))
-    found: list[torch.Generator] = []
+def _generators(loader: Any) -> list[Any]:
+    batch_sampler = getattr(loader, "batch_sampler", None)
+    owners = [loader, getattr(loader, "sampler", None), batch_sampler, getattr(batch_sampler, "sampler", None)]
+    if not getattr(loader, "num_workers", 0):
+        owners.append(getattr(loader, "dataset", None))
+    found: list[Any] = []
     for owner in owners:
-        generator = getattr(owner, "generator", None)
-        if isinstance(generator, torch.Generator) and all(generator is not known for known in found):
-            found.append(generator)
+        for value in getattr(owner, "__dict__", {}).values():
+            if isinstance(value, GENERATORS) and all(value is not known for known in found):
+                found.append(value)
     return found
+
+
+GENERATORS = (torch.Generator, random.Random, numpy.random.Generator, numpy.random.RandomState)
+
+
+def _state(generator: Any) -> Tensor:
+    if isinstance(generator, torch.Generator):
+        return generator.get_state()
+    if isinstance(generator, random.Random):
+        state: Any = generator.getstate()
+    elif isinstance(generator, numpy.random.Generator):
+        state = generator.bit_generator.state
+    else:
+        state = generator.get_state(legacy=False)
+    text = json.dumps(state, default=lambda array: array.tolist())
+    return torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8)
+
+
+def _set_state(generator: Any, state: Tensor) -> None:
+    if isinstance(generator, torch.Generator):
+        generator.set_state(state)
+        return
+    plain = json.loads(state.numpy().tobytes())
+    if isinstance(generator, random.Random):
+        version, words, gauss = plain
+        generator.setstate((version, tuple(words), gauss))
+    elif isinstance(generator, numpy.random.Generator):
+        generator.bit_generator.state = plain
+    else:
+        generator.set_state(plain)

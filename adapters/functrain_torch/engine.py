@@ -23,7 +23,7 @@ from functrain.kernel.step import Rule, Rules, play, update
 from functrain.trainer.errors import ConfigurationError, NotFiniteError
 from functrain.trainer.hooks import adapt, overrides
 from functrain.trainer.planning import clip as clip_of
-from functrain_torch import ckpt, data, snapshot
+from functrain_torch import ckpt, data, metric_states, snapshot
 from functrain_torch.device import apply_determinism, choose_device
 from functrain_torch.hooked import HookedBackend, hooks_of_the_step
 from functrain_torch.manual import ManualOptimization
@@ -65,9 +65,14 @@ class TorchEngine(ManualOptimization):
         self.rules: Rules = ()
         self.automatic = module.automatic_optimization and trainer.flags.automatic_optimization is not False
         self.pieces: int | None = trainer.flags.truncated_bptt_steps or module.truncated_bptt_steps
-        self.per_batch = not self.automatic
+        # Pieces of one batch make several updates: more than the plan counts on.
+        self.per_batch = not self.automatic or bool(self.pieces)
         self.batch_idx = 0
-        self._modes: list[tuple[Any, bool]] = []
+        self._modes: dict[Any, bool] = {}
+        self._grad = True
+        self.metrics_before: dict[str, Any] = {}
+        self.resumed_modes: dict[str, bool] = {}
+        self.resumed_windows: dict[int, list[Any]] = {}
         self._steps: dict[str, Callable[..., Any]] = {}
         self._handles: list[Any] = []
 
@@ -100,7 +105,8 @@ class TorchEngine(ManualOptimization):
         players = tuple(
             Player(
                 optimizer,
-                Accumulator(tuple(p for p in parameters_of(optimizer) if p.requires_grad)),
+                # A frozen parameter may be unfrozen later.
+                Accumulator(tuple(parameters_of(optimizer))),
                 None if scale is None else LossScale(scale.init),
             )
             for optimizer in self.configured.optimizers
@@ -151,9 +157,12 @@ class TorchEngine(ManualOptimization):
         self.check_nan = flags.terminate_on_nan
         self.by_update = [s for s in self.configured.schedulers if s.interval == "step"] if self.automatic else []
         self.single = plan.players == (PlayerPlan(),)
+        self.backend.windows.update(self.resumed_windows)
         if not self.automatic:
             self.count_steps()
         self.module.train()
+        for path, module in self.module.named_modules():
+            module.training = self.resumed_modes.get(path, module.training)
 
     # training
 
@@ -253,8 +262,9 @@ class TorchEngine(ManualOptimization):
     # evaluating
 
     def eval_mode(self, stage: str) -> None:
-        self._modes = [(m, m.training) for m in self.module.modules()]
+        self._modes = {m: m.training for m in self.module.modules()}
         self._grad = torch.is_grad_enabled()
+        self.metrics_before = metric_states.states(self.module, copied=True)
         hook = getattr(self.trainer.hooks, f"on_{stage}_model_eval")
         self.module.eval() if hook is None else hook()
         torch.set_grad_enabled(False)
@@ -262,12 +272,17 @@ class TorchEngine(ManualOptimization):
     def train_mode(self, stage: str) -> None:
         hook = getattr(self.trainer.hooks, f"on_{stage}_model_train")
         self.put_back_modes() if hook is None else hook()
+        self._modes = {}
         torch.set_grad_enabled(self._grad)
 
     def put_back_modes(self) -> None:
         """Every part of the module trains or evaluates as it did before `eval_mode`."""
-        for module, training in self._modes:
+        for module, training in self._modes.items():
             module.training = training
+
+    def training_modes(self) -> dict[str, bool]:
+        """Which parts of the module are in training mode, by path; during an evaluation, which will be after it."""
+        return {path: self._modes.get(m, m.training) for path, m in self.module.named_modules()}
 
     def evaluate(self, stage: str, batch: Any, batch_idx: int, loader_idx: int) -> Any:
         if not self.transfer.idle:
@@ -303,7 +318,9 @@ class TorchEngine(ManualOptimization):
         return learning_rates(self.configured)
 
     def finish(self) -> None:
-        """The values are in the module already; only gradients of the last window stay behind."""
+        """The values are in the module already. An error may have left it in an evaluation, or with frozen parts."""
+        self.put_back_modes()
+        self.untoggle()
         self.stop_counting()
         torch.set_grad_enabled(True)
 

@@ -50,7 +50,7 @@ class HookedBackend(TorchBackend):
 
     def accumulate(self, state: TrainState, batch: Any, player: int) -> TrainState:
         if self.keeps_window:
-            before = self.windows[player] if state.players[player].acc.count else []
+            before = self.windows.get(player, []) if state.players[player].acc.count else []
             self.windows[player] = [*before, (batch, self.engine.batch_idx)]
         if not self.several:
             return super().accumulate(state, batch, player)

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from functrain.kernel.state import Accumulator, LossScale
+from functrain.trainer.checkpoint import is_storable
 from functrain.trainer.errors import CheckpointError
-from functrain.trainer.logbook import TRAIN
-from functrain_torch import ckpt
+from functrain_torch import ckpt, metric_states
 
 
 def take(engine: Any, weights_only: bool) -> dict[str, Any]:
@@ -21,13 +21,30 @@ def take(engine: Any, weights_only: bool) -> dict[str, Any]:
     state, configured = engine.state, engine.configured
     saved["optimizer_states"] = [optimizer.state_dict() for optimizer in configured.optimizers]
     saved["lr_schedulers"] = [config.scheduler.state_dict() for config in configured.schedulers]
-    saved["players"] = [_player(player) for player in state.players] if state is not None else []
-    saved["metrics"] = engine.trainer.book.state()
-    saved["metric_objects"] = _metric_objects(engine)
+    saved["kinds"] = _kinds(configured)
+    saved["players"] = [_player(engine, i, player) for i, player in enumerate(state.players)]
+    if not engine.automatic:
+        saved["grads"] = {name: p.grad for name, p in engine.module.named_parameters() if p.grad is not None}
+    saved["modes"] = {path: training for path, training in engine.training_modes().items() if not training}
+    saved["frozen"] = [name for name, p in engine.module.named_parameters() if not p.requires_grad]
+    book, redone = engine.trainer.book, engine.trainer.loop.before_validation is not None
+    saved["metrics"] = book.state()
+    saved["metric_states"] = engine.metrics_before if redone else metric_states.states(engine.module)
+    saved["metric_links"] = {
+        stage: metric_states.links(engine.module, book.entries.get(stage, {})) for stage in saved["metrics"]
+    }
     return saved
 
 
-def _player(player: Any) -> dict[str, Any]:
+def _kinds(configured: Any) -> dict[str, list[str]]:
+    """The classes of optimizers and schedulers, by name: their states would fit others and mean something else."""
+    return {
+        "optimizer": [type(optimizer).__name__ for optimizer in configured.optimizers],
+        "scheduler": [type(config.scheduler).__name__ for config in configured.schedulers],
+    }
+
+
+def _player(engine: Any, index: int, player: Any) -> dict[str, Any]:
     acc = player.acc
     window = None
     if acc.count:
@@ -36,17 +53,14 @@ def _player(player: Any) -> dict[str, Any]:
             "loss": acc.loss,
             "weight": acc.weight,
             "count": acc.count,
+            "batches": _storable(engine.backend.windows.get(index)),
         }
     return {"updates": player.updates, "scale": None if player.scale is None else list(player.scale), "window": window}
 
 
-def _metric_objects(engine: Any) -> dict[str, Any]:
-    """The states of metric objects that accumulate by themselves, by the name they are logged under."""
-    states: dict[str, Any] = {}
-    for name, entry in engine.trainer.book.entries.get(TRAIN, {}).items():
-        if entry.metric is not None:
-            states[name] = {key: getattr(entry.metric, key) for key in getattr(entry.metric, "_defaults", {})}
-    return states
+def _storable(batches: Any) -> Any:
+    # An optimizer that evaluates again goes without the window's earlier batches where a file cannot hold them.
+    return batches if is_storable(batches) else None
 
 
 def put_back(engine: Any, saved: dict[str, Any], weights_only: bool, strict: bool) -> None:
@@ -66,13 +80,22 @@ def put_back(engine: Any, saved: dict[str, Any], weights_only: bool, strict: boo
     module.load_state_dict(saved["state_dict"], strict=strict)
     if weights_only:
         return
+    frozen = set(saved["frozen"])
+    for path, parameter in module.named_parameters():
+        parameter.requires_grad_(path not in frozen)
+        if path in saved.get("grads", ()):
+            parameter.grad = saved["grads"][path].to(parameter.device, parameter.dtype)
     for optimizer, state in zip(engine.configured.optimizers, saved["optimizer_states"], strict=True):
         optimizer.load_state_dict(state)
     for config, state in zip(engine.configured.schedulers, saved["lr_schedulers"], strict=True):
         config.scheduler.load_state_dict(state)
     _put_back_players(engine, saved)
-    engine.trainer.book.load_state(saved.get("metrics", {}))
-    engine.metric_states = saved.get("metric_objects", {})
+    engine.resumed_modes = saved["modes"]
+    book = engine.trainer.book
+    book.load_state(saved["metrics"])
+    metric_states.put_back(module, saved["metric_states"])
+    for stage, links in saved["metric_links"].items():
+        metric_states.put_back_links(module, book.entries[stage], links)
 
 
 def _check_optimizers(engine: Any, saved: dict[str, Any], name: str) -> None:
@@ -84,6 +107,13 @@ def _check_optimizers(engine: Any, saved: dict[str, Any], name: str) -> None:
             raise CheckpointError(f"holds weights only (no {key!r}), so training cannot continue from it.")
         if len(saved[key]) != len(own):
             raise CheckpointError(f"has {len(saved[key])} {key}, and {name} configures {len(own)}.")
+    for what, own_kinds in _kinds(engine.configured).items():
+        for i, (was, is_now) in enumerate(zip(saved["kinds"][what], own_kinds, strict=True)):
+            if was != is_now:
+                raise CheckpointError(
+                    f"its {what} {i} is of class {was}, and {name} configures {is_now}: continue with the same, or load the "
+                    "weights alone with load_from_checkpoint."
+                )
     for i, (optimizer, state) in enumerate(zip(engine.configured.optimizers, saved["optimizer_states"], strict=True)):
         sizes = [len(group["params"]) for group in optimizer.param_groups]
         given = [len(group["params"]) for group in state["param_groups"]]
@@ -99,6 +129,8 @@ def _put_back_players(engine: Any, saved: dict[str, Any]) -> None:
     for index, kept in enumerate(saved["players"]):
         me = engine.state.players[index]
         scale = me.scale if kept["scale"] is None or me.scale is None else LossScale(*kept["scale"])
+        if kept["window"] is not None and kept["window"]["batches"] is not None:
+            engine.resumed_windows[index] = list(kept["window"]["batches"])
         acc = Accumulator(me.acc.grads)
         if kept["window"] is not None:
             window = kept["window"]
@@ -114,16 +146,3 @@ def _put_back_players(engine: Any, saved: dict[str, Any]) -> None:
 
 def _here(engine: Any, value: Any) -> Any:
     return value.to(engine.device) if isinstance(value, Tensor) else value
-
-
-def put_back_metric(metric: Any, states: dict[str, Any]) -> None:
-    """Give a metric object its accumulated state back."""
-    for key, value in states.items():
-        own = getattr(metric, key)
-        if isinstance(own, Tensor):
-            own = torch.as_tensor(value).to(own.device)
-            setattr(metric, key, own)
-        else:
-            setattr(metric, key, list(value))
-    if states and hasattr(metric, "_update_count"):
-        metric._update_count = max(1, metric._update_count)

@@ -13,7 +13,8 @@ from typing import Any
 from functrain import __version__
 from functrain.kernel.state import Clock
 from functrain.seed import rng_state
-from functrain.trainer.errors import CheckpointError
+from functrain.trainer.data import loaders_rng, set_loaders_rng
+from functrain.trainer.errors import CheckpointError, ConfigurationError
 from functrain.trainer.hooks import adapt, overrides
 from functrain.trainer.hparams import storable
 
@@ -35,8 +36,8 @@ def assemble(trainer: Any, weights_only: bool) -> dict[str, Any]:
             checkpoint[key] = _hyper_parameters(hparams, type(owner).__name__)
     if not weights_only:
         checkpoint["clock"] = clock._asdict()
-        checkpoint["loop"] = trainer.loop_state()
-        checkpoint["rng"] = rng_state()
+        checkpoint["loop"] = _loop_state(trainer)
+        checkpoint["rng"] = _rng(trainer)
         checkpoint["callbacks"] = callback_states(trainer, checkpoint)
         if trainer.datamodule is not None and hasattr(trainer.datamodule, "state_dict"):
             checkpoint["datamodule"] = trainer.datamodule.state_dict()
@@ -44,6 +45,29 @@ def assemble(trainer: Any, weights_only: bool) -> dict[str, Any]:
         if owner is not None and overrides(owner, "on_save_checkpoint"):
             owner.on_save_checkpoint(checkpoint)
     return checkpoint
+
+
+def _loop_state(trainer: Any) -> dict[str, Any]:
+    """The loop's part of a checkpoint, with what callbacks may still read."""
+    loop = trainer.loop
+    if loop is None or loop.engine is not trainer.engine:
+        raise ConfigurationError("trainer.save_checkpoint: nothing was trained; use weights_only=True.")
+    redone = loop.before_validation
+    return {
+        **loop.state(),
+        "published": dict(trainer.book.published),
+        "logged": dict(trainer.book.logged),
+        "should_stop": trainer.should_stop,
+        "val_loaders": redone["val_loaders"] if redone else loaders_rng(trainer.engine, trainer.val_loaders),
+    }
+
+
+def _rng(trainer: Any) -> dict[str, Any]:
+    """The random state that a run continues with: the present one, or that of a validation which is done over."""
+    if trainer.resumed_rng is not None:
+        return trainer.resumed_rng
+    redone = trainer.loop.before_validation
+    return redone["rng"] if redone else rng_state()
 
 
 def _hyper_parameters(hparams: Mapping[str, Any], owner: str) -> dict[str, Any]:
@@ -152,17 +176,45 @@ def load(trainer: Any, path: str | os.PathLike[str], weights_only: bool) -> dict
         trainer.engine.restore(saved, weights_only)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
+    if not weights_only:
+        trainer.engine.clock = clock_of(saved, path)
     return saved
 
 
 def continue_from(trainer: Any, loop: Any, saved: dict[str, Any], path: str) -> None:
     """Put the position, the loop, the callbacks and the random state back; the engine has its part already."""
-    clock = trainer.engine.clock = clock_of(saved, path)
-    loop.load_state(saved["loop"])
-    trainer.book.published.update(saved["loop"]["published"])
-    trainer.should_stop = saved["loop"]["should_stop"]
+    clock, state = trainer.engine.clock, saved["loop"]
+    loop.load_state(state)
+    trainer.book.published.update(state["published"])
+    trainer.book.logged.update(state["logged"])
+    trainer.should_stop = state["should_stop"]
+    set_loaders_rng(trainer.engine, trainer.val_loaders, state["val_loaders"])
     restore_callbacks(trainer, saved)
     if trainer.datamodule is not None and "datamodule" in saved:
         trainer.datamodule.load_state_dict(saved["datamodule"])
     trainer.resumed_rng = saved["rng"]
     trainer.print(f"Continuing from {path}: epoch {clock.epoch}, batch {clock.batch}.")
+
+
+def storable_outputs(outputs: list[Any]) -> list[Any] | None:
+    """What the training steps of an epoch gave, if a checkpoint can hold it; else None, with a warning."""
+    if all(is_storable(output) for output in outputs):
+        return outputs
+    warnings.warn(
+        "training_step gives objects that a checkpoint cannot hold (only numbers, strings and arrays, in lists, "
+        "tuples and dicts): a run that continues within this epoch will not find them in training_epoch_end.",
+        UserWarning,
+        stacklevel=2,
+    )
+    return None
+
+
+def is_storable(value: Any) -> bool:
+    """Is it made of numbers, strings and arrays, in lists, tuples and dicts?"""
+    if value is None or isinstance(value, bool | int | float | str | bytes):
+        return True
+    if isinstance(value, Mapping):
+        return all(is_storable(item) for item in (*value.keys(), *value.values()))
+    if isinstance(value, list | tuple):
+        return all(is_storable(item) for item in value)
+    return hasattr(value, "shape") and hasattr(value, "dtype")

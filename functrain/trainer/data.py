@@ -5,11 +5,11 @@ Imports no framework.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Protocol
 
-from functrain.seed import rng_state, set_rng_state
+from functrain.seed import isolate_rng, rng_state, set_rng_state
 from functrain.trainer.errors import ConfigurationError
 from functrain.trainer.flags import limit
 
@@ -35,11 +35,21 @@ def checked(loader: Any, what: str) -> Any:
     """The loader, if batches can be drawn from it.
 
     Raises:
-        ConfigurationError: it is not iterable, or has length 0.
+        ConfigurationError: it is no loader, several in a container, or has length 0.
     """
-    if not hasattr(loader, "__iter__"):
+    name = type(loader).__name__
+    if isinstance(loader, type) or not hasattr(loader, "__iter__"):
+        found = f"the class {loader.__name__}" if isinstance(loader, type) else f"a {name} ({repr(loader)[:60]})"
+        hint = ": wrap the data set in a DataLoader" if hasattr(loader, "__getitem__") else ""
+        raise ConfigurationError(f"{what}: {found} cannot be iterated over; give a loader of batches{hint}.")
+    if isinstance(loader, str | bytes | Mapping):
+        raise ConfigurationError(f"{what}: a {name} is no loader of batches; give a DataLoader, or a list of batches.")
+    if hasattr(loader, "shape"):
+        raise ConfigurationError(f"{what}: a {name} of shape {tuple(loader.shape)} is no loader; put it into one.")
+    if isinstance(loader, list | tuple) and any(hasattr(item, "batch_size") for item in loader):
         raise ConfigurationError(
-            f"{what}: {type(loader).__name__!r} cannot be iterated over; give a loader of batches."
+            f"{what}: a {name} of {len(loader)} loaders was given where one is needed; join their data sets into one "
+            "loader (torch.utils.data.ConcatDataset, say)."
         )
     if length_of(loader) == 0:
         raise ConfigurationError(
@@ -53,7 +63,7 @@ class LoaderTools(Protocol):
 
     def skip(self, loader: Any, n: int) -> Iterator[Any] | None:
         """An iterator over all but the first n batches, its order drawn now, which reads none of them; None where the
-        loader is of no known kind, and its batches must be read and dropped."""
+        loader is of no known kind, and its batches must be read and dropped. An epoch begins with n = 0."""
         ...
 
     def loader_rng(self, loader: Any) -> Any | None:
@@ -74,6 +84,9 @@ class TrainSource:
 
     Args:
         tools: what the adapter knows of loaders of its framework.
+
+    Raises:
+        ConfigurationError: it is no loader, or has no batch.
     """
 
     def __init__(self, loader: Any, how_much: int | float, tools: LoaderTools) -> None:
@@ -84,16 +97,36 @@ class TrainSource:
         self._epoch_rng: dict[str, Any] | None = None
 
     def open(self, epoch: int, cursor: dict[str, Any] | None = None) -> Iterator[Any]:
-        """An iterator over the epoch's batches: from its start, or from a cursor of `cursor()`."""
+        """An iterator over the epoch's batches: from its start, or from a cursor of `state()`."""
         for owner in (self.loader, getattr(self.loader, "sampler", None), getattr(self.loader, "batch_sampler", None)):
             if hasattr(owner, "set_epoch"):
                 owner.set_epoch(epoch)  # type: ignore[union-attr]
         if cursor is None:
-            self._epoch_rng = None if self._keeps_state() else self._random_state()
-            self._iterator = iter(self.loader)
+            self._epoch_rng = self._random_state()
+            self._iterator = self._begin(0)
         else:
-            self._iterator = self._reopen(cursor)
+            # What opening draws again was drawn before the checkpoint.
+            with isolate_rng():
+                self._iterator = self._reopen(cursor)
         return self._iterator
+
+    def _begin(self, seen: int) -> Iterator[Any]:
+        iterator = None if self._keeps_state() else self._tools.skip(self.loader, seen)
+        if iterator is None:
+            iterator = iter(self.loader)
+            for _ in islice(iterator, seen):
+                pass
+        return iterator
+
+    def why_empty(self, epoch: int) -> str:
+        """What to say where an epoch has found no batch at all."""
+        name = type(self.loader).__name__
+        if epoch and iter(self.loader) is self.loader:
+            return (
+                f"train_dataloader: the {name} was used up before epoch {epoch}: it can be iterated over only once. "
+                f"Give an object whose __iter__ begins anew, such as a list or a DataLoader, or set max_epochs={epoch}."
+            )
+        return f"train_dataloader: the {name} gave no batch in epoch {epoch}. Is its data empty?"
 
     def _random_state(self) -> dict[str, Any]:
         return {"global": rng_state(), "loader": self._tools.loader_rng(self.loader)}
@@ -103,10 +136,15 @@ class TrainSource:
         if state["loader"] is not None:
             self._tools.set_loader_rng(self.loader, state["loader"])
 
-    def state(self, seen: int | None) -> dict[str, Any]:
-        """For a checkpoint: the cursor after `seen` batches, None between epochs, and the loader's own random state."""
+    def state(self, seen: int | None, waiting: dict[str, Any] | None = None) -> dict[str, Any]:
+        """For a checkpoint: where the epoch stands, and the loader's own random state.
+
+        Args:
+            seen: batches of the open epoch that were seen; None between epochs.
+            waiting: the cursor of a checkpoint that the run continues from, not opened yet: it still holds.
+        """
         return {
-            "cursor": None if seen is None else self.cursor(seen),
+            "cursor": waiting if waiting is not None or seen is None else self._cursor(seen),
             "loader_rng": self._tools.loader_rng(self.loader),
         }
 
@@ -119,16 +157,15 @@ class TrainSource:
     def _keeps_state(self) -> bool:
         return hasattr(self.loader, "state_dict") and hasattr(self.loader, "load_state_dict")
 
-    def cursor(self, seen: int) -> dict[str, Any]:
+    def _cursor(self, seen: int) -> dict[str, Any]:
         """Where the epoch stands after `seen` batches: enough to continue with the next one."""
-        if self._keeps_state():
+        if seen and self._keeps_state():
             return {"seen": seen, "loader": self.loader.state_dict()}
-        if hasattr(self._iterator, "get_state"):
+        if seen and hasattr(self._iterator, "get_state"):
             return {"seen": seen, "iterator": self._iterator.get_state()}  # type: ignore[union-attr]
         return {"seen": seen, "epoch_rng": self._epoch_rng}
 
     def _reopen(self, cursor: dict[str, Any]) -> Iterator[Any]:
-        seen = cursor["seen"]
         if "loader" in cursor:
             self.loader.load_state_dict(cursor["loader"])
             return iter(self.loader)
@@ -136,22 +173,22 @@ class TrainSource:
             iterator = iter(self.loader)
             iterator.set_state(cursor["iterator"])
             return iterator
-        return self._replay(cursor["epoch_rng"], seen)
+        # Begin the epoch as it began, under its random state, and go past what was seen.
+        self._epoch_rng = cursor["epoch_rng"]
+        self._set_random_state(cursor["epoch_rng"])
+        return self._begin(cursor["seen"])
 
-    def _replay(self, epoch_rng: dict[str, Any], seen: int) -> Iterator[Any]:
-        """Begin the epoch as it began, under its random state, go past what was seen.
 
-        And leave the random state as it is.
-        """
-        now, self._epoch_rng = rng_state(), epoch_rng
-        self._set_random_state(epoch_rng)
-        iterator = self._tools.skip(self.loader, seen)
-        if iterator is None:
-            iterator = iter(self.loader)
-            for _ in islice(iterator, seen):
-                pass
-        set_rng_state(now)
-        return iterator
+def loaders_rng(tools: LoaderTools, loaders: Sequence[Any]) -> list[Any]:
+    """What `loader_rng` gives for each of several loaders."""
+    return [tools.loader_rng(loader) for loader in loaders]
+
+
+def set_loaders_rng(tools: LoaderTools, loaders: Sequence[Any], states: Sequence[Any]) -> None:
+    """Take `loaders_rng` back, as far as there are as many loaders."""
+    for loader, state in zip(loaders, states, strict=False):
+        if state is not None:
+            tools.set_loader_rng(loader, state)
 
 
 def evaluation_limits(loaders: Sequence[Any], how_much: int | float, stage: str) -> list[int | None]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
 
 
 class ConfigurationError(ValueError):
@@ -22,3 +24,35 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """' Did you mean ...?' with the known names nearest to this one, or nothing."""
     close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.6)
     return f" Did you mean {' or '.join(repr(c) for c in close)}?" if close else ""
+
+
+@contextmanager
+def noted(where: Callable[[], str]) -> Iterator[None]:
+    """Add to an error of the block, as a note, where the run was; the error itself and its traceback stay as they are."""
+    try:
+        yield
+    except Exception as error:
+        note = f"({where()})"
+        if note not in getattr(error, "__notes__", ()):
+            error.add_note(note)
+        raise
+
+
+def describe(batch: Any) -> str:
+    """A batch in a few words, such as '; the batch is a list of Tensor (32, 1, 8, 8), Tensor (32,)'; nothing for None."""
+    return "" if batch is None else f"; the batch is a {_described(batch, 2)}"
+
+
+def _described(tree: Any, depth: int) -> str:
+    name = type(tree).__name__
+    if hasattr(tree, "shape"):
+        return f"{name} {tuple(tree.shape)}"
+    if isinstance(tree, Mapping):
+        parts = [f"{key!r}: {_described(item, depth - 1)}" for key, item in list(tree.items())[:5]]
+    elif isinstance(tree, list | tuple):
+        parts = [_described(item, depth - 1) for item in tree[:5]]
+    else:
+        return name
+    if not depth:
+        return f"{name} of {len(tree)}"
+    return f"{name} of {', '.join(parts) or 'nothing'}{' and more' if len(tree) > 5 else ''}"

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
+
+from functrain.trainer.errors import describe, noted
 
 CHUNK = 64
 
 
-def run_stage(trainer: Any, stage: str, loaders: Sequence[Any], limits: Sequence[int | None]) -> list[Any]:
+def run_stage(trainer: Any, stage: str, loaders: Sequence[Any], limits: Sequence[int | None]) -> list[Any] | None:
     """One pass over the loaders of 'validation', 'test' or 'predict'.
 
     In order: `on_<stage>_model_eval`, `on_<stage>_start`, `on_<stage>_epoch_start`; for every batch
     `on_<stage>_batch_start`, the step, `on_<stage>_batch_end`; then `<stage>_epoch_end`, `on_<stage>_epoch_end`,
-    `on_epoch_end`, metrics published, `on_<stage>_end`, `on_<stage>_model_train`.
+    `on_epoch_end`, metrics published. What remains is `end_stage`.
 
     Returns:
-        The steps' outputs, a list per loader, where somebody wants them; else empty lists.
+        The steps' outputs, a list per loader, where somebody wants them; else empty lists. None where Ctrl-C ended it
+        before its metrics were whole.
     """
     hooks, book, engine = trainer.hooks, trainer.book, trainer.engine
     engine.eval_mode(stage)
@@ -27,15 +30,21 @@ def run_stage(trainer: Any, stage: str, loaders: Sequence[Any], limits: Sequence
     hooks.call(f"on_{stage}_epoch_start")
     wants = stage == "predict" or wants_outputs(hooks, stage)
     outputs = [_run_loader(trainer, stage, i, loaders, limits[i], wants) for i in range(len(loaders))]
+    if trainer.interrupted:
+        return None
     book.begin(stage, in_step=False)
     given = outputs[0] if len(outputs) == 1 else outputs
     hooks.call(f"{stage}_epoch_end", given)
     hooks.call(f"on_{stage}_epoch_end", given)
     hooks.call("on_epoch_end")
     trainer.publish(stage)
-    hooks.call(f"on_{stage}_end")
-    engine.train_mode(stage)
     return outputs
+
+
+def end_stage(trainer: Any, stage: str) -> None:
+    """The end of a pass: `on_<stage>_end`, `on_<stage>_model_train`."""
+    trainer.hooks.call(f"on_{stage}_end")
+    trainer.engine.train_mode(stage)
 
 
 def wants_outputs(hooks: Any, stage: str) -> bool:
@@ -48,16 +57,24 @@ def _run_loader(
 ) -> list[Any]:
     suffix = f"/dataloader_idx_{index}" if len(loaders) > 1 else ""
     trainer.book.begin(stage, in_step=True, suffix=suffix)
-    iterator = islice(iter(loaders[index]), batches)
-    start, end = (getattr(trainer.hooks, f"on_{stage}_batch_{when}") for when in ("start", "end"))
-    if start is None and end is None and not wants:
+    drawn = Drawn(islice(iter(loaders[index]), batches), trainer)
+    hooks = [getattr(trainer.hooks, f"on_{stage}_batch_{when}") for when in ("start", "end")]
+    with noted(lambda: f"in the {stage} loop, loader {index}, batch {drawn.count - 1}{describe(trainer.book.batch)}"):
+        if any(hooks) or wants:
+            return _one_by_one(trainer, stage, index, drawn, hooks, wants)
         done = 0
-        while count := trainer.engine.evaluate_many(stage, iterator, CHUNK, done, index):
+        while count := trainer.engine.evaluate_many(stage, drawn, CHUNK, done, index):
             done += count
             trainer.tick()
-        return []
+    return []
+
+
+def _one_by_one(
+    trainer: Any, stage: str, index: int, batches: Iterable[Any], hooks: list[Any], wants: bool
+) -> list[Any]:
+    start, end = hooks
     outputs: list[Any] = []
-    for batch_idx, batch in enumerate(iterator):
+    for batch_idx, batch in enumerate(batches):
         if start is not None:
             start(batch, batch_idx, index)
         output = trainer.engine.evaluate(stage, batch, batch_idx, index)
@@ -67,3 +84,22 @@ def _run_loader(
             outputs.append(output)
         trainer.tick()
     return outputs
+
+
+class Drawn:
+    """An iterator over batches that counts them, and ends where Ctrl-C was pressed."""
+
+    def __init__(self, batches: Iterator[Any], trainer: Any) -> None:
+        self.batches = batches
+        self.trainer = trainer
+        self.count = 0
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        if self.trainer.interrupted:
+            raise StopIteration
+        self.trainer.book.batch = batch = next(self.batches)
+        self.count += 1
+        return batch

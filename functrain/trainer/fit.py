@@ -7,22 +7,38 @@ from the position alone; so a run that continues from a checkpoint finds the sam
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
 from functrain.kernel import plan as plans
 from functrain.kernel.plan import Plan
-from functrain.trainer.data import TrainSource
-from functrain.trainer.errors import ConfigurationError
+from functrain.seed import rng_state
+from functrain.trainer.checkpoint import storable_outputs
+from functrain.trainer.data import TrainSource, loaders_rng
+from functrain.trainer.errors import ConfigurationError, describe, noted
 from functrain.trainer.logbook import TRAIN
 
-# What happens after a batch and after an epoch, in order. A checkpoint records how many of them were done.
-BATCH_EVENTS = ("log", "validate", "checkpoint", "stop")
-EPOCH_EVENTS = ("close_window", "validate_rest", "epoch_hooks", "publish", "turn_epoch", "checkpoint", "stop")
+# What happens at an epoch's start, after a batch and at an epoch's end, in order. Names of methods of the loop or of
+# hooks. A checkpoint records how many of them were done.
+EVENTS: dict[str, tuple[str, ...]] = {
+    "start": ("begin_epoch", "on_epoch_start", "on_train_epoch_start", "open"),
+    "batch": ("on_batch_end", "log", "validate", "on_validation_end", "checkpoint", "stop"),
+    "epoch": (
+        "close_window", "validate_rest", "on_validation_end", "training_epoch_end", "on_train_epoch_end", "on_epoch_end",
+        "publish", "turn_epoch", "checkpoint", "stop",
+    ),
+}  # fmt: skip
 
 
 class FitLoop:
-    """One fit's loop. `position` is (which events, how many of them are done), None in the middle of a dispatch."""
+    """One fit's loop.
+
+    Attributes:
+        position: (kind of events, how many of them are done); None in the middle of a dispatch.
+        owner: how many owners of the event under way were called: a callback may save a checkpoint in its hook, and the
+            run that continues from it calls those that come after.
+    """
 
     def __init__(self, trainer: Any, plan: Plan, source: TrainSource) -> None:
         self.trainer = trainer
@@ -31,7 +47,8 @@ class FitLoop:
         self.book = trainer.book
         self.plan = plan
         self.source = source
-        self.position: tuple[str, int] | None = ("epoch", len(EPOCH_EVENTS))
+        self.position: tuple[str, int] | None = ("epoch", len(EVENTS["epoch"]))
+        self.owner = 0
         self.cursor: dict[str, Any] | None = None
         self.batches: Iterator[Any] = iter(())
         self.outputs: list[Any] = []
@@ -40,66 +57,86 @@ class FitLoop:
         self.pace = Pace(trainer.tick_seconds)
         self.in_epoch = False
         self.ended = False
+        self.skipped = False
         self.before = 0
+        self.validates_now = False
+        self.before_validation: dict[str, Any] | None = None
 
     @property
     def wants_outputs(self) -> bool:
+        """Does anybody take what the training steps give?"""
         return self.keeps_outputs or self.hooks.on_train_batch_end is not None
 
     # the loop
 
     def run(self) -> None:
-        """Epochs until a limit is met or a stop is asked for."""
-        self.finish_pending()
+        """What a checkpoint left undone, then epochs until a limit is met or a stop is asked for."""
+        assert self.position is not None
+        kind, done = self.position
+        self.book.begin(TRAIN, in_step=False)
+        self.run_events(kind, done)
+        if kind != "epoch" or (self.in_epoch and not self.over()):
+            self.rest_of_epoch()
         while not self.over():
-            self.epoch()
+            self.run_events("start", 0)
+            self.rest_of_epoch()
 
     def over(self) -> bool:
         """Has the run ended? Limits come first; a stop that was asked for waits for the minima."""
         clock = self.engine.clock
-        if self.trainer.interrupted or plans.at_limit(self.plan, clock) or self.trainer.out_of_time():
+        if (
+            self.plan.batches == 0
+            or self.trainer.interrupted
+            or plans.at_limit(self.plan, clock)
+            or self.trainer.out_of_time()
+        ):
             return True
         return self.trainer.should_stop and plans.may_stop(self.plan, clock)
 
-    def epoch(self) -> None:
-        """One epoch, or what is left of one that a checkpoint was taken in."""
-        self.start_epoch()
-        while not self.ended and not plans.epoch_over(self.plan, self.engine.clock):
+    def rest_of_epoch(self) -> None:
+        """Batches until the epoch or the run is over, then the events of the epoch's end.
+
+        An epoch that a limit cuts short ends too, but the position stays inside it. After Ctrl-C it does not: the run
+        that continues is to find it as it was.
+        """
+        while self.mid_epoch() and not self.over():
+            self.reopen()
             if self.dispatch():
                 self.run_events("batch", 0)
-            if self.over():
-                break
-        self.end_epoch()
+        if not self.trainer.interrupted or (not self.mid_epoch() and not self.pending()):
+            self.run_events("epoch", 0)
 
-    def start_epoch(self) -> None:
-        self.ended = False
-        resumed, self.cursor = self.cursor, None
-        if resumed is None:
-            self.outputs = []
-            self.book.reset(TRAIN)
-            self.engine.epoch_start()
-            self.trainer.reload_train_source(self)
-        self.book.begin(TRAIN, in_step=False)
-        if resumed is None:
-            self.hooks.call("on_epoch_start")
-            self.hooks.call("on_train_epoch_start")
-        self.batches = self.source.open(self.engine.clock.epoch, resumed)
-        self.in_epoch = True
+    def reopen(self) -> None:
+        """Draw from the loader where the checkpoint left it."""
+        if self.cursor is not None:
+            cursor, self.cursor = self.cursor, None
+            self.batches = self.source.open(self.engine.clock.epoch, cursor)
 
     def dispatch(self) -> int:
         """Train until the next event; gives the number of batches, and notes where the loader has ended."""
         self.book.begin(TRAIN, in_step=True)
         self.position, self.before = None, self.engine.clock.update
-        if self.one_by_one:
-            count = self.one_batch()
-        else:
-            n = min(plans.batches_to_event(self.plan, self.engine.clock), self.pace.batches)
-            count = self.engine.train(self.batches, n)
-            stopped = self.trainer.interrupted or self.trainer.should_stop
-            self.ended = not count or (count < n and not stopped)
+        with noted(self.where):
+            count = self.one_batch() if self.one_by_one else self.many_batches()
+        if not count and not self.engine.clock.batch and not self.skipped:
+            raise ConfigurationError(self.source.why_empty(self.engine.clock.epoch))
         self.position = ("batch", 0)
         self.book.begin(TRAIN, in_step=False)
         self.pace.after(count, self.trainer.tick)
+        return count
+
+    def where(self) -> str:
+        """Where the run stands, for an error that passes by."""
+        clock = self.engine.clock
+        batch = clock.batch - (self.position is not None)
+        return f"in the training loop, epoch {clock.epoch}, batch {batch}{describe(self.book.batch)}"
+
+    def many_batches(self) -> int:
+        """As many as there are to the next event."""
+        n = min(plans.batches_to_event(self.plan, self.engine.clock), self.pace.batches)
+        count = self.engine.train(self.batches, n)
+        stopped = self.trainer.interrupted or self.trainer.should_stop
+        self.ended = not count or (count < n and not stopped)
         return count
 
     def one_batch(self) -> int:
@@ -109,10 +146,11 @@ class FitLoop:
         if batch is missing:
             self.ended = True
             return 0
+        self.book.batch = batch
         hooks, index = self.hooks, self.engine.clock.batch
         hooks.call("on_batch_start")
         if hooks.call("on_train_batch_start", batch, index, 0) == -1:
-            self.ended = True
+            self.ended = self.skipped = True
             return 0
         count = self.engine.train(iter((batch,)), 1)
         outputs = self.engine.outputs[-1] if self.engine.outputs else None
@@ -120,48 +158,73 @@ class FitLoop:
             self.outputs.append(outputs)
         self.position = ("batch", 0)
         hooks.call("on_train_batch_end", outputs, batch, index, 0)
-        hooks.call("on_batch_end")
         return count
-
-    def end_epoch(self) -> None:
-        """The events of an epoch's end. An epoch that was cut short ends too, but the position stays inside it."""
-        self.run_events("epoch", 0)
 
     # the events
 
     def run_events(self, kind: str, done: int) -> None:
-        """The events of one kind from number `done` on."""
-        events = BATCH_EVENTS if kind == "batch" else EPOCH_EVENTS
+        """The events of one kind from number `done` on. Ctrl-C in a validation leaves it, and what follows, undone."""
+        events, self.validates_now = EVENTS[kind], self.validation_due(kind)
         for i in range(done, len(events)):
             self.position = (kind, i)
-            getattr(self, events[i])(kind)
+            event = getattr(self, events[i], None)
+            if event is None:
+                self.hook(events[i])
+            elif event(kind) is False:
+                return
+            self.owner = 0
         self.position = (kind, len(events))
 
-    def finish_pending(self) -> None:
-        """A checkpoint may have been taken between two events: the rest of them happens now."""
-        if self.position is None:
-            return
-        kind, done = self.position
-        self.run_events(kind, done)
-        clock = self.engine.clock
-        if kind == "batch" and (self.ended or plans.epoch_over(self.plan, clock)):
-            self.cursor = None
-            self.end_epoch()
+    def pending(self) -> bool:
+        """Were events left undone?"""
+        return self.position is not None and self.position[1] < len(EVENTS[self.position[0]])
 
-    def validated(self) -> bool:
-        """Was validation due after the last batch, within the epoch?"""
-        return self.trainer.validates and plans.validate_due(self.plan, self.engine.clock)
+    def hook(self, name: str, *args: Any) -> None:
+        """Call a hook's owners one by one, from the one on whose turn it is."""
+        for call in self.hooks.calls[name][self.owner :]:
+            self.owner += 1
+            call(*args)
 
     def mid_epoch(self) -> bool:
+        """Are there batches of this epoch still to come, as far as is known?"""
         return not self.ended and not plans.epoch_over(self.plan, self.engine.clock)
+
+    def begin_epoch(self, kind: str) -> None:
+        self.ended, self.skipped, self.outputs = False, False, []
+        if self.engine.clock.epoch:  # before the first, on_train_start may have logged for it
+            self.book.reset(TRAIN)
+        self.engine.epoch_start()
+        self.trainer.reload_train_source(self)
+
+    def open(self, kind: str) -> None:
+        self.batches = self.source.open(self.engine.clock.epoch)
+        self.in_epoch = True
 
     def log(self, kind: str) -> None:
         if plans.log_due(self.plan, self.engine.clock, self.before):
             self.trainer.write_step_metrics()
 
-    def validate(self, kind: str) -> None:
-        if self.validated():
-            self.trainer.run_validation()
+    def validation_due(self, kind: str) -> bool:
+        """Is validation due after this batch, or at the end of a loader whose end nobody could foresee?"""
+        if not self.trainer.validates:
+            return False
+        if kind == "batch":
+            return plans.validate_due(self.plan, self.engine.clock)
+        return kind == "epoch" and self.ended and plans.validate_at_end(self.plan, self.engine.clock)
+
+    def validate(self, kind: str) -> bool:
+        """One validation; gives False where Ctrl-C has left it undone. A checkpoint taken before its metrics are
+        published keeps what it began with, so that the run that continues does it over."""
+        if not self.validates_now:
+            return True
+        self.before_validation = {
+            "rng": rng_state(),
+            "val_loaders": loaders_rng(self.engine, self.trainer.val_loaders),
+        }
+        done = not self.trainer.interrupted and self.trainer.run_validation()
+        if done:
+            self.before_validation = None
+        return done
 
     def close_window(self, kind: str) -> None:
         """A loader that ended by itself may have left a window open."""
@@ -169,10 +232,14 @@ class FitLoop:
         if self.ended and self.engine.close_window() and plans.log_due(self.plan, self.engine.clock, self.before):
             self.trainer.write_step_metrics()
 
-    def validate_rest(self, kind: str) -> None:
-        """Validation at the end of a loader whose end nobody could foresee."""
-        if self.ended and self.trainer.validates and plans.validate_at_end(self.plan, self.engine.clock):
-            self.trainer.run_validation()
+    def validate_rest(self, kind: str) -> bool:
+        return self.validate(kind)
+
+    def on_validation_end(self, kind: str) -> None:
+        if self.validates_now:
+            self.hook("on_validation_end")
+            self.engine.train_mode("validation")
+            self.book.begin(TRAIN, in_step=False)
 
     def checkpoint(self, kind: str) -> None:
         moments: list[str] = []
@@ -180,37 +247,39 @@ class FitLoop:
             moments.append("epoch")
         elif plans.checkpoint_due(self.plan, self.engine.clock, self.before):
             moments.append("steps")
-        if kind == "batch" and self.validated() and self.mid_epoch():
+        if kind == "batch" and self.validates_now and self.mid_epoch():
             moments.append("validation")
-        events = BATCH_EVENTS if kind == "batch" else EPOCH_EVENTS
-        self.position = (kind, events.index("checkpoint") + 1)
-        for moment in moments:
-            self.trainer.each_callback("checkpoint", moment)
+        self.each("checkpoint", moments)
 
     def stop(self, kind: str) -> None:
         if kind == "epoch":
-            self.trainer.each_callback("should_stop", "epoch")
-        elif self.validated() and self.mid_epoch():
-            self.trainer.each_callback("should_stop", "validation")
+            self.each("should_stop", ["epoch"])
+        elif self.validates_now and self.mid_epoch():
+            self.each("should_stop", ["validation"])
 
-    def epoch_hooks(self, kind: str) -> None:
-        self.hooks.call("training_epoch_end", self.outputs)
-        self.hooks.call("on_train_epoch_end", self.outputs)
-        self.hooks.call("on_epoch_end")
+    def each(self, name: str, moments: list[str]) -> None:
+        """One of the Trainer's own events, for the callbacks that act at it, one by one."""
+        calls = [(call, moment) for moment in moments for call in self.trainer.acting(name)]
+        for call, moment in calls[self.owner :]:
+            self.owner += 1
+            call(self.trainer, self.trainer.module, moment)
+
+    def training_epoch_end(self, kind: str) -> None:
+        self.hook("training_epoch_end", self.outputs)
+
+    def on_train_epoch_end(self, kind: str) -> None:
+        self.hook("on_train_epoch_end", self.outputs)
 
     def publish(self, kind: str) -> None:
         self.trainer.publish(TRAIN)
 
     def turn_epoch(self, kind: str) -> None:
-        """The epoch is done: schedulers that count epochs step, and the position moves on.
-
-        Not where it was cut short.
-        """
+        """The epoch is done: schedulers that count epochs step, and the position moves on; not where it was cut short."""
         if self.mid_epoch():
             return
         self.engine.epoch_end(self.trainer.callback_metrics)
         self.engine.clock = self.engine.clock.next_epoch()
-        self.in_epoch, self.outputs = False, []
+        self.in_epoch, self.outputs, self.cursor = False, [], None
 
     # what a checkpoint keeps of the loop
 
@@ -225,20 +294,29 @@ class FitLoop:
                 "save_checkpoint: called in the middle of a training step, when the state is not whole; "
                 "call it from on_train_batch_end or later."
             )
-        seen = self.engine.clock.batch
         return {
-            "position": list(self.position),
-            "source": self.source.state(seen if self.in_epoch and seen else None),
+            "position": [*self.position, self.owner],
+            "source": self.source.state(self.engine.clock.batch if self.in_epoch else None, self.cursor),
+            "in_epoch": self.in_epoch,
             "ended": self.ended,
             "before": self.before,
+            "outputs": storable_outputs(self.outputs),
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
-        kind, done = state["position"]
+        """Take `state()` back; before `run`."""
+        kind, done, self.owner = state["position"]
         self.position = (kind, done)
         self.cursor = self.source.load_state(state["source"])
-        self.ended, self.before = state["ended"], state["before"]
-        self.in_epoch = self.cursor is not None
+        self.in_epoch, self.ended, self.before = state["in_epoch"], state["ended"], state["before"]
+        self.outputs = list(state["outputs"] or ())
+        if state["outputs"] is None and self.keeps_outputs:
+            warnings.warn(
+                "the checkpoint does not hold what the training steps of its epoch gave before it: "
+                "training_epoch_end gets only what comes after.",
+                UserWarning,
+                stacklevel=2,
+            )
 
 
 class Pace:

@@ -229,6 +229,8 @@ def _picker(
 class Hooks:
     """The resolved hooks of one run: an attribute a hook, `None` where nobody overrides it, else one callable.
 
+    `calls` has the owners' own functions by hook, for those who call them one by one.
+
     A hook of several owners calls the data module first, then the callbacks in their order, then the module; it gives
     what the last owner that gave something gave (-1 from anybody counts, for `on_train_batch_start`).
     """
@@ -237,8 +239,9 @@ class Hooks:
         self, trainer: object, module: object, callbacks: Iterable[object], data: object | None = None
     ) -> None:
         callbacks = tuple(callbacks)
+        self.calls: dict[str, tuple[Callable[..., Any], ...]] = {}
         for hook in HOOKS:
-            calls = tuple(_calls(hook, trainer, module, callbacks, data))
+            self.calls[hook.name] = calls = tuple(_calls(hook, trainer, module, callbacks, data))
             setattr(self, hook.name, _together(calls))
         self.takes_outputs: frozenset[str] = frozenset(
             hook.name for hook in HOOKS if "outputs" in hook.args and _takes_outputs(hook, (*callbacks, module))

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from functrain.kernel.metrics import Monoid, Running, monoids
 
-TRAIN = "train"
+TRAIN, VALIDATION = "train", "validation"
 
 
 class Options(NamedTuple):
@@ -198,19 +198,23 @@ class LogBook:
         return metrics
 
     def state(self) -> dict[str, Any]:
-        """The running values of the training epoch, for a checkpoint: plain containers of scalars."""
+        """The running values of a fit by stage, for a checkpoint: plain containers of scalars."""
+        return {stage: self._state(stage) for stage in (TRAIN, VALIDATION) if stage in self.entries}
+
+    def _state(self, stage: str) -> dict[str, Any]:
         return {
             name: {"options": list(e.options), "total": e.running.total, "weight": e.running.weight, "last": e.last}
-            for name, e in self.entries.get(TRAIN, {}).items()
+            for name, e in self.entries[stage].items()
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        entries = self.entries.setdefault(TRAIN, {})
-        for name, saved in state.items():
-            options = Options(*saved["options"])
-            entry = Entry(name, options, self.monoids[options.reduce_fx])
-            entry.running, entry.last = Running(saved["total"], saved["weight"]), saved["last"]
-            entries[name] = entry
+        """Take `state` back."""
+        for stage, entries in state.items():
+            for name, saved in entries.items():
+                options = Options(*saved["options"])
+                entry = Entry(name, options, self.monoids[options.reduce_fx])
+                entry.running, entry.last = Running(saved["total"], saved["weight"]), saved["last"]
+                self.entries.setdefault(stage, {})[name] = entry
 
 
 def _reduction(reduce_fx: Any) -> str:

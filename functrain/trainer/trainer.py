@@ -7,20 +7,22 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
+from functrain.kernel.plan import Plan
 from functrain.seed import isolate_rng, set_rng_state
 from functrain.trainer import checkpoint as checkpoints
 from functrain.trainer import flags as flag_table
+from functrain.trainer.data import TrainSource
 from functrain.trainer.errors import ConfigurationError, nearest
-from functrain.trainer.evaluate import run_stage
+from functrain.trainer.evaluate import end_stage, run_stage
 from functrain.trainer.fit import FitLoop
 from functrain.trainer.hooks import Hooks, overrides
 from functrain.trainer.interrupt import graceful
 from functrain.trainer.loaders import LoaderFinder, Loaders
-from functrain.trainer.logbook import LogBook
+from functrain.trainer.logbook import TRAIN, LogBook
 from functrain.trainer.metrics_out import MetricsMixin
 from functrain.trainer.planning import make_plan, max_epochs
 
@@ -226,20 +228,22 @@ class Trainer(MetricsMixin):
         self._given = (train, val)
         self._val = self.loaders.validation(val, train)
         self.hooks.call("on_pretrain_routine_end")
-        self._sanity_check()
+        if saved is None:
+            self._sanity_check()
         source = self.loaders.train(train)
-        intervals = [n for callback in self.callbacks if (n := getattr(callback, "every_n_updates", lambda: None)())]
-        plan = make_plan(self.flags, self.loaders.cap(source.batches), self.engine.players(), intervals)
+        plan = self._plan(source)
         self.loop = FitLoop(self, plan, source)
         self.engine.start(plan, self.loop.wants_outputs)
         if saved is not None:
             checkpoints.continue_from(self, self.loop, saved, str(ckpt_path))
+        self.book.begin(TRAIN, in_step=False)
         self.hooks.call("on_train_start")
         self.restore_rng()
         self.loop.run()
         if self.interrupted:
             self.hooks.call("on_keyboard_interrupt")
-            self.each_callback("checkpoint", "interrupt")
+            for save in self.acting("checkpoint"):
+                save(self, self.module, "interrupt")
         self.hooks.call("on_train_end")
         self.hooks.call("on_fit_end")
 
@@ -262,7 +266,9 @@ class Trainer(MetricsMixin):
             if path:
                 checkpoints.load(self, path, weights_only=True)
             found, limits = self.loaders.evaluation(_short(stage), loaders)
-            outputs = run_stage(self, STAGE_OF[stage], found, limits)
+            outputs = run_stage(self, STAGE_OF[stage], found, limits) or []
+            if not self.interrupted:
+                end_stage(self, STAGE_OF[stage])
         if kept[1] is not None and model is last:
             self.engine, self.loop = kept
         return self._results(STAGE_OF[stage], len(outputs), verbose), outputs
@@ -279,10 +285,15 @@ class Trainer(MetricsMixin):
 
     # parts of a fit
 
-    def run_validation(self) -> None:
-        """One pass of validation inside a fit."""
+    def run_validation(self) -> bool:
+        """One pass of validation inside a fit, up to its published metrics; False where Ctrl-C ended it before."""
         assert self._val is not None
-        run_stage(self, "validation", *self._val)
+        return run_stage(self, "validation", *self._val) is not None
+
+    @property
+    def val_loaders(self) -> Sequence[Any]:
+        """The validation loaders of the fit."""
+        return () if self._val is None else self._val[0]
 
     def _sanity_check(self) -> None:
         """A few validation batches before training; leaves no trace in metrics or random state."""
@@ -296,6 +307,7 @@ class Trainer(MetricsMixin):
         self.hooks.call("on_sanity_check_start")
         with isolate_rng():
             run_stage(self, "validation", loaders, limits)
+            end_stage(self, "validation")
         self.hooks.call("on_sanity_check_end")
         self.sanity_checking = False
         self.book.reset("validation")
@@ -305,8 +317,12 @@ class Trainer(MetricsMixin):
         every, epoch = self.flags.reload_dataloaders_every_n_epochs, self.current_epoch
         if every and epoch and epoch % every == 0:
             loop.source = self.loaders.train(self._given[0])
-            loop.plan = loop.plan._replace(batches=self.loaders.cap(loop.source.batches))
+            loop.plan = self.engine.plan = self._plan(loop.source)
             self._val = self.loaders.validation(*reversed(self._given))
+
+    def _plan(self, source: TrainSource) -> Plan:
+        intervals = [n for callback in self.callbacks if (n := getattr(callback, "every_n_updates", lambda: None)())]
+        return make_plan(self.flags, self.loaders.cap(source.batches), self.engine.players(), intervals)
 
     # continuing
 
@@ -315,12 +331,6 @@ class Trainer(MetricsMixin):
         if self.resumed_rng is not None:
             set_rng_state(self.resumed_rng)
             self.resumed_rng = None
-
-    def loop_state(self) -> dict[str, Any]:
-        """The loop's part of a checkpoint, with what callbacks may still read."""
-        if self.loop is None:
-            raise ConfigurationError("trainer.save_checkpoint: nothing was trained; use weights_only=True.")
-        return {**self.loop.state(), "published": dict(self.book.published), "should_stop": self.should_stop}
 
     def _best_path(self) -> str | None:
         callback = self.checkpoint_callback
@@ -333,11 +343,9 @@ class Trainer(MetricsMixin):
         """Does this fit validate?"""
         return self._val is not None
 
-    def each_callback(self, name: str, moment: str) -> None:
-        """One of the Trainer's own events, for every callback that acts at it."""
-        for callback in self.callbacks:
-            if overrides(callback, name):
-                getattr(callback, name)(self, self.module, moment)
+    def acting(self, name: str) -> list[Any]:
+        """What the callbacks do at one of the Trainer's own events, in order."""
+        return [getattr(callback, name) for callback in self.callbacks if overrides(callback, name)]
 
     @property
     def tick_seconds(self) -> float | None:

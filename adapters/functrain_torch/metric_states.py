@@ -1,0 +1,58 @@
+"""Metric objects that accumulate by themselves (torchmetrics), as checkpoints see them. Imports no torchmetrics.
+
+They are found as submodules: their states are no part of a module's `state_dict`, yet an epoch's value needs them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+
+def found(module: nn.Module) -> dict[str, Any]:
+    """The metric objects below a module, by their path."""
+    return {path: m for path, m in module.named_modules() if hasattr(m, "_defaults") and hasattr(m, "_update_count")}
+
+
+def states(module: nn.Module, copied: bool = False) -> dict[str, Any]:
+    """What every metric object has accumulated.
+
+    Args:
+        copied: as values of their own, which stay when the metrics go on.
+    """
+    return {path: _state(metric, copied) for path, metric in found(module).items()}
+
+
+def _state(metric: Any, copied: bool) -> dict[str, Any]:
+    values = {key: getattr(metric, key) for key in metric._defaults}
+    if copied:
+        values = {key: v.clone() if isinstance(v, Tensor) else list(v) for key, v in values.items()}
+    return {"updates": metric._update_count, "values": values}
+
+
+def put_back(module: nn.Module, saved: dict[str, Any]) -> None:
+    """Take `states` back; metrics that it does not name, or that have other states now, stay as they are."""
+    for path, metric in found(module).items():
+        state = saved.get(path)
+        if state is None or state["values"].keys() != metric._defaults.keys():
+            continue
+        for key, value in state["values"].items():
+            moved = value.to(metric.device) if isinstance(value, Tensor) else [v.to(metric.device) for v in value]
+            setattr(metric, key, moved)
+        metric._update_count, metric._computed = state["updates"], None
+
+
+def links(module: nn.Module, entries: dict[str, Any]) -> dict[str, str]:
+    """The paths of the metric objects that were logged, by the name in the book."""
+    paths = {id(metric): path for path, metric in found(module).items()}
+    logged = {name: paths.get(id(entry.metric)) for name, entry in entries.items() if entry.metric is not None}
+    return {name: path for name, path in logged.items() if path is not None}
+
+
+def put_back_links(module: nn.Module, entries: dict[str, Any], saved: dict[str, str]) -> None:
+    """Take `links` back: the book knows again whose value it publishes."""
+    metrics = found(module)
+    for name, path in saved.items():
+        if name in entries and path in metrics:
+            entries[name].metric = metrics[path]
