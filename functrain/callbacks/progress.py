@@ -217,26 +217,33 @@ class TQDMProgressBar(ProgressBarBase):
         """Make the bar, or begin it anew."""
         bar = self._bars.get(track)
         if bar is None:
-            bar = self._bars[track] = self._make(track)
-        bar.reset()
+            self._bars[track] = self._make(track, text, total, done)
+            return
         bar.total, bar.initial, bar.n = total, done, done
+        bar.start_t = bar.last_print_t = time.time()
         bar.set_postfix({}, refresh=False)
         bar.set_description(text)
 
-    def _make(self, track: str) -> Any:
+    def _make(self, track: str, text: str, total: int | None, done: int) -> Any:
         from tqdm import tqdm
 
         class Bar(tqdm):
             # Nothing here waits for tqdm's thread that redraws slow bars.
             monitor_interval = 0
 
+        # Some terminals say that they have no columns (a container's, a notebook's); tqdm would draw nothing there.
+        size = None if _has_a_size() else shutil.get_terminal_size()
         below = track == EVALUATION
         return Bar(
+            desc=text,
+            total=total,
+            initial=done,
             position=2 * self.process_position + below,
             leave=not below,
             file=sys.stderr,
-            dynamic_ncols=_knows_its_width(),
-            ncols=None if _knows_its_width() else shutil.get_terminal_size().columns,
+            dynamic_ncols=size is None,
+            ncols=size and size.columns,
+            nrows=size and size.lines,
             smoothing=0,
             unit="batch",
         )
@@ -259,10 +266,9 @@ class TQDMProgressBar(ProgressBarBase):
         tqdm.write(text, file=file, end="")
 
 
-def _knows_its_width() -> bool:
-    """Some terminals say that they have no columns (a container's, a notebook's); tqdm would draw nothing there."""
+def _has_a_size() -> bool:
     try:
-        return os.get_terminal_size(sys.stderr.fileno()).columns > 0
+        return min(os.get_terminal_size(sys.stderr.fileno())) > 0
     except (AttributeError, OSError, ValueError):
         return False
 

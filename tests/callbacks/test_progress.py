@@ -203,8 +203,8 @@ def test_wrong_arguments():
             TQDMProgressBar(**arguments)
 
 
-@pytest.mark.parametrize("columns", [100, 0])
-def test_on_a_real_terminal(columns):
+@pytest.mark.parametrize("size", [(24, 100), (24, 0), (0, 0)])
+def test_on_a_real_terminal(size):
     """The whole run in a pseudo-terminal: one finished line for the bar, and the printed line above it."""
     code = f"""
         import sys
@@ -218,7 +218,7 @@ def test_on_a_real_terminal(columns):
         trainer.fit(Talks(lambda step: 0.5), batches(), batches(1))
     """
     leader, follower = pty.openpty()
-    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", *size, 0, 0))
     process = subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(code)], stdout=follower, stderr=follower, stdin=follower
     )
