@@ -13,12 +13,14 @@ if TYPE_CHECKING:
     from functrain import callbacks as callbacks
     from functrain import loggers as loggers
     from functrain.assembly import Trainer as Trainer
+    from functrain.data import ArrayLoader as ArrayLoader
     from functrain.trainer.callback import Callback as Callback
     from functrain_jax.linen import from_linen as from_linen
     from functrain_jax.module import Module as Module
 
 # Looked up when first used: the step alone needs neither the Trainer nor flax.
 _WHERE = {
+    "ArrayLoader": "functrain.data",
     "Callback": "functrain.trainer.callback",
     "Module": "functrain_jax.module",
     "Trainer": "functrain.assembly",
@@ -27,6 +29,7 @@ _WHERE = {
 _MODULES = ("callbacks", "loggers")
 
 __all__ = [
+    "ArrayLoader",
     "Callback",
     "CheckpointError",
     "ConfigurationError",

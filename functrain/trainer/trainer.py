@@ -59,6 +59,7 @@ class Trainer(MetricsMixin):
         self.stage: str | None = None
         self.book = LogBook()
         self.resumed_rng: dict[str, Any] | None = None
+        self.training = False
         self._deadline: float | None = None
         self._val: Loaders | None = None
         self._given: tuple[Any, Any] = (None, None)
@@ -174,6 +175,7 @@ class Trainer(MetricsMixin):
         except KeyboardInterrupt:
             self._interrupt()
             self.hooks.call("on_keyboard_interrupt")
+            self._end_training()
             self._finish("interrupted")
         except BaseException as error:
             self.hooks.call("on_exception", error)
@@ -237,6 +239,7 @@ class Trainer(MetricsMixin):
         if saved is not None:
             checkpoints.continue_from(self, self.loop, saved, str(ckpt_path))
         self.book.begin(TRAIN, in_step=False)
+        self.training = True
         self.hooks.call("on_train_start")
         self.restore_rng()
         self.loop.run()
@@ -244,8 +247,14 @@ class Trainer(MetricsMixin):
             self.hooks.call("on_keyboard_interrupt")
             for save in self.acting("checkpoint"):
                 save(self, self.module, "interrupt")
-        self.hooks.call("on_train_end")
-        self.hooks.call("on_fit_end")
+        self._end_training()
+
+    def _end_training(self) -> None:
+        """The last hooks of a fit that had begun to train, also after Ctrl-C."""
+        if self.training:
+            self.training = False
+            self.hooks.call("on_train_end")
+            self.hooks.call("on_fit_end")
 
     def _evaluate(
         self, stage: str, model: Any, loaders: Any, ckpt_path: str | None, datamodule: Any, verbose: bool
@@ -262,10 +271,12 @@ class Trainer(MetricsMixin):
         outputs: list[Any] = []
         kept = (self.engine, self.loop)
         with self._running(stage, model, datamodule):
+            if kept[1] is not None and model is last:
+                self.engine.clock = kept[0].clock
             self._set_up(stage)
             if path:
                 checkpoints.load(self, path, weights_only=True)
-            found, limits = self.loaders.evaluation(_short(stage), loaders)
+            found, limits = self.loaders.evaluation(_short(stage), loaders, self._given[0])
             outputs = run_stage(self, STAGE_OF[stage], found, limits) or []
             if not self.interrupted:
                 end_stage(self, STAGE_OF[stage])
@@ -322,7 +333,8 @@ class Trainer(MetricsMixin):
 
     def _plan(self, source: TrainSource) -> Plan:
         intervals = [n for callback in self.callbacks if (n := getattr(callback, "every_n_updates", lambda: None)())]
-        return make_plan(self.flags, self.loaders.cap(source.batches), self.engine.players(), intervals)
+        logs = bool(self.loggers or self.acting("log_step"))
+        return make_plan(self.flags, self.loaders.cap(source.batches), self.engine.players(), intervals, logs)
 
     # continuing
 
@@ -352,6 +364,11 @@ class Trainer(MetricsMixin):
         """How often a callback wants to be looked at; None where none does."""
         wishes = [s for c in self.callbacks if (s := getattr(c, "tick_seconds", None)) is not None]
         return min(wishes, default=None)
+
+    @property
+    def look_up_seconds(self) -> float | None:
+        """How often the loop must come back to the host: for callbacks, and for the clock where the time is limited."""
+        return self.tick_seconds if self._deadline is None else min(self.tick_seconds or 0.1, 0.1)
 
     def tick(self) -> None:
         """The host has control: callbacks that show progress may act."""
