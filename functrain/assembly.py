@@ -2,9 +2,35 @@
 
 from __future__ import annotations
 
-from functrain.callbacks.defaults import default_callbacks_and_loggers
+import warnings
+from importlib.util import find_spec
+from typing import Any
+
+from functrain.callbacks.defaults import default_callbacks, default_loggers
+from functrain.loggers import CSVLogger, TensorBoardLogger
 from functrain.trainer.trainer import Trainer
+
+LOGS = "lightning_logs"
+
+
+def standard_logger(trainer: Any) -> Any:
+    """TensorBoard in `default_root_dir`; CSV files, with a warning, where tensorboardX is not installed."""
+    if find_spec("tensorboardX") is None:
+        warnings.warn(
+            "tensorboardX is not installed, so metrics go to CSV files; install it (pip install "
+            "tensorboardX), or give Trainer(logger=CSVLogger(...)).",
+            UserWarning,
+            stacklevel=2,
+        )
+        return CSVLogger(trainer.default_root_dir, name=LOGS)
+    return TensorBoardLogger(trainer.default_root_dir, name=LOGS)
+
+
+def default_callbacks_and_loggers(trainer: Any) -> tuple[list[Any], list[Any]]:
+    """Callbacks and loggers of a Trainer, from its flags."""
+    return default_callbacks(trainer), default_loggers(trainer, standard_logger)
+
 
 Trainer.defaults = staticmethod(default_callbacks_and_loggers)
 
-__all__ = ["Trainer"]
+__all__ = ["Trainer", "default_callbacks_and_loggers", "standard_logger"]

@@ -30,6 +30,7 @@ from functrain_torch.manual import ManualOptimization
 from functrain_torch.optimizers import (
     Configured,
     learning_rates,
+    momenta,
     needs_closure,
     parameters_of,
     step_scheduler,
@@ -316,6 +317,10 @@ class TorchEngine(ManualOptimization):
 
     def learning_rates(self) -> dict[str, float]:
         return learning_rates(self.configured)
+
+    def momenta(self) -> dict[str, float]:
+        """The momentum of every optimizer and parameter group, by the name a monitor logs it under."""
+        return momenta(self.configured)
 
     def finish(self) -> None:
         """The values are in the module already. An error may have left it in an evaluation, or with frozen parts."""

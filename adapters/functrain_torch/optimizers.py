@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -183,7 +183,19 @@ def parameters_of(optimizer: Any) -> list[torch.nn.Parameter]:
 
 def learning_rates(configured: Configured) -> dict[str, float]:
     """The learning rate of every optimizer and parameter group, by name: 'lr-Adam', 'lr-SGD-1', 'lr-Adam/pg2'."""
-    rates: dict[str, float] = {}
+    return {name: float(group["lr"]) for name, group in _groups(configured)}
+
+
+def momenta(configured: Configured) -> dict[str, float]:
+    """The momentum of every optimizer and parameter group, or Adam's first beta; 0 where there is none."""
+    return {
+        f"{name}-momentum": float(group.get("momentum", (group.get("betas") or (0.0,))[0]))
+        for name, group in _groups(configured)
+    }
+
+
+def _groups(configured: Configured) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every parameter group and the name that it is logged under."""
     seen: dict[str, int] = {}
     for index, optimizer in enumerate(configured.optimizers):
         named = next((s.name for s in configured.schedulers if s.player == index and s.name), None)
@@ -193,5 +205,4 @@ def learning_rates(configured: Configured) -> dict[str, float]:
         name = f"{name}-{again}" if again else name
         groups = optimizer.param_groups
         for i, group in enumerate(groups):
-            rates[f"{name}/pg{i + 1}" if len(groups) > 1 else name] = float(group["lr"])
-    return rates
+            yield (f"{name}/pg{i + 1}" if len(groups) > 1 else name), group

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from functrain.kernel.state import Accumulator, LossScale
@@ -111,7 +110,8 @@ def _check_optimizers(engine: Any, saved: dict[str, Any], name: str) -> None:
         for i, (was, is_now) in enumerate(zip(saved["kinds"][what], own_kinds, strict=True)):
             if was != is_now:
                 raise CheckpointError(
-                    f"its {what} {i} is of class {was}, and {name} configures {is_now}: continue with the same, or load the "
+                    f"its {what} {i} is of class {was}, and {name} configures {is_now}: continue with the same, or "
+                    "load the "
                     "weights alone with load_from_checkpoint."
                 )
     for i, (optimizer, state) in enumerate(zip(engine.configured.optimizers, saved["optimizer_states"], strict=True)):

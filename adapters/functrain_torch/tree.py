@@ -55,9 +55,7 @@ def move(tree: Any, device: torch.device, dtype: torch.dtype | None = None) -> A
 
 
 def batch_size(batch: Any) -> int:
-    """The number of samples: the first axis of the first tensor; the length of a list of sequences of several lengths, or
-    of a list without tensors; else 1.
-    """
+    """The number of samples: the first axis of the first tensor, or the length of a list of sequences; else 1."""
     if isinstance(batch, Tensor):
         return batch.shape[0] if batch.ndim else 1
     if isinstance(batch, PackedSequence):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable
-from importlib.util import find_spec
 from typing import Any
 
 from functrain.callbacks.checkpoint import ModelCheckpoint
@@ -15,7 +14,6 @@ from functrain.callbacks.summary import ModelSummary
 from functrain.trainer.errors import ConfigurationError
 
 NOT_IN_A_DEV_RUN = (ModelCheckpoint, EarlyStopping, LearningRateMonitor)
-LOGS = "lightning_logs"
 
 
 def default_callbacks(trainer: Any) -> list[Any]:
@@ -110,23 +108,3 @@ def default_loggers(trainer: Any, standard: Callable[[Any], Any]) -> list[Any]:
                 "False, a Logger or a list of them."
             )
     return loggers
-
-
-def standard_logger(trainer: Any) -> Any:
-    """TensorBoard in `default_root_dir`; CSV files, with a warning, where tensorboardX is not installed."""
-    from functrain.loggers import CSVLogger, TensorBoardLogger
-
-    if find_spec("tensorboardX") is None:
-        warnings.warn(
-            "tensorboardX is not installed, so metrics go to CSV files; install it (pip install "
-            "tensorboardX), or give Trainer(logger=CSVLogger(...)).",
-            UserWarning,
-            stacklevel=2,
-        )
-        return CSVLogger(trainer.default_root_dir, name=LOGS)
-    return TensorBoardLogger(trainer.default_root_dir, name=LOGS)
-
-
-def default_callbacks_and_loggers(trainer: Any) -> tuple[list[Any], list[Any]]:
-    """Callbacks and loggers of a Trainer, from its flags."""
-    return default_callbacks(trainer), default_loggers(trainer, standard_logger)

@@ -5,6 +5,7 @@ Assembles plain values; the engine does the I/O.
 
 from __future__ import annotations
 
+import inspect
 import os
 import warnings
 from collections.abc import Mapping
@@ -34,6 +35,8 @@ def assemble(trainer: Any, weights_only: bool) -> dict[str, Any]:
         hparams = getattr(owner, "hparams", None)
         if hparams:
             checkpoint[key] = _hyper_parameters(hparams, type(owner).__name__)
+    if getattr(module, "_hparams_name", None) is not None:
+        checkpoint["hparams_name"] = module._hparams_name
     if not weights_only:
         checkpoint["clock"] = clock._asdict()
         checkpoint["loop"] = _loop_state(trainer)
@@ -106,15 +109,16 @@ def restore_callbacks(trainer: Any, checkpoint: Mapping[str, Any]) -> None:
     states = dict(checkpoint.get("callbacks", {}))
     for callback in trainer.callbacks:
         state = states.pop(key_of(callback), None)
-        if state is None:
-            continue
-        if hasattr(callback, "load_state_dict"):
+        if state is not None and hasattr(callback, "load_state_dict"):
             callback.load_state_dict(state)
-        if overrides(callback, "on_load_checkpoint"):
-            # The older form takes the callback's state alone, the newer (trainer, pl_module, checkpoint).
-            names = ("trainer", "pl_module", "checkpoint")
-            call = callback.on_load_checkpoint
-            adapt(call, names)(trainer, trainer.module, checkpoint) if _arguments(call) >= 2 else call(state)
+        if not overrides(callback, "on_load_checkpoint"):
+            continue
+        # The older form takes the callback's state alone, the newer (trainer, pl_module, checkpoint).
+        call = callback.on_load_checkpoint
+        if _takes_several(call):
+            adapt(call, ("trainer", "pl_module", "checkpoint"))(trainer, trainer.module, checkpoint)
+        elif state is not None:
+            call(state)
     if states:
         warnings.warn(
             f"the checkpoint has states of callbacks that this Trainer does not have: {', '.join(sorted(states))}.",
@@ -123,9 +127,9 @@ def restore_callbacks(trainer: Any, checkpoint: Mapping[str, Any]) -> None:
         )
 
 
-def _arguments(method: Any) -> int:
-    code = getattr(method, "__code__", None)
-    return code.co_argcount - 1 if code is not None else 1
+def _takes_several(method: Any) -> bool:
+    parameters = inspect.signature(method).parameters.values()
+    return len(parameters) >= 2 or any(p.kind is p.VAR_POSITIONAL for p in parameters)
 
 
 def check_format(checkpoint: Any, path: str) -> dict[str, Any]:

@@ -106,9 +106,20 @@ class TrainSource:
             self._iterator = self._begin(0)
         else:
             # What opening draws again was drawn before the checkpoint.
+            now = self._tools.loader_rng(self.loader)
             with isolate_rng():
                 self._iterator = self._reopen(cursor)
+            if now is not None:
+                self._tools.set_loader_rng(self.loader, now)
         return self._iterator
+
+    def close(self) -> None:
+        """The epoch is over: let go of its iterator, and with it of worker processes.
+
+        One that tells its own state is kept, since a checkpoint may still be taken.
+        """
+        if not hasattr(self._iterator, "get_state"):
+            self._iterator = None
 
     def _begin(self, seen: int) -> Iterator[Any]:
         iterator = None if self._keeps_state() else self._tools.skip(self.loader, seen)

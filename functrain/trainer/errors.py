@@ -28,7 +28,10 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 @contextmanager
 def noted(where: Callable[[], str]) -> Iterator[None]:
-    """Add to an error of the block, as a note, where the run was; the error itself and its traceback stay as they are."""
+    """Add to an error of the block, as a note, where the run was.
+
+    The error itself and its traceback stay as they are.
+    """
     try:
         yield
     except Exception as error:
@@ -39,7 +42,10 @@ def noted(where: Callable[[], str]) -> Iterator[None]:
 
 
 def describe(batch: Any) -> str:
-    """A batch in a few words, such as '; the batch is a list of Tensor (32, 1, 8, 8), Tensor (32,)'; nothing for None."""
+    """A batch in a few words, such as '; the batch is a list of Tensor (32, 1, 8, 8), Tensor (32,)'.
+
+    Nothing for None.
+    """
     return "" if batch is None else f"; the batch is a {_described(batch, 2)}"
 
 

@@ -23,6 +23,8 @@ def run_stage(trainer: Any, stage: str, loaders: Sequence[Any], limits: Sequence
         before its metrics were whole.
     """
     hooks, book, engine = trainer.hooks, trainer.book, trainer.engine
+    trainer.evaluated = 0
+    trainer.evaluation_batches = None if None in limits else sum(n or 0 for n in limits)
     engine.eval_mode(stage)
     hooks.call(f"on_{stage}_start")
     book.reset(stage)
@@ -33,6 +35,7 @@ def run_stage(trainer: Any, stage: str, loaders: Sequence[Any], limits: Sequence
     if trainer.interrupted:
         return None
     book.begin(stage, in_step=False)
+    book.closing = stage
     given = outputs[0] if len(outputs) == 1 else outputs
     hooks.call(f"{stage}_epoch_end", given)
     hooks.call(f"on_{stage}_epoch_end", given)
@@ -102,4 +105,5 @@ class Drawn:
             raise StopIteration
         self.trainer.book.batch = batch = next(self.batches)
         self.count += 1
+        self.trainer.evaluated += 1
         return batch

@@ -25,8 +25,8 @@ EVENTS: dict[str, tuple[str, ...]] = {
     "start": ("begin_epoch", "on_epoch_start", "on_train_epoch_start", "open"),
     "batch": ("on_batch_end", "log", "validate", "on_validation_end", "checkpoint", "stop"),
     "epoch": (
-        "close_window", "validate_rest", "on_validation_end", "training_epoch_end", "on_train_epoch_end", "on_epoch_end",
-        "publish", "turn_epoch", "checkpoint", "stop",
+        "close_window", "validate_rest", "on_validation_end", "training_epoch_end", "on_train_epoch_end",
+        "on_epoch_end", "publish", "turn_epoch", "checkpoint", "stop",
     ),
 }  # fmt: skip
 
@@ -54,7 +54,7 @@ class FitLoop:
         self.outputs: list[Any] = []
         self.keeps_outputs = bool({"training_epoch_end", "on_train_epoch_end"} & self.hooks.takes_outputs)
         self.one_by_one = self.hooks.per_batch or self.keeps_outputs or self.engine.per_batch
-        self.pace = Pace(trainer.tick_seconds)
+        self.pace = Pace(trainer.look_up_seconds)
         self.in_epoch = False
         self.ended = False
         self.skipped = False
@@ -74,12 +74,15 @@ class FitLoop:
         assert self.position is not None
         kind, done = self.position
         self.book.begin(TRAIN, in_step=False)
-        self.run_events(kind, done)
-        if kind != "epoch" or (self.in_epoch and not self.over()):
-            self.rest_of_epoch()
-        while not self.over():
-            self.run_events("start", 0)
-            self.rest_of_epoch()
+        try:
+            self.run_events(kind, done)
+            if kind != "epoch" or (self.in_epoch and not self.over()):
+                self.rest_of_epoch()
+            while not self.over():
+                self.run_events("start", 0)
+                self.rest_of_epoch()
+        finally:
+            self.let_go()
 
     def over(self) -> bool:
         """Has the run ended? Limits come first; a stop that was asked for waits for the minima."""
@@ -265,21 +268,32 @@ class FitLoop:
             call(self.trainer, self.trainer.module, moment)
 
     def training_epoch_end(self, kind: str) -> None:
+        self.book.closing = TRAIN
         self.hook("training_epoch_end", self.outputs)
 
     def on_train_epoch_end(self, kind: str) -> None:
+        self.book.closing = TRAIN
         self.hook("on_train_epoch_end", self.outputs)
 
     def publish(self, kind: str) -> None:
         self.trainer.publish(TRAIN)
 
     def turn_epoch(self, kind: str) -> None:
-        """The epoch is done: schedulers that count epochs step, and the position moves on; not where it was cut short."""
+        """The epoch is done: schedulers that count epochs step, and the position moves on.
+
+        Not where it was cut short.
+        """
         if self.mid_epoch():
             return
         self.engine.epoch_end(self.trainer.callback_metrics)
         self.engine.clock = self.engine.clock.next_epoch()
         self.in_epoch, self.outputs, self.cursor = False, [], None
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Nothing more is drawn from this epoch's iterator."""
+        self.batches = iter(())
+        self.source.close()
 
     # what a checkpoint keeps of the loop
 

@@ -33,7 +33,7 @@ class LoaderFinder:
         loader, overfit = self._train_loader(given), self.flags.overfit_batches
         if overfit:
             loader = self.engine.unshuffled(loader)
-        return TrainSource(loader, overfit or self.flags.limit_train_batches, self.engine)
+        return TrainSource(loader, self.dev_batches or overfit or self.flags.limit_train_batches, self.engine)
 
     def validation(self, given: Any, train: Any) -> Loaders | None:
         """The validation loaders of a fit and their limits; None where the fit does not validate."""
@@ -46,12 +46,19 @@ class LoaderFinder:
         how_much = self.dev_batches or overfit or self.flags.limit_val_batches
         return loaders, evaluation_limits(loaders, how_much, "validation")
 
-    def evaluation(self, stage: str, given: Any) -> Loaders:
+    def evaluation(self, stage: str, given: Any, train: Any) -> Loaders:
         """The loaders of 'val', 'test' or 'predict' and their limits.
+
+        Args:
+            train: the training loader of the last fit, for overfit_batches.
 
         Raises:
             ConfigurationError: there are none.
         """
+        overfit = self.flags.overfit_batches if stage != "predict" else 0
+        if overfit and (train is not None or any(overrides(owner, "train_dataloader") for owner in self.owners)):
+            loaders = [self.engine.unshuffled(self._train_loader(train))]
+            return loaders, evaluation_limits(loaders, self.dev_batches or overfit, stage)
         loaders = self._defined(stage, given)
         if not loaders:
             raise ConfigurationError(

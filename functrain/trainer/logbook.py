@@ -77,6 +77,13 @@ def _maximum(a: Any, b: Any) -> Any:
 class LogBook:
     """The metrics of a run.
 
+    Attributes:
+        entries: what was logged, by stage and name.
+        published: the epoch values of all stages, as of their last epoch.
+        results: those of the stage that was published last.
+        closing: the stage whose epoch is ending: its values are whole already, though hooks may still log.
+        logged: what went to the loggers last.
+
     `stage` and `default` say what is being run and what `on_step` / `on_epoch` mean where a call leaves them out:
     within a training step, on_step; elsewhere, on_epoch.
     """
@@ -85,6 +92,8 @@ class LogBook:
         self.monoids = monoids(maximum)
         self.entries: dict[str, dict[str, Entry]] = {}
         self.published: dict[str, Any] = {}
+        self.results: dict[str, Any] = {}
+        self.closing: str | None = None
         self.logged: dict[str, Any] = {}
         self.sizes: Callable[[Any], int] | None = None
         self.begin(TRAIN, in_step=False)
@@ -165,28 +174,26 @@ class LogBook:
 
     def publish(self, stage: str) -> dict[str, Any]:
         """Compute the epoch values of a stage, make them readable, and give those that go to the loggers."""
-        for_logger: dict[str, Any] = {}
-        for entry in self.entries.get(stage, {}).values():
-            if not entry.options.on_epoch:
-                continue
-            value = entry.epoch_value()
-            if value is None:
-                continue
-            self.published[entry.epoch_name] = value
-            self.published[entry.name] = value
-            if entry.options.logger:
-                for_logger[entry.epoch_name] = value
-        return for_logger
+        values = self._epoch_values(stage)
+        self.closing, self.results = None, {entry.epoch_name: value for entry, value in values}
+        self.published.update(_by_both_names(values))
+        return {entry.epoch_name: value for entry, value in values if entry.options.logger}
+
+    def _epoch_values(self, stage: str) -> list[tuple[Entry, Any]]:
+        entries = [entry for entry in self.entries.get(stage, {}).values() if entry.options.on_epoch]
+        values = [(entry, entry.epoch_value()) for entry in entries]
+        return [(entry, value) for entry, value in values if value is not None]
 
     def callback_metrics(self) -> dict[str, Any]:
-        """Everything that was logged: published epoch values, and the last step's."""
+        """Everything that was logged: epoch values, and the last step's."""
         metrics: dict[str, Any] = {}
         for entries in self.entries.values():
             for entry in entries.values():
                 if entry.options.on_step and entry.last is not None:
                     metrics[entry.step_name] = entry.last
                     metrics[entry.name] = entry.last
-        return {**metrics, **self.published}
+        ending = {} if self.closing is None else _by_both_names(self._epoch_values(self.closing))
+        return {**metrics, **self.published, **ending}
 
     def progress_bar_metrics(self) -> dict[str, Any]:
         """What `prog_bar=True` asked for: the last step's values and the epochs' published ones."""
@@ -215,6 +222,11 @@ class LogBook:
                 entry = Entry(name, options, self.monoids[options.reduce_fx])
                 entry.running, entry.last = Running(saved["total"], saved["weight"]), saved["last"]
                 self.entries.setdefault(stage, {})[name] = entry
+
+
+def _by_both_names(values: list[tuple[Entry, Any]]) -> dict[str, Any]:
+    """Epoch values under their own and their plain name."""
+    return {name: value for entry, value in values for name in (entry.epoch_name, entry.name)}
 
 
 def _reduction(reduce_fx: Any) -> str:

@@ -23,18 +23,20 @@ from functrain.trainer.hooks import Hooks, overrides
 from functrain.trainer.interrupt import graceful
 from functrain.trainer.loaders import LoaderFinder, Loaders
 from functrain.trainer.logbook import TRAIN, LogBook
-from functrain.trainer.metrics_out import MetricsMixin
+from functrain.trainer.outputs import Outputs
 from functrain.trainer.planning import make_plan, max_epochs
 
 STAGE_OF = {"fit": "train", "validate": "validation", "test": "test", "predict": "predict"}
 
 
-class Trainer(MetricsMixin):
+class Trainer(Outputs):
     """Runs modules of any adapter. Every flag is a keyword; see `functrain.trainer.flags.Flags` for what each does.
 
     Attributes:
         defaults: gives the callbacks and loggers that the flags ask for; set by `functrain` itself.
         interrupted: Ctrl-C ended the run.
+        evaluated, evaluation_batches: of the evaluation under way: the batches done, and how many there are (None:
+            unknown).
         should_stop: set it to end the run at the next batch, once the minima are met.
     """
 
@@ -52,6 +54,7 @@ class Trainer(MetricsMixin):
         self.should_stop = False
         self.interrupted = False
         self.sanity_checking = False
+        self.evaluated, self.evaluation_batches = 0, None
         self.module: Any = None
         self.datamodule: Any = None
         self.engine: Any = None
@@ -355,27 +358,6 @@ class Trainer(MetricsMixin):
         """Does this fit validate?"""
         return self._val is not None
 
-    def acting(self, name: str) -> list[Any]:
-        """What the callbacks do at one of the Trainer's own events, in order."""
-        return [getattr(callback, name) for callback in self.callbacks if overrides(callback, name)]
-
-    @property
-    def tick_seconds(self) -> float | None:
-        """How often a callback wants to be looked at; None where none does."""
-        wishes = [s for c in self.callbacks if (s := getattr(c, "tick_seconds", None)) is not None]
-        return min(wishes, default=None)
-
-    @property
-    def look_up_seconds(self) -> float | None:
-        """How often the loop must come back to the host: for callbacks, and for the clock where the time is limited."""
-        return self.tick_seconds if self._deadline is None else min(self.tick_seconds or 0.1, 0.1)
-
-    def tick(self) -> None:
-        """The host has control: callbacks that show progress may act."""
-        for callback in self.callbacks:
-            if getattr(callback, "tick_seconds", None) is not None:
-                callback.tick(self, self.module)
-
     def out_of_time(self) -> bool:
         return self._deadline is not None and time.monotonic() >= self._deadline
 
@@ -386,11 +368,6 @@ class Trainer(MetricsMixin):
         if a is not None and b is not None:
             raise ConfigurationError(f"{new}=... and {old}=... were both given: they are names of one argument.")
         return a if a is not None else b
-
-    def print(self, *args: Any, **kwargs: Any) -> None:
-        """Print from one process, above a progress bar."""
-        bar = self.progress_bar_callback
-        (bar.print if bar is not None else print)(*args, **kwargs)
 
     @property
     def current_epoch(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import functrain_torch as pl
-from functrain.callbacks import defaults
+from functrain import assembly
 from functrain.trainer.errors import ConfigurationError
 from functrain_torch.callbacks import (
     EarlyStopping,
@@ -132,7 +132,7 @@ def test_loggers(tmp_path):
 
 
 def test_without_tensorboardx_metrics_go_to_csv(tmp_path, monkeypatch):
-    monkeypatch.setattr(defaults, "find_spec", lambda name: None)
+    monkeypatch.setattr(assembly, "find_spec", lambda name: None)
     with pytest.warns(UserWarning, match="tensorboardX is not installed"):
         trainer = pl.Trainer(default_root_dir=str(tmp_path))
     assert isinstance(trainer.logger, CSVLogger)

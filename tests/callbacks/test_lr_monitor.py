@@ -71,3 +71,9 @@ def test_the_older_name():
 def test_an_impossible_interval():
     with pytest.raises(ConfigurationError, match="logging_interval='batch'"):
         LearningRateMonitor("batch")
+
+
+def test_momentum_beside_the_rate(make, tmp_path):
+    callback = LearningRateMonitor("epoch", log_momentum=True)
+    trainer = fit(make(callback, logger=Recording(tmp_path), max_epochs=1), Halving(by_epoch(1)))
+    assert float(trainer.callback_metrics["lr-SGD-momentum"]) == 0.5

@@ -1,14 +1,14 @@
-"""The Trainer's side of metrics: what users read, and what goes to loggers. This is where values come to the host."""
+"""What the Trainer gives to loggers, callbacks and whoever reads its metrics. Here values come to the host."""
 
 from __future__ import annotations
 
 import os
 from typing import Any
 
-from functrain.trainer.logbook import TRAIN
+from functrain.trainer.hooks import overrides
 
 
-class MetricsMixin:
+class Outputs:
     """`callback_metrics`, `logged_metrics`, `progress_bar_metrics`, the loggers and directories of a Trainer."""
 
     book: Any
@@ -19,6 +19,7 @@ class MetricsMixin:
     callbacks: list[Any]
     module: Any
     sanity_checking: bool
+    _deadline: float | None
 
     @property
     def callback_metrics(self) -> dict[str, Any]:
@@ -51,7 +52,9 @@ class MetricsMixin:
 
     def publish(self, stage: str) -> None:
         """A stage's epoch is over: its values are computed, readable, and sent to the loggers."""
-        if not self.sanity_checking:
+        if self.sanity_checking:
+            self.book.closing = None
+        else:
             self._to_loggers(self.book.publish(stage))
 
     def _to_loggers(self, metrics: dict[str, Any]) -> None:
@@ -72,12 +75,7 @@ class MetricsMixin:
 
     def _results(self, stage: str, loaders: int, verbose: bool) -> list[dict[str, float]]:
         """The metrics of an evaluation, a dict per loader, and a table of them on the terminal."""
-        book = self.book
-        values = {
-            entry.epoch_name: float(book.published[entry.epoch_name])
-            for entry in book.entries.get(stage, {}).values()
-            if entry.epoch_name in book.published
-        }
+        values = {name: float(value) for name, value in self.book.results.items()}
         results: list[dict[str, float]] = []
         for index in range(max(loaders, 1)):
             own = f"/dataloader_idx_{index}"
@@ -128,9 +126,32 @@ class MetricsMixin:
         """The progress bar; None without one."""
         return self._first_callback("refresh_rate")
 
+    def acting(self, name: str) -> list[Any]:
+        """What the callbacks do at one of the Trainer's own events, in order."""
+        return [getattr(callback, name) for callback in self.callbacks if overrides(callback, name)]
+
+    @property
+    def tick_seconds(self) -> float | None:
+        """How often a callback wants to be looked at; None where none does."""
+        wishes = [s for c in self.callbacks if (s := getattr(c, "tick_seconds", None)) is not None]
+        return min(wishes, default=None)
+
+    @property
+    def look_up_seconds(self) -> float | None:
+        """How often the loop must come back to the host: for callbacks, and for the clock where the time is limited."""
+        return self.tick_seconds if self._deadline is None else min(self.tick_seconds or 0.1, 0.1)
+
+    def tick(self) -> None:
+        """The host has control: callbacks that show progress may act."""
+        for callback in self.callbacks:
+            if getattr(callback, "tick_seconds", None) is not None:
+                callback.tick(self, self.module)
+
+    def print(self, *args: Any, **kwargs: Any) -> None:
+        """Print from one process, above a progress bar."""
+        bar = self.progress_bar_callback
+        (bar.print if bar is not None else print)(*args, **kwargs)
+
 
 def _same(value: Any) -> Any:
     return value
-
-
-__all__ = ["TRAIN", "MetricsMixin"]
