@@ -216,7 +216,6 @@ def test_a_result_holds_its_own_run_only():
     run.test(model, batches(1), verbose=False)
     model.name = "second"
     assert run.test(model, batches(1), verbose=False) == [{"second": 1.0}]
-    assert set(run.callback_metrics) == {"second"}
 
 
 def test_the_position_of_the_fit_is_told():
