@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from functrain import __version__
@@ -25,11 +25,13 @@ FORMAT = 1
 def assemble(trainer: Any, weights_only: bool) -> dict[str, Any]:
     """The whole state of a run as a dict of plain values and the framework's arrays, taken between two steps."""
     clock, module = trainer.engine.clock, trainer.module
+    run = {} if weights_only else {"clock": clock._asdict(), "loop": _loop_state(trainer), "rng": _rng(trainer)}
     checkpoint: dict[str, Any] = {
         "functrain": {"format": FORMAT, "version": __version__, "weights_only": weights_only},
         "epoch": clock.epoch,
         "global_step": clock.update,
         **trainer.engine.snapshot(weights_only),
+        **run,
     }
     for key, owner in (("hyper_parameters", module), ("datamodule_hyper_parameters", trainer.datamodule)):
         hparams = getattr(owner, "hparams", None)
@@ -38,9 +40,6 @@ def assemble(trainer: Any, weights_only: bool) -> dict[str, Any]:
     if getattr(module, "_hparams_name", None) is not None:
         checkpoint["hparams_name"] = module._hparams_name
     if not weights_only:
-        checkpoint["clock"] = clock._asdict()
-        checkpoint["loop"] = _loop_state(trainer)
-        checkpoint["rng"] = _rng(trainer)
         checkpoint["callbacks"] = callback_states(trainer, checkpoint)
         if trainer.datamodule is not None and hasattr(trainer.datamodule, "state_dict"):
             checkpoint["datamodule"] = trainer.datamodule.state_dict()
@@ -89,26 +88,30 @@ def _hyper_parameters(hparams: Mapping[str, Any], owner: str) -> dict[str, Any]:
 def callback_states(trainer: Any, checkpoint: dict[str, Any]) -> dict[str, Any]:
     """Every callback's state by its key: from `state_dict`, or what the older `on_save_checkpoint` gives."""
     states: dict[str, Any] = {}
-    for callback in trainer.callbacks:
+    for key, callback in keyed(trainer.callbacks):
         state = callback.state_dict() if hasattr(callback, "state_dict") else None
         if overrides(callback, "on_save_checkpoint"):
             call = adapt(callback.on_save_checkpoint, ("trainer", "pl_module", "checkpoint"))
             state = call(trainer, trainer.module, checkpoint) or state
         if state:
-            states[key_of(callback)] = state
+            states[key] = state
     return states
 
 
-def key_of(callback: Any) -> str:
-    """The name of a callback's state in a checkpoint."""
-    return getattr(callback, "state_key", type(callback).__qualname__)
+def keyed(callbacks: Iterable[Any]) -> Iterator[tuple[str, Any]]:
+    """The callbacks by the names of their states in a checkpoint; a name's second owner is `name#2`, and so on."""
+    seen: dict[str, int] = {}
+    for callback in callbacks:
+        key = getattr(callback, "state_key", type(callback).__qualname__)
+        seen[key] = seen.get(key, 0) + 1
+        yield key if seen[key] == 1 else f"{key}#{seen[key]}", callback
 
 
 def restore_callbacks(trainer: Any, checkpoint: Mapping[str, Any]) -> None:
     """Hand every callback its state back. A state that nobody takes is said, not an error."""
     states = dict(checkpoint.get("callbacks", {}))
-    for callback in trainer.callbacks:
-        state = states.pop(key_of(callback), None)
+    for key, callback in keyed(trainer.callbacks):
+        state = states.pop(key, None)
         if state is not None and hasattr(callback, "load_state_dict"):
             callback.load_state_dict(state)
         if not overrides(callback, "on_load_checkpoint"):

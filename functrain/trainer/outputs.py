@@ -117,6 +117,11 @@ class Outputs:
         return [callback for callback in self.callbacks if hasattr(callback, "best_model_path")]
 
     @property
+    def best_path(self) -> str | None:
+        """The best checkpoint of the first callback that keeps one; None where there is none."""
+        return getattr(self.checkpoint_callback, "best_model_path", None) or None
+
+    @property
     def early_stopping_callback(self) -> Any:
         """The first callback that watches for an early stop; None without one."""
         return self._first_callback("stopped_epoch")

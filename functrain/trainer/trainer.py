@@ -15,13 +15,14 @@ from functrain.kernel.plan import Plan
 from functrain.seed import isolate_rng, set_rng_state
 from functrain.trainer import checkpoint as checkpoints
 from functrain.trainer import flags as flag_table
+from functrain.trainer.arguments import add_arguments, flags_of
 from functrain.trainer.data import TrainSource
 from functrain.trainer.errors import ConfigurationError, nearest
 from functrain.trainer.evaluate import end_stage, run_stage
 from functrain.trainer.fit import FitLoop
 from functrain.trainer.hooks import Hooks, overrides
 from functrain.trainer.interrupt import graceful
-from functrain.trainer.loaders import LoaderFinder, Loaders
+from functrain.trainer.loaders import LoaderFinder, Loaders, either
 from functrain.trainer.logbook import TRAIN, LogBook
 from functrain.trainer.outputs import Outputs
 from functrain.trainer.planning import make_plan, max_epochs
@@ -73,6 +74,13 @@ class Trainer(Outputs):
             if overrides(callback, "on_init_end"):
                 callback.on_init_end(self)
 
+    add_argparse_args = staticmethod(add_arguments)
+
+    @classmethod
+    def from_argparse_args(cls, args: Any, **flags: Any) -> Trainer:
+        """A Trainer of parsed arguments, of which others than the flags are left alone; keywords win over them."""
+        return cls(**flags_of(args, flags))
+
     def __getattr__(self, name: str) -> Any:
         if name in flag_table.NAMES:
             return getattr(self.__dict__["flags"], name)
@@ -108,8 +116,8 @@ class Trainer(Outputs):
             ConfigurationError: the module, a loader or a flag cannot work; says which and what to do.
             CheckpointError: the checkpoint cannot be read or is of another module.
         """
-        train = self._either("train_dataloaders", train_dataloaders, "train_dataloader", train_dataloader)
-        val = self._either("val_dataloaders", val_dataloaders, "val_dataloader", val_dataloader)
+        train = either("train_dataloaders", train_dataloaders, "train_dataloader", train_dataloader)
+        val = either("val_dataloaders", val_dataloaders, "val_dataloader", val_dataloader)
         if datamodule is None and train is not None and hasattr(train, "train_dataloader"):
             train, datamodule = None, train
         ckpt_path = ckpt_path or self.flags.resume_from_checkpoint
@@ -121,7 +129,7 @@ class Trainer(Outputs):
         verbose: bool = True, *, val_dataloaders: Any = None,
     ) -> list[dict[str, float]]:  # fmt: skip
         """Run the validation loop once; gives the logged metrics, a dict per loader."""
-        loaders = self._either("dataloaders", dataloaders, "val_dataloaders", val_dataloaders)
+        loaders = either("dataloaders", dataloaders, "val_dataloaders", val_dataloaders)
         return self._evaluate("validate", model, loaders, ckpt_path, datamodule, verbose)[0]
 
     def test(
@@ -135,8 +143,8 @@ class Trainer(Outputs):
             ckpt_path: 'best', a path, or None for the weights as they are. With a model given, 'best' is not looked
                 for.
         """
-        loaders = self._either("dataloaders", dataloaders, "test_dataloaders", test_dataloaders)
-        loaders = self._either("dataloaders", loaders, "test_dataloader", test_dataloader)
+        loaders = either("dataloaders", dataloaders, "test_dataloaders", test_dataloaders)
+        loaders = either("dataloaders", loaders, "test_dataloader", test_dataloader)
         if model is not None and ckpt_path == "best":
             ckpt_path = None
         return self._evaluate("test", model, loaders, ckpt_path, datamodule, verbose)[0]
@@ -270,7 +278,7 @@ class Trainer(Outputs):
             loaders, datamodule = None, loaders
         if datamodule is None and model is last:
             datamodule = self.datamodule
-        path = self._best_path() if ckpt_path == "best" else ckpt_path
+        path = self.best_path if ckpt_path == "best" else ckpt_path
         outputs: list[Any] = []
         kept = (self.engine, self.loop)
         with self._running(stage, model, datamodule):
@@ -347,10 +355,6 @@ class Trainer(Outputs):
             set_rng_state(self.resumed_rng)
             self.resumed_rng = None
 
-    def _best_path(self) -> str | None:
-        callback = self.checkpoint_callback
-        return (getattr(callback, "best_model_path", "") or None) if callback is not None else None
-
     # small things
 
     @property
@@ -363,11 +367,6 @@ class Trainer(Outputs):
 
     def _interrupt(self) -> None:
         self.interrupted = True
-
-    def _either(self, new: str, a: Any, old: str, b: Any) -> Any:
-        if a is not None and b is not None:
-            raise ConfigurationError(f"{new}=... and {old}=... were both given: they are names of one argument.")
-        return a if a is not None else b
 
     @property
     def current_epoch(self) -> int:

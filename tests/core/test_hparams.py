@@ -218,9 +218,7 @@ class Config:
     widths: list[int] = dataclasses.field(default_factory=lambda: [8, 8])
 
 
-@pytest.mark.parametrize(
-    "given", [{"lr": 0.1, "widths": [8, 8]}, argparse.Namespace(lr=0.1, widths=[8, 8]), Config()]
-)
+@pytest.mark.parametrize("given", [{"lr": 0.1, "widths": [8, 8]}, argparse.Namespace(lr=0.1, widths=[8, 8]), Config()])
 def test_one_object_that_holds_them_all(given):
     class Model(Base):
         def __init__(self, config, other=None):

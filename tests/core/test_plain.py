@@ -126,9 +126,7 @@ def test_a_container_in_itself():
 
 def test_storable_names_what_it_leaves_out():
     net = object()
-    plain, left_out = storable(
-        {"lr": np.float32(0.5), "net": net, "nested": {"ok": 1, "fn": print}, "p": Path("a")}
-    )
+    plain, left_out = storable({"lr": np.float32(0.5), "net": net, "nested": {"ok": 1, "fn": print}, "p": Path("a")})
     assert plain == {"lr": 0.5, "p": "a"}
     assert left_out == ["net", "nested"]
     assert storable(argparse.Namespace(a=1)) == ({"a": 1}, [])
@@ -210,9 +208,7 @@ MALICIOUS = {
     "!!python/object/apply:subprocess.check_output": (
         "a:\n- {{b: !!python/object/apply:subprocess.check_output [['touch', '{mark}']]}}\n"
     ),
-    "!!python/object/apply:builtins.exec": (
-        "? !!python/object/apply:builtins.exec [\"open({mark!r}, 'w')\"]\n: 1\n"
-    ),
+    "!!python/object/apply:builtins.exec": ("? !!python/object/apply:builtins.exec [\"open({mark!r}, 'w')\"]\n: 1\n"),
     "!!python/name:os.system": "x: !!python/name:os.system\n",
     "!!python/module:this": "x: !!python/module:this\n",
     "!!python/tuple": "x: !!python/tuple [1, 2]\n",
