@@ -172,26 +172,30 @@ def adapt(method: Callable[..., Any], args: tuple[str, ...], what: str = "") -> 
         return method
     if any(p.kind is p.VAR_POSITIONAL for p in parameters):
         return method
-    picks: list[tuple[str | None, int]] = []
-    taken: set[int] = set()
-    for place, p in enumerate(parameters):
-        if p.kind is p.VAR_KEYWORD:
-            continue
-        index = _index_of(p.name, args, place, taken)
-        if index is None:
-            if p.default is p.empty:
-                known = ", ".join(args) or "none"
-                raise TypeError(
-                    f"{what or method.__qualname__}: argument {p.name!r} is not one of this hook's ({known})."
-                )
-            continue
-        taken.add(index)
-        picks.append((p.name if p.kind is p.KEYWORD_ONLY else None, index))
+    picks = _picks(parameters, args, what or method.__qualname__)
     if [index for _, index in picks] == list(range(len(args))) and all(name is None for name, _ in picks):
         return method
     by_place = tuple(index for name, index in picks if name is None)
     by_name = tuple((name, index) for name, index in picks if name is not None)
     return _picker(method, by_place, by_name)
+
+
+def _picks(parameters: list[inspect.Parameter], args: tuple[str, ...], what: str) -> list[tuple[str | None, int]]:
+    """Which of the documented arguments each parameter stands for, by index; with its name where it is keyword-only."""
+    picks: list[tuple[str | None, int]] = []
+    taken: set[int] = set()
+    for place, p in enumerate(parameters):
+        if p.kind in (p.VAR_KEYWORD, p.VAR_POSITIONAL):
+            continue
+        index = _index_of(p.name, args, place, taken)
+        if index is None:
+            if p.default is p.empty:
+                known = ", ".join(args) or "none"
+                raise TypeError(f"{what}: argument {p.name!r} is not one of this hook's ({known}).")
+            continue
+        taken.add(index)
+        picks.append((p.name if p.kind is p.KEYWORD_ONLY else None, index))
+    return picks
 
 
 def _index_of(name: str, args: tuple[str, ...], place: int, taken: set[int]) -> int | None:
@@ -244,7 +248,7 @@ class Hooks:
             self.calls[hook.name] = calls = tuple(_calls(hook, trainer, module, callbacks, data))
             setattr(self, hook.name, _together(calls))
         self.takes_outputs: frozenset[str] = frozenset(
-            hook.name for hook in HOOKS if "outputs" in hook.args and _takes_outputs(hook, (*callbacks, module))
+            hook.name for hook in HOOKS if "outputs" in hook.args and _takes_outputs(hook, callbacks, module)
         )
         self.per_batch: bool = any(hook.per_batch and getattr(self, hook.name) is not None for hook in HOOKS)
 
@@ -272,12 +276,14 @@ def _calls(
         yield adapt(getattr(module, hook.name), hook.args, f"{type(module).__name__}.{hook.name}")
 
 
-def _takes_outputs(hook: Hook, owners: tuple[object, ...]) -> bool:
-    """Does anybody's own hook take the outputs? By name, or, for `<stage>_epoch_end`, as its one argument."""
-    for owner in owners:
+def _takes_outputs(hook: Hook, callbacks: tuple[object, ...], module: object) -> bool:
+    """Does anybody's own hook take the outputs? Not by `*args`, except for `<stage>_epoch_end`, which is about them."""
+    owners = [(callback, ("trainer", "pl_module", *hook.args)) for callback in callbacks]
+    for owner, args in (*owners, (module, hook.args)):
         if overrides(owner, hook.name):
-            parameters = inspect.signature(getattr(owner, hook.name)).parameters
-            if "outputs" in parameters or (parameters and not hook.name.startswith("on_")):
+            parameters = list(inspect.signature(getattr(owner, hook.name)).parameters.values())
+            picked = {args[index] for _, index in _picks(parameters, args, f"{type(owner).__name__}.{hook.name}")}
+            if "outputs" in picked or (parameters and not hook.name.startswith("on_")):
                 return True
     return False
 
