@@ -6,7 +6,7 @@ Knows no framework. A line says whose method was called and with which plain arg
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -36,19 +36,20 @@ def hooks_of(owner: str) -> dict[str, tuple[str, ...]]:
     return {hook.name: hook.args for hook in HOOKS if owner in hook.owners}
 
 
-def recorded(cls: type, lines: list[str], owner: str = MODULE) -> type:
+def recorded(cls: type, lines: list[str], owner: str = MODULE, without: Collection[str] = ()) -> type:
     """A subclass of a module's or data module's class that records every hook, step and loader, and then
     does what the class does."""
-    names = {**hooks_of(owner), **STEPS}
+    names = {name: args for name, args in {**hooks_of(owner), **STEPS}.items() if name not in without}
     members = {name: _recording(cls, owner, name, args, lines) for name, args in names.items() if hasattr(cls, name)}
     return type(f"Recorded{cls.__name__}", (cls,), members)
 
 
-def recording_callback(lines: list[str]) -> Callback:
+def recording_callback(lines: list[str], without: Collection[str] = ()) -> Callback:
     """A callback that records every hook."""
     hooks = {"on_init_start": ("trainer",), "on_init_end": ("trainer",)}
     for name, args in hooks_of(CALLBACK).items():
         hooks.setdefault(name, ("trainer", "pl_module", *args))
+    hooks = {name: args for name, args in hooks.items() if name not in without}
     members = {name: _recording(Callback, CALLBACK, name, args, lines) for name, args in hooks.items()}
     return type("Recording", (Callback,), members)()
 
