@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -22,6 +23,7 @@ from functrain.kernel.state import Accumulator, Clock, LossScale, Player, TrainS
 from functrain.kernel.step import Rule, Rules, play, update
 from functrain.trainer.errors import ConfigurationError, NotFiniteError
 from functrain.trainer.hooks import adapt, overrides
+from functrain.trainer.module import ModuleBase
 from functrain.trainer.planning import clip as clip_of
 from functrain_torch import ckpt, data, metric_states, snapshot
 from functrain_torch.device import apply_determinism, choose_device
@@ -76,10 +78,16 @@ class TorchEngine(ManualOptimization):
         self.resumed_windows: dict[int, list[Any]] = {}
         self._steps: dict[str, Callable[..., Any]] = {}
         self._handles: list[Any] = []
+        self.children: list[Any] = []
 
     # setting up
 
     def setup(self, stage: str) -> None:
+        # Modules within the module log into the same run.
+        self.children = [m for m in self.module.modules() if isinstance(m, ModuleBase) and m is not self.module]
+        for child in self.children:
+            child.trainer = self.trainer
+        self._listen(self.trainer.book)
         apply_determinism(self.trainer.flags)
         if self.policy.dtype is not None:
             self.module.to(self.policy.dtype)
@@ -88,6 +96,19 @@ class TorchEngine(ManualOptimization):
         self.context = partial(self.policy.context, self.device.type) if self.policy.autocast is not None else None
         self.transfer = Transfer(self.trainer.hooks, self.module, self.device, self.policy.dtype)
         self._steps = {}
+
+    def _listen(self, book: Any) -> None:
+        for part in (self.module, *self.children):
+            part._sink = book
+
+    @contextmanager
+    def silent(self) -> Iterator[None]:
+        """Within it nothing is logged."""
+        self._listen(None)
+        try:
+            yield
+        finally:
+            self._listen(self.trainer.book)
 
     def configure(self) -> None:
         """Optimizers, schedulers and the initial state, each checked."""
@@ -327,6 +348,7 @@ class TorchEngine(ManualOptimization):
         self.put_back_modes()
         self.untoggle()
         self.stop_counting()
+        self._listen(None)
         torch.set_grad_enabled(True)
 
     def snapshot(self, weights_only: bool) -> dict[str, Any]:

@@ -144,14 +144,10 @@ class HookedBackend(TorchBackend):
         return closure
 
     def _run_again(self, state: TrainState, player: int, window: list[tuple[Any, int]]) -> Accumulator:
-        engine, module = self.engine, self.engine.module
-        sink, module._sink = module._sink, None
-        try:
-            with torch.enable_grad():
-                for batch, engine.batch_idx in window:
-                    state = self.accumulate(state, batch, player)
-        finally:
-            module._sink = sink
+        engine = self.engine
+        with torch.enable_grad(), engine.silent():
+            for batch, engine.batch_idx in window:
+                state = self.accumulate(state, batch, player)
         me = state.players[player]
         factor, _, _ = gradient_factor(self, Clip() if self.looks else self.clip, me.acc, me.scale)
         if factor != 1.0:
