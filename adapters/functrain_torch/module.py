@@ -224,7 +224,7 @@ def _as_arguments(cls: type, hparams: dict[str, Any], given: dict[str, Any], nam
     parameters = inspect.signature(cls.__init__).parameters
     if name is None and "hparams" in parameters and "hparams" not in hparams:
         name = "hparams"
-    if name not in parameters or name in given:
+    if name is None or name not in parameters or name in given:
         return {**hparams, **given}
     own = {key: value for key, value in given.items() if key in parameters}
     return {name: HyperParameters({**hparams, **{k: v for k, v in given.items() if k not in own}}), **own}
