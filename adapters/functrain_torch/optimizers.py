@@ -87,6 +87,12 @@ def understand(given: Any, module: str) -> Configured:
             f"{module}.configure_optimizers: frequencies {frequencies}: give 'frequency' for every optimizer or for "
             "none."
         )
+    for scheduler in schedulers:
+        if not 0 <= scheduler.player < len(optimizers):
+            raise ConfigurationError(
+                f"{module}.configure_optimizers: opt_idx {scheduler.player} of a scheduler: there are {len(optimizers)} "
+                "optimizers, counted from 0."
+            )
     return Configured(optimizers, schedulers, frequencies)
 
 

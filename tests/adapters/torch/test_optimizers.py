@@ -147,6 +147,10 @@ def test_plateau_whose_metric_nobody_logs(strict: bool):
             lambda m: [{"optimizer": SGD(h, 0.1), "frequency": i} for i, h in enumerate(halves(m))],
             "for every optimizer",
         ),
+        (
+            lambda m: ([o := SGD(m.parameters(), 0.1)], [{"scheduler": StepLR(o, 1), "opt_idx": 3}]),
+            "opt_idx 3 of a scheduler: there are 1 optimizers",
+        ),
         (lambda m: None, "gave no optimizer"),
         (lambda m: [], "gave no optimizer"),
     ],
