@@ -56,13 +56,12 @@ class Binding:
             for path, part in nnx.iter_graph(self._nodes())
             if isinstance(part, nnx.Variable)
         }
-        places = [tuple(getattr(key, "key", key) for key in path) for path, _ in self._leaves(self.collect())]
+        leaves = jax.tree_util.tree_leaves_with_path([self._nets(tree) for tree in self.collect()])
+        places = [tuple(getattr(key, "key", key) for key in path[1:]) for path, _ in leaves]
         return [by_path[place] for place in places] if all(place in by_path for place in places) else None
 
-    def _leaves(self, trees: tuple[dict[str, Tree], dict[str, Tree]]) -> list[tuple[Any, Any]]:
-        """The leaves with their paths, but for those of plain trees."""
-        nets = [{k: v for k, v in tree.items() if k in self.names} for tree in trees]
-        return [leaf for tree in nets for leaf in jax.tree_util.tree_leaves_with_path(tree)]
+    def _nets(self, tree: dict[str, Tree]) -> dict[str, Tree]:
+        return {name: inner for name, inner in tree.items() if name in self.names}
 
     def _nodes(self) -> tuple[Any, ...]:
         return tuple(vars(self.module)[name] for name in self.names)
@@ -143,7 +142,8 @@ class Binding:
     def publish(self, params: dict[str, Tree], vars_: dict[str, Tree]) -> None:
         """Leave these values in the user's module."""
         if self._variables is not None:
-            for variable, (_, leaf) in zip(self._variables, self._leaves((params, vars_)), strict=True):
+            leaves = jax.tree.leaves([self._nets(params), self._nets(vars_)])
+            for variable, leaf in zip(self._variables, leaves, strict=True):
                 variable.set_raw_value(leaf)
         else:
             for tree in (params, vars_):
@@ -151,6 +151,17 @@ class Binding:
         for name, tree in zip(PLAIN, (params, vars_), strict=True):
             if name in self.plain:
                 setattr(self.module, name, tree[name])
+
+    def is_published(self, params: dict[str, Tree], vars_: dict[str, Tree]) -> bool:
+        """Does the user's module still hold these very arrays? Not where a hook has put others there."""
+        for name, tree in zip(PLAIN, (params, vars_), strict=True):
+            if name in self.plain and not _identical(vars(self.module)[name], tree[name]):
+                return False
+        if self._variables is None:
+            return _identical(self.collect(), (params, vars_))
+        leaves = jax.tree.leaves([self._nets(params), self._nets(vars_)])
+        pairs = zip(self._variables, leaves, strict=True)
+        return all(variable.get_raw_value() is leaf for variable, leaf in pairs)
 
     def shifted(self, vars_: dict[str, Tree], batch_idx: Any) -> dict[str, Tree]:
         """The vars with every stream's count moved on to a place of this batch's own."""
@@ -170,6 +181,11 @@ def holds_nnx(value: Any) -> bool:
     if isinstance(value, dict):
         return any(holds_nnx(item) for item in value.values())
     return isinstance(value, nnx.Variable) or (graphlib.is_graph_node(value) and not isinstance(value, type))
+
+
+def _identical(a: Tree, b: Tree) -> bool:
+    left, right = jax.tree.leaves(a), jax.tree.leaves(b)
+    return len(left) == len(right) and all(x is y for x, y in zip(left, right, strict=True))
 
 
 def _set_mode(value: Any, training: bool) -> None:

@@ -35,7 +35,7 @@ from functrain_jax.keys import STREAM
 from functrain_jax.loaders import Loaders, register_torch
 from functrain_jax.module import STEP_HOOKS
 from functrain_jax.players import Spec, players_of
-from functrain_jax.precision import policy_of
+from functrain_jax.precision import keep_types, policy_of
 from functrain_jax.programs import Discovery, Tracer, Training
 from functrain_jax.rates import current_rate
 from functrain_jax.summary import rows
@@ -67,6 +67,10 @@ class JaxEngine(Evaluating, Loaders):
         self.programs: dict[Form, tuple[Any, Discovery]] = {}
         self.evaluations: dict[Any, tuple[Any, Any]] = {}
         self.in_flight: deque[Any] = deque()
+        self.sharding = jax.sharding.SingleDeviceSharding(self.device)
+        self.counts: dict[int, jax.Array] = {}
+        self.placed = Clock(-1)
+        """The position that the device holds."""
         self.published: TrainState | None = None
 
     # setting up
@@ -137,6 +141,7 @@ class JaxEngine(Evaluating, Loaders):
             state = self.backend.init(params, self.state.rng, self.state.vars, scales)
         self.state = jax.device_put(state, self.device)
         self.clock = Clock()
+        self.publish()
 
     def players(self) -> tuple[PlayerPlan, ...]:
         """When each player moves."""
@@ -144,6 +149,7 @@ class JaxEngine(Evaluating, Loaders):
 
     def start(self, plan: Plan, wants_outputs: bool) -> None:
         """Decide the form of the compiled programs."""
+        self._adopt()
         assert self.state is not None
         self.plan, self.wants_outputs = plan, wants_outputs
         sizes = [spec.plan.window or 1 for spec in self.specs]
@@ -163,6 +169,7 @@ class JaxEngine(Evaluating, Loaders):
         self.training = Training(self.tracer, self._backend, self.rules, self.pieces, flags.terminate_on_nan)
         self.feed.longest = 1 if self._one_by_one() else longest_dispatch(plan)
         self.binding.set_mode(True)
+        self.publish()
 
     def _backend(self, loss: Any, open_windows: bool) -> JaxBackend:
         backend = self.backend
@@ -177,6 +184,7 @@ class JaxEngine(Evaluating, Loaders):
     def train(self, batches: Iterator[Any], n: int) -> int:
         """Up to n batches, as many as fit a buffer in one compiled call."""
         self.outputs = []
+        self._adopt()
         count, given = 0, -1
         # What was drawn from the loader is trained on, so that nothing is lost where a run is stopped in between.
         while count < n and given and not (count and (self.trainer.interrupted or self.trainer.should_stop)):
@@ -190,19 +198,34 @@ class JaxEngine(Evaluating, Loaders):
             self.publish()
         return count
 
+    def _adopt(self) -> None:
+        """A hook may have put other values into the module that it was shown: they are the run's from here on."""
+        state = self.state
+        if state is None or self.published is not state or self.binding.is_published(state.params, state.vars):
+            return
+        params, vars_ = self.binding.collect()
+        own, given = snapshot.weights(state), snapshot.weights(state._replace(params=params, vars=vars_))
+        differs = snapshot.differences(given, own)
+        if differs:
+            name = type(self.module).__name__
+            raise ConfigurationError(f"{name}: a hook has changed the form of its state: {differs}.")
+        new = keep_types(params, state.params), snapshot.rebuilt(given, state.vars)
+        copied = jax.device_put(jax.tree.map(jnp.copy, new), self.device)
+        self.state = state._replace(params=copied[0], vars=copied[1])
+
     def _dispatch(self, chunk: Chunk) -> None:
         program, found = self.programs.get(chunk.form) or self._program(chunk.form)
         book, clock = self.trainer.book, self.clock
         found.logged.declare(book)
-        control = np.array([chunk.count, *clock[:3]], np.int32)
         turns = None if self.plain else stacked_flags(self.plan, clock, chunk.count, chunk.size)
-        with jax.transfer_guard("allow"):
+        with jax.transfer_guard_host_to_device("allow"):
             running = jax.tree.map(self._put, found.logged.running(book, self.policy.store))
-            moved = self._put(control), None if turns is None else self._put(turns), chunk.on_device(self._put)
-        with jax.transfer_guard("disallow"):
+            moved = self._count(chunk.count), None if turns is None else self._put(turns), chunk.on_device(self._put)
+            self._place_clock()
+        with jax.transfer_guard_host_to_device("disallow"):
             self.state, metrics = program(self.state, running, *moved)
         found.logged.put(book, metrics, self._names_played(found, turns, chunk.count))
-        self.clock = self._after(clock, chunk)
+        self.clock = self.placed = self._after(clock, chunk)
         if self.wants_outputs:
             self.outputs = [self._output(metrics["outputs"])]
         if "bad" in metrics:
@@ -214,10 +237,19 @@ class JaxEngine(Evaluating, Loaders):
             return array
         return jax.make_array_from_callback(array.shape, self.sharding, lambda _: array)
 
-    @property
-    def sharding(self) -> Any:
-        """Where arrays go."""
-        return jax.sharding.SingleDeviceSharding(self.device)
+    def _count(self, n: int) -> jax.Array:
+        """A number on the device; the same few come again and again."""
+        if n not in self.counts:
+            self.counts[n] = self._put(np.array(n, np.int32))
+        return self.counts[n]
+
+    def _place_clock(self) -> None:
+        """The device counts along; where the host has moved the position (an epoch's end), it is told."""
+        if self.placed[:3] != self.clock[:3]:
+            assert self.state is not None
+            epoch, batch, update = (self._put(np.array(n, np.int32)) for n in self.clock[:3])
+            clock = self.state.clock._replace(epoch=epoch, batch=batch, update=update)
+            self.state = self.state._replace(clock=clock)
 
     def _program(self, form: Form) -> tuple[Any, Discovery]:
         found = self.training.discover(self.state, form)  # type: ignore[arg-type]

@@ -87,10 +87,10 @@ class Evaluating:
         program, logged = self.evaluations[key]
         logged.declare(book)
         control = np.array([chunk.count, self.clock.epoch, self.clock.update, first], np.int32)
-        with jax.transfer_guard("allow"):
+        with jax.transfer_guard_host_to_device("allow"):
             running = jax.tree.map(self._put, logged.running(book, self.policy.store))
             moved = self._put(control), chunk.on_device(self._put)
-        with jax.transfer_guard("disallow"):
+        with jax.transfer_guard_host_to_device("disallow"):
             metrics, output = program(state.params, state.vars, state.rng, running, *moved)
         logged.put(book, metrics, set(logged.options))
         return output

@@ -179,12 +179,12 @@ class Training:
         return Discovery(logged, names, tuple(outputs), drew)
 
     def _call(self, params: Any, state: TrainState, key: Any, batch: Any, player: int) -> Call:
-        args = (state.clock.batch, player, state.hidden)
+        args = (_batch_idx(state), player, state.hidden)
         clock = state.clock
         return self.tracer.call("training_step", self.method, clock, key, (params, state.vars), batch, 0, *args)
 
     def program(self, found: Discovery, plain: bool, outputs: bool) -> Callable[..., tuple[TrainState, dict[str, Any]]]:
-        """`run(state, running, control, turns, buffers) -> (state, metrics)`, compiled at its first call.
+        """`run(state, running, count, turns, buffers) -> (state, metrics)`, compiled at its first call.
 
         Args:
             plain: every batch is a window of one for every player; then `turns` is None.
@@ -204,26 +204,25 @@ class Training:
                 )
             if self.watch:
                 first = (metrics["bad"] < 0) & ~jnp.isfinite(value)
-                metrics["bad"] = jnp.where(first, state.clock.batch, metrics["bad"])
+                metrics["bad"] = jnp.where(first, _batch_idx(state), metrics["bad"])
             hidden = hidden if self.pieces is not None else None
             return value, weight, state._replace(vars=call.vars, hidden=hidden, metrics=metrics)
 
         backend = self.backend(loss, not plain)
 
-        def run(state: TrainState, running: Any, control: Any, turns: Any, buffers: Any) -> Any:
+        def run(state: TrainState, running: Any, count: Any, turns: Any, buffers: Any) -> Any:
             kept = state.rng
             state = state._replace(
                 metrics=self._metrics(found, running, outputs),
                 rng=kept if found.drew else None,
-                clock=state.clock._replace(epoch=control[1], batch=control[2], update=control[3]),
             )
 
             def body(i: Any, state: TrainState) -> TrainState:
                 batch = lax.optimization_barrier(jax.tree.map(lambda x: at(x, i), buffers))
                 return self._move(backend, state, batch, None if plain else at(turns, i))
 
-            state = lax.fori_loop(0, control[0], body, state)
-            metrics = {**state.metrics, "done": control[0]}
+            state = lax.fori_loop(0, count, body, state)
+            metrics = {**state.metrics, "done": state.clock.batch + 0}
             return state._replace(metrics=None, rng=state.rng if found.drew else kept), metrics
 
         return jax.jit(run, donate_argnums=0)
@@ -231,6 +230,8 @@ class Training:
     def _move(self, backend: JaxBackend, state: TrainState, batch: Any, turns: Any) -> TrainState:
         players = len(self.rules)
         if self.pieces is not None:
+            # All pieces belong to one batch, though each counts as one while they run.
+            state = state._replace(metrics={**state.metrics, "batch": state.clock.batch})
             state, _ = kernel.tbptt(backend, self.rules, state, cut_time(batch, self.pieces))
             return jax.tree.map(jnp.asarray, state)
         if turns is None:
@@ -245,6 +246,8 @@ class Training:
             metrics["outputs"] = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), found.outputs)
         if self.watch:
             metrics["bad"] = jnp.int32(-1)
+        if self.pieces is not None:
+            metrics["batch"] = jnp.int32(0)
         return metrics
 
     def closing(self) -> Callable[..., TrainState]:
@@ -316,6 +319,10 @@ class Evaluation:
             return lax.fori_loop(0, control[0], lambda i, m: one(i, m)[0], metrics), None
 
         return jax.jit(run)
+
+
+def _batch_idx(state: TrainState) -> Any:
+    return state.clock.batch if state.metrics is None else state.metrics.get("batch", state.clock.batch)
 
 
 def at(x: Any, i: Any) -> Any:

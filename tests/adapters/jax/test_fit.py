@@ -436,6 +436,28 @@ def test_network_in_a_hook_has_the_present_values():
     assert module.seen[0] > module.seen[1]
 
 
+def test_what_a_hook_puts_into_the_module_counts():
+    class Resets(Classifier):
+        def on_train_epoch_end(self):
+            if self.current_epoch == 0:
+                self.net.first.kernel[...] = jnp.zeros((6, 8))
+                self.net.norm.mean[...] = jnp.ones(8)
+
+    class PlainResets(Plain):
+        def on_train_epoch_start(self):
+            self.params = jax.tree.map(jnp.zeros_like, self.params)
+
+    module = Resets()
+    frozen = {"net": optax.set_to_zero()}
+    module.configure_optimizers = lambda: frozen
+    trainer(max_epochs=2).fit(module, Batches())
+    np.testing.assert_array_equal(module.net.first.kernel[...], np.zeros((6, 8)))
+    assert float(module.net.norm.mean[...][0]) == pytest.approx(0.99**12, rel=1e-2)
+    plain = PlainResets(optax.set_to_zero())
+    trainer(max_epochs=1).fit(plain, Batches())
+    np.testing.assert_array_equal(plain.params["w"], np.zeros((6, 3)))
+
+
 def test_learning_rates_are_told():
     schedule = optax.linear_schedule(1e-2, 0.0, 24)
 

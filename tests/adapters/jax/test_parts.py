@@ -80,6 +80,7 @@ class Recurrent(ft.Module):
         hidden, out = recurrent(self.params, x, hiddens)
         loss = jnp.mean((out - y) ** 2)
         self.log("loss", loss, on_epoch=True)
+        self.log("batch_idx", batch_idx)
         return {"loss": loss, "hiddens": hidden}
 
     def configure_optimizers(self):
@@ -105,6 +106,7 @@ def test_truncated_sequences_in_a_fit_equal_the_step_alone():
     run.fit(module, loader)
     close(bits(module.params), bits(state.params))
     assert run.global_step == 2 * 3 * 3
+    assert int(run.callback_metrics["batch_idx"]) == 2
     assert np.isfinite(float(run.callback_metrics["loss_epoch"]))
 
 
