@@ -90,8 +90,8 @@ def understand(given: Any, module: str) -> Configured:
     for scheduler in schedulers:
         if not 0 <= scheduler.player < len(optimizers):
             raise ConfigurationError(
-                f"{module}.configure_optimizers: opt_idx {scheduler.player} of a scheduler: there are {len(optimizers)} "
-                "optimizers, counted from 0."
+                f"{module}.configure_optimizers: opt_idx {scheduler.player} of a scheduler: there are "
+                f"{len(optimizers)} optimizers, counted from 0."
             )
     return Configured(optimizers, schedulers, frequencies)
 
