@@ -71,7 +71,7 @@ class TorchEngine(ManualOptimization):
         # Pieces of one batch make several updates: more than the plan counts on.
         self.per_batch = not self.automatic or bool(self.pieces)
         self.batch_idx = 0
-        self._modes: dict[Any, bool] = {}
+        self._modes: dict[str, bool] = {}
         self._grad = True
         self.metrics_before: dict[str, Any] = {}
         self.resumed_modes: dict[str, bool] = {}
@@ -284,7 +284,7 @@ class TorchEngine(ManualOptimization):
     # evaluating
 
     def eval_mode(self, stage: str) -> None:
-        self._modes = {m: m.training for m in self.module.modules()}
+        self._modes = {path: m.training for path, m in self.module.named_modules()}
         self._grad = torch.is_grad_enabled()
         self.metrics_before = metric_states.states(self.module, copied=True)
         hook = getattr(self.trainer.hooks, f"on_{stage}_model_eval")
@@ -299,12 +299,12 @@ class TorchEngine(ManualOptimization):
 
     def put_back_modes(self) -> None:
         """Every part of the module trains or evaluates as it did before `eval_mode`."""
-        for module, training in self._modes.items():
-            module.training = training
+        for path, module in self.module.named_modules():
+            module.training = self._modes.get(path, module.training)
 
     def training_modes(self) -> dict[str, bool]:
         """Which parts of the module are in training mode, by path; during an evaluation, which will be after it."""
-        return {path: self._modes.get(m, m.training) for path, m in self.module.named_modules()}
+        return {path: bool(self._modes.get(path, m.training)) for path, m in self.module.named_modules()}
 
     def evaluate(self, stage: str, batch: Any, batch_idx: int, loader_idx: int) -> Any:
         if not self.transfer.idle:

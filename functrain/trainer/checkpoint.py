@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 import os
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from functrain import __version__
@@ -16,7 +16,7 @@ from functrain.kernel.state import Clock
 from functrain.seed import rng_state
 from functrain.trainer.data import loaders_rng, set_loaders_rng
 from functrain.trainer.errors import CheckpointError, ConfigurationError
-from functrain.trainer.hooks import adapt, overrides
+from functrain.trainer.hooks import adapt, keyed, overrides
 from functrain.trainer.hparams import storable
 
 FORMAT = 1
@@ -96,15 +96,6 @@ def callback_states(trainer: Any, checkpoint: dict[str, Any]) -> dict[str, Any]:
         if state:
             states[key] = state
     return states
-
-
-def keyed(callbacks: Iterable[Any]) -> Iterator[tuple[str, Any]]:
-    """The callbacks by the names of their states in a checkpoint; a name's second owner is `name#2`, and so on."""
-    seen: dict[str, int] = {}
-    for callback in callbacks:
-        key = getattr(callback, "state_key", type(callback).__qualname__)
-        seen[key] = seen.get(key, 0) + 1
-        yield key if seen[key] == 1 else f"{key}#{seen[key]}", callback
 
 
 def restore_callbacks(trainer: Any, checkpoint: Mapping[str, Any]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from functrain.kernel import plan as plans
@@ -36,8 +36,8 @@ class FitLoop:
 
     Attributes:
         position: (kind of events, how many of them are done); None in the middle of a dispatch.
-        owner: how many owners of the event under way were called: a callback may save a checkpoint in its hook, and the
-            run that continues from it calls those that come after.
+        called: the owners of the event under way that were called: a callback may save a checkpoint in its hook, and
+            the run that continues from it calls the others.
     """
 
     def __init__(self, trainer: Any, plan: Plan, source: TrainSource) -> None:
@@ -48,7 +48,7 @@ class FitLoop:
         self.plan = plan
         self.source = source
         self.position: tuple[str, int] | None = ("epoch", len(EVENTS["epoch"]))
-        self.owner = 0
+        self.called: list[str] = []
         self.cursor: dict[str, Any] | None = None
         self.batches: Iterator[Any] = iter(())
         self.outputs: list[Any] = []
@@ -175,7 +175,7 @@ class FitLoop:
                 self.hook(events[i])
             elif event(kind) is False:
                 return
-            self.owner = 0
+            self.called = []
         self.position = (kind, len(events))
 
     def pending(self) -> bool:
@@ -183,9 +183,14 @@ class FitLoop:
         return self.position is not None and self.position[1] < len(EVENTS[self.position[0]])
 
     def hook(self, name: str, *args: Any) -> None:
-        """Call a hook's owners one by one, from the one on whose turn it is."""
-        for call in self.hooks.calls[name][self.owner :]:
-            self.owner += 1
+        """Call a hook's owners one by one."""
+        for key, call in self.hooks.calls[name]:
+            self.call(key, call, *args)
+
+    def call(self, key: str, call: Callable[..., Any], *args: Any) -> None:
+        """Call an owner of the event under way, unless that was done before the checkpoint."""
+        if key not in self.called:
+            self.called.append(key)
             call(*args)
 
     def mid_epoch(self) -> bool:
@@ -220,11 +225,13 @@ class FitLoop:
         published keeps what it began with, so that the run that continues does it over."""
         if not self.validates_now:
             return True
+        if self.trainer.interrupted:
+            return False
         self.before_validation = {
             "rng": rng_state(),
             "val_loaders": loaders_rng(self.engine, self.trainer.val_loaders),
         }
-        done = not self.trainer.interrupted and self.trainer.run_validation()
+        done = self.trainer.run_validation()
         if done:
             self.before_validation = None
         return done
@@ -262,10 +269,9 @@ class FitLoop:
 
     def each(self, name: str, moments: list[str]) -> None:
         """One of the Trainer's own events, for the callbacks that act at it, one by one."""
-        calls = [(call, moment) for moment in moments for call in self.trainer.acting(name)]
-        for call, moment in calls[self.owner :]:
-            self.owner += 1
-            call(self.trainer, self.trainer.module, moment)
+        for moment in moments:
+            for key, act in self.trainer.acting(name):
+                self.call(f"{moment}: {key}", act, self.trainer, self.trainer.module, moment)
 
     def training_epoch_end(self, kind: str) -> None:
         self.book.closing = TRAIN
@@ -309,7 +315,8 @@ class FitLoop:
                 "call it from on_train_batch_end or later."
             )
         return {
-            "position": [*self.position, self.owner],
+            "position": list(self.position),
+            "called": list(self.called),
             "source": self.source.state(self.engine.clock.batch if self.in_epoch else None, self.cursor),
             "in_epoch": self.in_epoch,
             "ended": self.ended,
@@ -319,8 +326,8 @@ class FitLoop:
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Take `state()` back; before `run`."""
-        kind, done, self.owner = state["position"]
-        self.position = (kind, done)
+        kind, done = state["position"]
+        self.position, self.called = (kind, done), list(state["called"])
         self.cursor = self.source.load_state(state["source"])
         self.in_epoch, self.ended, self.before = state["in_epoch"], state["ended"], state["before"]
         self.outputs = list(state["outputs"] or ())

@@ -156,6 +156,15 @@ def default(method: Callable[..., Any]) -> Callable[..., Any]:
     return method
 
 
+def keyed(callbacks: Iterable[Any]) -> Iterator[tuple[str, Any]]:
+    """The callbacks by the names that checkpoints know them by; a name's second owner is `name#2`, and so on."""
+    seen: dict[str, int] = {}
+    for callback in callbacks:
+        key = getattr(callback, "state_key", type(callback).__qualname__)
+        seen[key] = seen.get(key, 0) + 1
+        yield key if seen[key] == 1 else f"{key}#{seen[key]}", callback
+
+
 def adapt(method: Callable[..., Any], args: tuple[str, ...], what: str = "") -> Callable[..., Any]:
     """A function of the documented arguments, by position, that hands `method` those that its signature takes.
 
@@ -233,7 +242,7 @@ def _picker(
 class Hooks:
     """The resolved hooks of one run: an attribute a hook, `None` where nobody overrides it, else one callable.
 
-    `calls` has the owners' own functions by hook, for those who call them one by one.
+    `calls` has the owners' own functions by hook, each with its owner's key, for those who call them one by one.
 
     A hook of several owners calls the data module first, then the callbacks in their order, then the module; it gives
     what the last owner that gave something gave (-1 from anybody counts, for `on_train_batch_start`).
@@ -243,10 +252,10 @@ class Hooks:
         self, trainer: object, module: object, callbacks: Iterable[object], data: object | None = None
     ) -> None:
         callbacks = tuple(callbacks)
-        self.calls: dict[str, tuple[Callable[..., Any], ...]] = {}
+        self.calls: dict[str, tuple[tuple[str, Callable[..., Any]], ...]] = {}
         for hook in HOOKS:
             self.calls[hook.name] = calls = tuple(_calls(hook, trainer, module, callbacks, data))
-            setattr(self, hook.name, _together(calls))
+            setattr(self, hook.name, _together(tuple(call for _, call in calls)))
         self.takes_outputs: frozenset[str] = frozenset(
             hook.name for hook in HOOKS if "outputs" in hook.args and _takes_outputs(hook, callbacks, module)
         )
@@ -263,17 +272,17 @@ class Hooks:
 
 def _calls(
     hook: Hook, trainer: object, module: object, callbacks: tuple[object, ...], data: object | None
-) -> Iterator[Callable[..., Any]]:
+) -> Iterator[tuple[str, Callable[..., Any]]]:
     if DATA in hook.owners and data is not None and overrides(data, hook.name):
-        yield adapt(getattr(data, hook.name), hook.args, f"{type(data).__name__}.{hook.name}")
+        yield DATA, adapt(getattr(data, hook.name), hook.args, f"{type(data).__name__}.{hook.name}")
         if MODULE in hook.owners and CALLBACK not in hook.owners and hook.args:
             return  # a data module's transfer hooks stand for the module's
     if CALLBACK in hook.owners and hook.name not in ("on_save_checkpoint", "on_load_checkpoint"):
-        for callback in callbacks:
+        for key, callback in keyed(callbacks):
             if overrides(callback, hook.name):
-                yield _bound(getattr(callback, hook.name), hook, trainer, module, type(callback).__name__)
+                yield key, _bound(getattr(callback, hook.name), hook, trainer, module, type(callback).__name__)
     if MODULE in hook.owners and overrides(module, hook.name):
-        yield adapt(getattr(module, hook.name), hook.args, f"{type(module).__name__}.{hook.name}")
+        yield MODULE, adapt(getattr(module, hook.name), hook.args, f"{type(module).__name__}.{hook.name}")
 
 
 def _takes_outputs(hook: Hook, callbacks: tuple[object, ...], module: object) -> bool:

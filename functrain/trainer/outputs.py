@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from functrain.trainer.hooks import overrides
+from functrain.trainer.hooks import keyed, overrides
 
 
 class Outputs:
@@ -131,9 +131,9 @@ class Outputs:
         """The progress bar; None without one."""
         return self._first_callback("refresh_rate")
 
-    def acting(self, name: str) -> list[Any]:
+    def acting(self, name: str) -> list[tuple[str, Any]]:
         """What the callbacks do at one of the Trainer's own events, in order."""
-        return [getattr(callback, name) for callback in self.callbacks if overrides(callback, name)]
+        return [(key, getattr(c, name)) for key, c in keyed(self.callbacks) if overrides(c, name)]
 
     @property
     def tick_seconds(self) -> float | None:

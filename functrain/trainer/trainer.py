@@ -256,7 +256,7 @@ class Trainer(Outputs):
         self.loop.run()
         if self.interrupted:
             self.hooks.call("on_keyboard_interrupt")
-            for save in self.acting("checkpoint"):
+            for _, save in self.acting("checkpoint"):
                 save(self, self.module, "interrupt")
         self._end_training()
 
