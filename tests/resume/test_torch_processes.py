@@ -1,0 +1,68 @@
+"""torch: real processes, killed with SIGKILL wherever it hurts, or interrupted with SIGINT."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.resume.in_processes import INTERRUPTS, KILLS
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """One script for all of them: importing torch is what takes the time."""
+    directory = tmp_path_factory.mktemp("processes")
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.resume.in_processes", str(directory)],
+        cwd=ROOT,
+        env={"PYTHONPATH": f"{ROOT}:{ROOT / 'adapters'}", "PATH": ""},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("where", [f"{where} {ns}" for where, many in KILLS.items() for ns in many])
+def test_killed(where, results):
+    """The next process goes on from the last checkpoint, and ends with the same bits, log and files."""
+    assert results[where] == []
+
+
+def test_ctrl_c_within_a_window(results):
+    """The batch under way is finished; the epoch is not ended before its time."""
+    found = results["interrupt training_step 5 1"]
+    steps = [call for call in found["calls"] if call == "training_step"]
+    assert len(steps) == 5
+    assert found["calls"][-3:] == ["on_keyboard_interrupt", "on_train_end", "teardown"]
+    assert "on_train_epoch_end" not in found["calls"]
+
+
+def test_ctrl_c_in_the_last_batch_of_an_epoch(results):
+    assert results["interrupt training_step 7 1"]["calls"].count("on_train_epoch_end") == 1
+
+
+def test_ctrl_c_in_a_validation(results):
+    """It ends at its next batch, and is done over whole by the run that continues."""
+    calls = results["interrupt validation_step 3 1"]["calls"]
+    assert calls[calls.index("training_step") :].count("validation_step") == 1
+    assert calls[-3:] == ["on_keyboard_interrupt", "on_train_end", "teardown"]
+
+
+@pytest.mark.parametrize("where", [f"interrupt {where} {n} {presses}" for where, n, presses in INTERRUPTS])
+def test_after_ctrl_c_everything_is_whole(where, results):
+    found = results[where]
+    assert "error" not in found, found
+    assert (found["interrupted"], found["handler back"], found["grad"], found["training"]) == (True,) * 4
+    if where.endswith(" 1"):
+        assert found["differences"] == []
+    else:
+        assert "interrupt.ckpt" not in found["files"], "the second Ctrl-C ends the run at once"
+        assert found["calls"].count("on_keyboard_interrupt") == 1
