@@ -13,6 +13,9 @@ from functrain.trainer.flags import Flags
 
 DEFAULT_MAX_EPOCHS = 1000
 
+# Where nothing is due for longer, the loop comes back all the same; what it costs is lost among so many batches.
+LONGEST_DISPATCH = 1024
+
 
 def max_epochs(flags: Flags) -> int | None:
     """The limit in epochs; None for no limit. 1000 where the user set no limit of any kind."""
@@ -59,7 +62,7 @@ def make_plan(
         val_epochs=flags.check_val_every_n_epoch,
         log_updates=flags.log_every_n_steps if logs else NO_EVENT,
         checkpoint_updates=tuple(checkpoints),
-        dispatch=NO_EVENT,
+        dispatch=LONGEST_DISPATCH,
     )
 
 
