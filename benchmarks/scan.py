@@ -1,7 +1,7 @@
 """JAX: Trainer.fit against a hand-written scan and a hand-written jit loop, on a tiny and on a large model, in one run.
 
-All contestants take the same numpy batches from the same list, and train with the same optax optimizer. The hand-written scan
-stacks 50 of them a dispatch, which is what the Trainer does by itself with its default flags.
+All contestants take the same numpy batches from the same list, and train with the same optax optimizer. The
+hand-written scan stacks 50 of them a dispatch, which is what the Trainer does by itself with its default flags.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import gc
 import tempfile
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import jax
@@ -126,7 +127,7 @@ def by_trainer(model: Any, folder: str) -> Callable[[list[Any]], float]:
             callbacks=[Clock()], default_root_dir=folder,
         )  # fmt: skip
         trainer.fit(Regression(model()), data)
-        return min(b - a for a, b in zip(ends, ends[1:], strict=False))
+        return min(b - a for a, b in pairwise(ends))
 
     return epoch
 

@@ -28,12 +28,12 @@ from functrain_jax.backend import JaxBackend
 from functrain_jax.binding import Binding
 from functrain_jax.checkpoint import read as read_checkpoint
 from functrain_jax.checkpoint import write as write_checkpoint
-from functrain_jax.device import choose_device, stacked_flags
+from functrain_jax.context import STEP_HOOKS
+from functrain_jax.device import check_determinism, choose_device, stacked_flags
 from functrain_jax.evaluating import Evaluating
 from functrain_jax.feed import LONGEST, Chunk, Feed, Form
 from functrain_jax.keys import STREAM
-from functrain_jax.loaders import Loaders, register_torch
-from functrain_jax.module import STEP_HOOKS
+from functrain_jax.loaders import Loaders, register_generators
 from functrain_jax.players import Spec, players_of
 from functrain_jax.precision import keep_types, policy_of
 from functrain_jax.programs import Discovery, Tracer, Training
@@ -78,7 +78,8 @@ class JaxEngine(Evaluating, Loaders):
     def setup(self, stage: str) -> None:
         """Collect the module's state and put it on the device."""
         self._check(stage)
-        register_torch()
+        check_determinism(self.trainer.flags, self.device)
+        register_generators()
         self.module.device = self.device
         hooks = self.trainer.hooks
         self.wide = self.policy.name == "64"

@@ -8,39 +8,28 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
-from functrain.kernel.state import Clock
 from functrain.trainer.errors import ConfigurationError
 from functrain.trainer.hooks import HOOKS, MODULE, default
 from functrain.trainer.hparams import HyperparametersMixin
 from functrain.trainer.module import ModuleBase
+from functrain_jax.context import STEP_HOOKS, Context
 from functrain_jax.keys import STREAM
 
 M = TypeVar("M", bound="Module")
 
 
-class Context(NamedTuple):
-    """What a module sees of the run while one of its steps is traced: the position, the mode, and its
-    keys."""
-
-    clock: Clock
-    training: bool
-    keys: Callable[[], Any]
-
-
 class Module(HyperparametersMixin, ModuleBase):
     """A model with the code that trains it.
 
-    What it holds as state is found in its attributes: flax nnx modules (and lists and dicts of them), linen
-        modules through
-    `functrain_jax.from_linen`, a tree of arrays in `self.params` that is trained, and one in `self.vars` that
-    a step may replace. Every other attribute is a constant of the compiled steps.
+    What it holds as state is found in its attributes: flax nnx modules (and lists and dicts of them), linen modules
+    through `functrain_jax.from_linen`, a tree of arrays in `self.params` that is trained, and one in `self.vars` that a
+    step may replace. Every other attribute is a constant of the compiled steps.
 
-    Define `training_step(self, batch, batch_idx)` and `configure_optimizers(self)`; where wanted
-    `validation_step`, `test_step`, `predict_step`, the loaders and any hook of the table of hooks. Steps are
-    pure but for `self.log` and that
-    state: no Python branch on a traced value, no attribute set to one. `batch_idx`, `self.current_epoch` and
+    Define `training_step(self, batch, batch_idx)` and `configure_optimizers(self)`; where wanted `validation_step`,
+    `test_step`, `predict_step`, the loaders and any hook of the table of hooks. Steps are pure but for `self.log` and
+    that state: no Python branch on a traced value, no attribute set to one. `batch_idx`, `self.current_epoch` and
     `self.global_step` are traced within a step.
 
     `training_step` returns a scalar loss, or a dict with 'loss' and, where it has them, 'weight' (how many
@@ -147,13 +136,6 @@ def _empty(name: str, doc: str, args: tuple[str, ...]) -> Callable[..., Any]:
     return default(method)
 
 
-# Hooks of the step itself belong to eager frameworks; the others may be called with super().
-STEP_HOOKS = (
-    "on_before_zero_grad", "optimizer_zero_grad", "on_before_backward", "backward", "on_after_backward",
-    "on_before_optimizer_step", "configure_gradient_clipping", "optimizer_step",
-)  # fmt: skip
 for _hook in HOOKS:
     if MODULE in _hook.owners and _hook.name not in STEP_HOOKS and not hasattr(Module, _hook.name):
         setattr(Module, _hook.name, _empty(_hook.name, _hook.doc, _hook.args))
-
-__all__ = ["STEP_HOOKS", "Context", "Module"]

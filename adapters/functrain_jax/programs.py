@@ -22,8 +22,8 @@ from functrain.trainer.hooks import adapt
 from functrain_jax.backend import JaxBackend, check_scalar
 from functrain_jax.binding import Binding
 from functrain_jax.collect import Collector, Logged, Record, check_same
+from functrain_jax.context import Context
 from functrain_jax.feed import Form
-from functrain_jax.module import Context
 from functrain_jax.precision import Policy
 from functrain_jax.step import cut_time
 

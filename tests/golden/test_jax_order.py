@@ -9,7 +9,8 @@ import optax
 import pytest
 
 import functrain_jax
-from functrain_jax.module import STEP_HOOKS
+from functrain_jax.context import STEP_HOOKS
+from tests.golden.events import BATCHES, recorded_run
 from tests.golden.recorder import STEPS, golden, name_of, recorded, recording_callback
 
 # Traced once a shape instead of called at every batch: the steps, and the last of the transfer hooks.
@@ -56,6 +57,18 @@ class Model(functrain_jax.Module):
         return optax.sgd(0.1)
 
 
+class Logging(Model):
+    """Logs its losses."""
+
+    def training_step(self, batch: Any, batch_idx: Any) -> Any:
+        loss = self.loss(batch)
+        self.log("loss", loss, on_step=True, on_epoch=True)
+        return loss
+
+    def validation_step(self, batch: Any, batch_idx: Any) -> None:
+        self.log("val_loss", self.loss(batch))
+
+
 class Points:
     """So many batches of two points."""
 
@@ -100,6 +113,10 @@ def test_the_rest(tmp_path: Any):
     trainer(lines, limit_val_batches=1).validate(model, verbose=False)
     trainer(lines).predict(model)
     assert lines == expected("the_rest")
+
+
+def test_events():
+    assert recorded_run(Logging(), Points(BATCHES), Points(1), functrain_jax.Trainer) == golden("events")
 
 
 @pytest.mark.parametrize("hook", STEP_HOOKS)

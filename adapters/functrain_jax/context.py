@@ -1,0 +1,23 @@
+"""What a module and the programs that trace it must both know: the run as a traced step sees it. Types and names
+only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from functrain.kernel.state import Clock
+
+# Hooks of the step itself belong to eager frameworks: a compiled step has no place for them.
+STEP_HOOKS = (
+    "on_before_zero_grad", "optimizer_zero_grad", "on_before_backward", "backward", "on_after_backward",
+    "on_before_optimizer_step", "configure_gradient_clipping", "optimizer_step",
+)  # fmt: skip
+
+
+class Context(NamedTuple):
+    """What a module sees of the run while one of its steps is traced: the position, the mode, and its keys."""
+
+    clock: Clock
+    training: bool
+    keys: Callable[[], Any]
