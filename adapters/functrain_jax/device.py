@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import jax
@@ -35,6 +36,19 @@ def choose_device(flags: Any) -> Any:
             f"Trainer({flag}): JAX sees no {kind.upper()} here (only {jax.default_backend()}); install JAX for it, or "
             "use 'auto'."
         ) from error
+
+
+def check_determinism(flags: Any, device: Any) -> None:
+    """Raises ConfigurationError where the device may compute otherwise from run to run, though the flags forbid it."""
+    if (
+        flags.deterministic
+        and device.platform == "gpu"
+        and "xla_gpu_deterministic_ops" not in os.environ.get("XLA_FLAGS", "")
+    ):
+        raise ConfigurationError(
+            "Trainer(deterministic=True): on a GPU XLA must be told when Python starts; set the environment variable "
+            "XLA_FLAGS=--xla_gpu_deterministic_ops=true, or leave the flag out."
+        )
 
 
 def stacked_flags(plan: Plan, clock: Clock, count: int, size: int) -> np.ndarray:

@@ -3,6 +3,7 @@ them."""
 
 import json
 import os
+import random
 import shutil
 from pathlib import Path
 
@@ -184,6 +185,22 @@ def finished(make, loader, flags, ckpt=None):
     return everything(run), means
 
 
+class Generated(Batches):
+    """A loader that shuffles by generators of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.numpy = np.random.default_rng(5)
+        self.python = random.Random(6)
+        self.legacy = np.random.RandomState(7)
+
+    def __iter__(self):
+        order = self.numpy.permutation(12).tolist()
+        self.python.shuffle(order)
+        for i in self.legacy.permutation(order):
+            yield self.batches[i]
+
+
 def shuffled():
     """A loader of torch, whose order comes from torch's own global generator."""
     torch = pytest.importorskip("torch")
@@ -198,6 +215,7 @@ RUNS = {
     "ragged": (Classifier, lambda: Batches(size=10), {"accumulate_grad_batches": 4, "log_every_n_steps": 3}),
     "unsized": (Classifier, lambda: Endless(Batches(n=88).batches), {"accumulate_grad_batches": 3}),
     "shuffled": (Classifier, shuffled, {"accumulate_grad_batches": 5}),
+    "generated": (Classifier, Generated, {"accumulate_grad_batches": 5}),
     "players": (lambda: Game(CASES["own windows"][0]), Batches, {}),
     "turns": (lambda: Game(CASES["in turns"][0]), Batches, {}),
 }

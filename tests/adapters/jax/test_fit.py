@@ -363,6 +363,15 @@ def test_precision_flags():
         assert float((module(X).argmax(-1) == Y).mean()) > 0.8
 
 
+def test_64_bits_throughout():
+    with jax.enable_x64(True):
+        module = Plain()
+        run = trainer(max_epochs=1, precision=64, accumulate_grad_batches=2)
+        run.fit(module, Batches(x=X.astype(np.float64)), [])
+        assert module.params["w"].dtype == jnp.float64
+        assert run.callback_metrics["loss"].dtype == jnp.float64
+
+
 def test_outputs_for_hooks_that_want_them():
     class Outputs(Plain):
         def training_step(self, batch, batch_idx):

@@ -125,9 +125,9 @@ def test_what_a_player_logs_appears_when_it_plays():
 def test_open_windows_close_where_a_loader_just_ends():
     configured = CASES["own windows"][0]
     sized, unsized = Game(configured), Game(configured)
-    a = trainer(max_epochs=1, max_steps=50)
+    a = trainer(max_epochs=1)
     a.fit(sized, Batches())
-    b = trainer(max_epochs=1, max_steps=50)
+    b = trainer(max_epochs=1)
     b.fit(unsized, Endless(Batches().batches))
     same(bits(a.engine.state.params), bits(b.engine.state.params))
 
