@@ -47,7 +47,7 @@ def val_loop(batches: int) -> list[str]:
 PSEUDO_CODE: frozenset[str] = frozenset(fit_of_pseudo_code(1, 1, 1, 1))
 
 # What the callbacks' document prints for each stage of a run.
-CALLBACKS_004: dict[str, list[str]] = {
+PRINTED: dict[str, list[str]] = {
     "init": ["on_init_start", "on_init_end"],
     "around": ["setup", "on_fit_start", "on_train_start", "on_train_end", "on_fit_end", "teardown"],
     "validation": [

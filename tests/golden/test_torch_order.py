@@ -4,8 +4,10 @@ import pytest
 
 from functrain.trainer.hooks import CALLBACK, DATA, HOOKS, MODULE
 from tests.golden import torch_run
-from tests.golden.document import CALLBACKS_004, PSEUDO_CODE, fit_of_pseudo_code
+from tests.golden.document import PRINTED, PSEUDO_CODE, fit_of_pseudo_code
 from tests.golden.recorder import HERE, STEPS, golden, hooks_of, name_of, only
+
+HOOKS_TOLD = ("fit_and_test", "the_rest", "data_module")
 
 
 @pytest.mark.parametrize("name", torch_run.RUNS)
@@ -24,7 +26,7 @@ def part(name: str, title: str) -> list[str]:
 
 
 def test_every_hook_is_somewhere_in_the_golden_files():
-    told = {tuple(line.split()[:2]) for name in torch_run.RUNS for line in golden(name)}
+    told = {tuple(line.split()[:2]) for name in HOOKS_TOLD for line in golden(name)}
     errors = {(CALLBACK, "on_keyboard_interrupt"), (CALLBACK, "on_exception")}
     checkpoints = {(DATA, "on_save_checkpoint"), (DATA, "on_load_checkpoint")}
     every = {(owner, name) for owner in (MODULE, CALLBACK, DATA) for name in hooks_of(owner)}
@@ -39,19 +41,19 @@ def test_module_hooks_follow_the_pseudo_code():
 def test_callbacks_follow_the_printed_order():
     """Within a stage. Where the document lets validation follow the training epoch, design.md decides otherwise, and
     on_fit_start comes before setup, as the pseudo-code of the hooks says."""
-    names = {name for stage in CALLBACKS_004.values() for name in stage}
+    names = {name for stage in PRINTED.values() for name in stage}
     fit, test = part("fit_and_test", "fit"), part("fit_and_test", "test")
-    validation, training = CALLBACKS_004["validation"], CALLBACKS_004["train epoch"]
+    validation, training = PRINTED["validation"], PRINTED["train epoch"]
     epoch = [*training[:2], *validation, *training[2:]]
     around = ["on_init_start", "on_init_end", "on_fit_start", "setup"]
     ends = ["on_train_end", "on_fit_end", "teardown"]
     assert only(fit, CALLBACK, names) == [*around, *validation, "on_train_start", *epoch, *epoch, *ends]
-    assert only(test, CALLBACK, names) == ["setup", *CALLBACKS_004["test"], "teardown"]
+    assert only(test, CALLBACK, names) == ["setup", *PRINTED["test"], "teardown"]
 
 
 def test_golden_files_name_hooks_only():
     known = {hook.name for hook in HOOKS} | set(STEPS)
-    assert {name_of(line) for name in torch_run.RUNS for line in golden(name)} <= known
+    assert {name_of(line) for name in HOOKS_TOLD for line in golden(name)} <= known
 
 
 @pytest.mark.parametrize(
@@ -66,3 +68,16 @@ def test_a_run_that_ends_with_an_error(error: BaseException, hook: str):
         assert after == [f"callback {hook}", *left, *down]
     else:
         assert after == [f"callback {hook}", *down, "raised"]
+
+
+def test_after_an_update_log_validate_checkpoint_stop():
+    """In this order, wherever several of them are due at one update within an epoch."""
+    order = ["log", "validate", "checkpoint", "stop"]
+    groups: dict[str, list[str]] = {}
+    for line in golden("events"):
+        what, *_, update = line.split()
+        if what in order and "epoch" not in line:
+            groups.setdefault(update, []).append(what)
+    assert groups
+    for found in groups.values():
+        assert found == sorted(found, key=order.index)

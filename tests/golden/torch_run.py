@@ -13,6 +13,7 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 import functrain_torch as pl
+from tests.golden.events import BATCHES, recorded_run
 from tests.golden.recorder import DATA, HERE, recorded, recording_callback
 
 
@@ -81,6 +82,18 @@ class Data(pl.LightningDataModule):
 
     def predict_dataloader(self) -> Any:
         return loader(1)
+
+
+class Logging(Model):
+    """Logs its losses."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+        loss = self.loss(batch)
+        self.log("loss", loss, on_step=True, on_epoch=True)
+        return loss
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("val_loss", self.loss(batch))
 
 
 def loader(batches: int) -> Any:
@@ -155,10 +168,16 @@ def with_data_module() -> list[str]:
     return lines
 
 
+def trainer_events() -> list[str]:
+    """The Trainer's own events of a fit."""
+    return recorded_run(Logging(), loader(BATCHES), loader(1), pl.Trainer)
+
+
 RUNS: dict[str, Callable[[], list[str]]] = {
     "fit_and_test": fit_and_test,
     "the_rest": the_rest,
     "data_module": with_data_module,
+    "events": trainer_events,
 }
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 from torch.optim import SGD, Adam, AdamW
 from torch.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau, StepLR
 
-from tests.adapters.torch.small import Net, batches, same, trainer
+from tests.adapters.torch.small import Net, batches, forks, same, trainer
 
 EPOCHS = 3
 Optimizer = Callable[[Any], torch.optim.Optimizer]
@@ -82,6 +82,7 @@ def test_dropout_draws_the_same_numbers():
     compare(Recording(dropout=0.3), batches(7, shuffle=True))
 
 
+@forks
 @pytest.mark.parametrize("workers", [1, 2])
 def test_loader_with_workers(workers: int):
     compare(Recording(), batches(4, shuffle=True, num_workers=workers))

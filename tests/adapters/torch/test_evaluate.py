@@ -113,7 +113,7 @@ def test_predict_without_keeping():
 
 
 def test_predict_is_the_forward_pass_by_default():
-    """001: the forward pass of the batch."""
+    """The forward pass of the batch."""
     loader = torch.utils.data.DataLoader(torch.ones(4, 4), batch_size=2)
     model = Net()
     assert torch.equal(torch.cat(trainer().predict(model, loader)), model(torch.ones(4, 4)).detach())
@@ -138,7 +138,7 @@ def test_the_stage_evaluates_and_comes_back():
 
 
 def test_monte_carlo_dropout():
-    """001: a predict step that puts its dropout into training mode."""
+    """A predict step that puts its dropout into training mode."""
 
     class Random(Predicting):
         def predict_step(self, batch: Any, batch_idx: int) -> Any:
@@ -186,7 +186,7 @@ def test_a_model_that_is_given_keeps_its_weights(tmp_path: Path):
 
 
 def test_metrics_of_the_fit_stay_readable():
-    """004: in a test's hooks there are the test's metrics and those of the last training and validation epoch."""
+    """In a test's hooks there are the test's metrics and those of the last training and validation epoch."""
     seen = []
 
     class Reading(pl.Callback):

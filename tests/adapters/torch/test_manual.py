@@ -29,7 +29,7 @@ class ByHand(Net):
 
 
 class Older(ByHand):
-    """000's order, and its form of manual_backward."""
+    """The older order, and the older form of manual_backward."""
 
     def training_step(self, batch: Any, batch_idx: int) -> Any:
         opt = self.optimizers()
@@ -84,7 +84,7 @@ def test_same_as_automatic(model: type[Net]):
 
 
 def test_by_the_trainers_flag():
-    """000: automatic_optimization=False as a flag."""
+    """automatic_optimization=False as a flag."""
 
     class Flagged(Net):
         training_step = ByHand.training_step
@@ -115,7 +115,7 @@ def test_accumulation_by_hand():
 
 
 class Game(pl.LightningModule):
-    """000's and 001's two optimizers, each stepped by hand; optimizer_idx is there and means nothing."""
+    """Two optimizers, each stepped by hand; optimizer_idx is there and means nothing."""
 
     def __init__(self, toggles: bool = False) -> None:
         super().__init__()

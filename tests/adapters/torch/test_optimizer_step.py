@@ -85,7 +85,7 @@ def test_arguments_of_the_old_form():
 
 
 def test_warm_up():
-    """003's learning-rate warm-up, by the number of updates done."""
+    """A learning-rate warm-up, by the number of updates done."""
     used = []
 
     class WarmUp(Net):
@@ -103,7 +103,7 @@ def test_warm_up():
 
 
 def test_step_at_intervals_of_ones_own():
-    """003: the optimizer steps at every second batch only, with that batch's gradients."""
+    """The optimizer steps at every second batch only, with that batch's gradients."""
 
     class Alternate(Net):
         def optimizer_step(self, current_epoch, batch_nb, optimizer, optimizer_i, second_order_closure=None):

@@ -63,7 +63,7 @@ def test_scheduler_in_a_dict(nested: bool):
 
 
 def test_schedulers_in_a_list_of_lists():
-    """001: `[optimizers], [schedulers]`; a scheduler belongs to the optimizer that it was made of."""
+    """`[optimizers], [schedulers]`; a scheduler belongs to the optimizer that it was made of."""
 
     def give(module: Net) -> Any:
         first, second = (SGD(half, 0.1) for half in halves(module))

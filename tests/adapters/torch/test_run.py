@@ -10,7 +10,7 @@ import torch
 from torch.optim import LBFGS
 
 import functrain_torch as pl
-from tests.adapters.torch.small import Net, Validated, batches, same, stream, trainer
+from tests.adapters.torch.small import Net, Validated, batches, forks, same, stream, trainer
 
 
 def fitted(model: pl.LightningModule, n: int = 4, epochs: int = 1, **flags: Any) -> pl.Trainer:
@@ -91,6 +91,7 @@ def test_a_child_module_is_quiet_while_the_loss_is_evaluated_again():
     assert fitted(Model()).callback_metrics == {"sum": 4.0}
 
 
+@forks
 @pytest.mark.parametrize("flags", [{}, {"limit_train_batches": 2}, {"max_steps": 2}, {"max_epochs": 2}])
 @pytest.mark.parametrize("sized", [True, False])
 def test_worker_processes_end_with_the_epoch(flags: dict[str, Any], sized: bool):
@@ -103,6 +104,7 @@ def test_worker_processes_end_with_the_epoch(flags: dict[str, Any], sized: bool)
     assert time.monotonic() - start < 4.0
 
 
+@forks
 def test_worker_processes_end_with_an_error():
     class Failing(Net):
         def training_step(self, batch: Any, batch_idx: int) -> Any:

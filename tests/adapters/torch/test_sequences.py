@@ -16,7 +16,7 @@ STEPS = 5
 
 
 class Recurrent(pl.LightningModule):
-    """001's example: the hidden state comes and goes."""
+    """The hidden state comes and goes."""
 
     def __init__(self, size: int | None = 2) -> None:
         super().__init__()
@@ -117,7 +117,7 @@ def test_hiddens_without_truncation_is_empty():
 
 
 class Packed(pl.LightningModule):
-    """003's example: lists of sequences of several lengths, packed in the step."""
+    """Lists of sequences of several lengths, packed in the step."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -90,7 +90,7 @@ def test_none_leaves_the_batch_out(indices: set[int], window: int):
 
 
 def test_training_step_end():
-    """001: gets what the step gave, and gives the loss."""
+    """Gets what the step gave, and gives the loss."""
 
     class Ending(Net):
         def training_step(self, batch: Any, batch_idx: int) -> Any:
@@ -229,7 +229,7 @@ def test_an_argument_that_there_is_not():
 
 
 def test_metrics_that_a_hook_finds():
-    """004: a stage's own epoch values are there when its epoch ends; validation's, in the training epoch's end."""
+    """A stage's own epoch values are there when its epoch ends; validation's, in the training epoch's end."""
     seen: list[Any] = []
 
     class Logging(Validated):
