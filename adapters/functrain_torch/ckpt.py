@@ -5,7 +5,10 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import warnings
+import zipfile
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -43,18 +46,22 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
     """
     if isinstance(path, str | os.PathLike) and not exists(path):
         raise CheckpointError(f"{os.fspath(path)}: no such checkpoint.")
+    with open_read(path) if isinstance(path, str | os.PathLike) else nullcontext(path) as file:
+        return _loaded(_seekable(file), path)
+
+
+def _loaded(file: Any, path: Any) -> dict[str, Any]:
     try:
-        if not isinstance(path, str | os.PathLike):
-            return torch.load(path, map_location="cpu", weights_only=True)
-        with open_read(path) as file:
-            return torch.load(_seekable(file), map_location="cpu", weights_only=True)
+        return _load(file)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{path}: holds objects that could run code when loaded, or is damaged; it was not loaded. Only tensors "
-            "and plain "
-            f"values are read. ({str(error).splitlines()[0]})"
+            f"and plain values are read. ({_first_line(error)})"
         ) from error
     except (
+        zipfile.BadZipFile,
+        NotImplementedError,
+        OverflowError,
         RuntimeError,
         EOFError,
         ValueError,
@@ -63,11 +70,29 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
         AttributeError,
         TypeError,
         UnicodeDecodeError,
+        OSError,
     ) as error:
-        lines = str(error).splitlines() or [type(error).__name__]
         raise CheckpointError(
-            f"{path}: damaged or not a checkpoint ({lines[0]}); an earlier one may be whole."
+            f"{path}: damaged or not a checkpoint ({_first_line(error)}); an earlier one may be whole."
         ) from error
+
+
+def _load(file: Any) -> Any:
+    # torch leaves the checksums that it has written unread.
+    if zipfile.is_zipfile(file):
+        file.seek(0)
+        with zipfile.ZipFile(file) as archive:
+            bad = archive.testzip()
+        if bad is not None:
+            raise zipfile.BadZipFile(f"the checksum of {bad} is wrong")
+    file.seek(0)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Detected pickle protocol")  # it is read or refused all the same
+        return torch.load(file, map_location="cpu", weights_only=True)
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def _seekable(file: Any) -> Any:

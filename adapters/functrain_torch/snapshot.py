@@ -76,6 +76,7 @@ def put_back(engine: Any, saved: dict[str, Any], weights_only: bool, strict: boo
         raise CheckpointError(f"is of another module than {name}: {differs}.")
     if not weights_only:
         _check_optimizers(engine, saved, name)
+        _check_windows(engine, saved)
     module.load_state_dict(saved["state_dict"], strict=strict)
     if weights_only:
         return
@@ -89,7 +90,7 @@ def put_back(engine: Any, saved: dict[str, Any], weights_only: bool, strict: boo
     for config, state in zip(engine.configured.schedulers, saved["lr_schedulers"], strict=True):
         config.scheduler.load_state_dict(state)
     _put_back_players(engine, saved)
-    engine.resumed_modes = saved["modes"]
+    engine.resumed_modes = dict(saved["modes"])
     book = engine.trainer.book
     book.load_state(saved["metrics"])
     metric_states.put_back(module, saved["metric_states"])
@@ -120,6 +121,15 @@ def _check_optimizers(engine: Any, saved: dict[str, Any], name: str) -> None:
         if sizes != given:
             raise CheckpointError(
                 f"its optimizer {i} has parameter groups of {given} tensors, and {name}'s has {sizes}."
+            )
+
+
+def _check_windows(engine: Any, saved: dict[str, Any]) -> None:
+    """The gradients of an open window are scaled as the precision was."""
+    for kept, player in zip(saved["players"], engine.state.players, strict=True):
+        if kept["window"] is not None and (kept["scale"] is None) != (player.scale is None):
+            raise CheckpointError(
+                "was taken within an accumulation window under another precision; continue with the same precision."
             )
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 import inspect
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from functrain import __version__
@@ -134,29 +135,34 @@ def check_format(checkpoint: Any, path: str) -> dict[str, Any]:
     """
     if not isinstance(checkpoint, dict):
         raise CheckpointError(f"{path}: holds a {type(checkpoint).__name__}, not a checkpoint.")
-    about = checkpoint.get("functrain", {})
-    if about.get("format", FORMAT) > FORMAT:
+    about = checkpoint.get("functrain")
+    written = about.get("format") if isinstance(about, Mapping) else None
+    if isinstance(written, int) and written > FORMAT:
         raise CheckpointError(
-            f"{path}: written by functrain {about.get('version')} in format {about['format']}; this is functrain "
-            f"{__version__}, "
+            f"{path}: written by functrain {about['version']} in format {written}; this is functrain {__version__}, "
             f"which reads up to {FORMAT}. Update functrain to read it."
         )
     return checkpoint
 
 
-def clock_of(checkpoint: Mapping[str, Any], path: str) -> Clock:
+def clock_of(checkpoint: Mapping[str, Any]) -> Clock:
     """The position that a checkpoint was taken at.
 
     Raises:
-        CheckpointError: the checkpoint holds weights only.
+        CheckpointError: the checkpoint holds weights only, or was not written by functrain.
     """
+    if "functrain" not in checkpoint:
+        raise CheckpointError(
+            "was not written by functrain, so training cannot continue from it; load its weights with "
+            "load_from_checkpoint."
+        )
     if "clock" not in checkpoint:
         raise CheckpointError(
-            f"{path}: holds weights only, so training cannot continue from it; load them with load_from_checkpoint, "
-            "or save with "
-            "save_weights_only=False."
+            "holds weights only, so training cannot continue from it; load them with load_from_checkpoint, or save "
+            "with save_weights_only=False."
         )
-    return Clock(**checkpoint["clock"])
+    clock = checkpoint["clock"]
+    return Clock(**{name: int(clock[name]) for name in Clock._fields})
 
 
 def load(trainer: Any, path: str | os.PathLike[str], weights_only: bool) -> dict[str, Any]:
@@ -167,31 +173,55 @@ def load(trainer: Any, path: str | os.PathLike[str], weights_only: bool) -> dict
     """
     path = os.fspath(path)
     saved = check_format(trainer.engine.read(path), path)
+    with naming(path):
+        clock = None if weights_only else clock_of(saved)
     for owner in (trainer.datamodule, trainer.module):
         if owner is not None and overrides(owner, "on_load_checkpoint"):
             owner.on_load_checkpoint(saved)
-    try:
+    with naming(path):
         trainer.engine.restore(saved, weights_only)
+    if clock is not None:
+        trainer.engine.clock = clock
+    return saved
+
+
+@contextmanager
+def naming(path: str) -> Iterator[None]:
+    """Errors of the block name the checkpoint that was being put back.
+
+    Raises:
+        CheckpointError: it does not fit, or is not as it was written.
+    """
+    try:
+        yield
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
-    if not weights_only:
-        trainer.engine.clock = clock_of(saved, path)
-    return saved
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{path}: cannot be put back ({type(error).__name__}: {error}); was it changed after it was written?"
+        ) from error
 
 
 def continue_from(trainer: Any, loop: Any, saved: dict[str, Any], path: str) -> None:
     """Put the position, the loop, the callbacks and the random state back; the engine has its part already."""
-    clock, state = trainer.engine.clock, saved["loop"]
-    loop.load_state(state)
-    trainer.book.published.update(state["published"])
-    trainer.book.logged.update(state["logged"])
-    trainer.should_stop = state["should_stop"]
-    set_loaders_rng(trainer.engine, trainer.val_loaders, state["val_loaders"])
+    with naming(path):
+        state = saved["loop"]
+        loop.load_state(state)
+        trainer.book.published.update(state["published"])
+        trainer.book.logged.update(state["logged"])
+        trainer.should_stop = state["should_stop"]
+        set_loaders_rng(trainer.engine, trainer.val_loaders, state["val_loaders"])
+        trainer.resumed_rng = dict(saved["rng"])
     restore_callbacks(trainer, saved)
     if trainer.datamodule is not None and "datamodule" in saved:
         trainer.datamodule.load_state_dict(saved["datamodule"])
-    trainer.resumed_rng = saved["rng"]
+    clock = trainer.engine.clock
     trainer.print(f"Continuing from {path}: epoch {clock.epoch}, batch {clock.batch}.")
+    if loop.over():
+        why = "a stop was asked for; to train on, set trainer.should_stop = False in on_train_start"
+        if not trainer.should_stop:
+            why = f"the limits are reached: max_epochs={trainer.max_epochs}, max_steps={trainer.max_steps}"
+        trainer.print(f"Nothing is left to train there: {why}.")
 
 
 def storable_outputs(outputs: list[Any]) -> list[Any] | None:

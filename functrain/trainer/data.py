@@ -143,7 +143,7 @@ class TrainSource:
         return {"global": rng_state(), "loader": self._tools.loader_rng(self.loader)}
 
     def _set_random_state(self, state: dict[str, Any]) -> None:
-        set_rng_state(state["global"])
+        put_back_rng(state["global"])
         if state["loader"] is not None:
             self._tools.set_loader_rng(self.loader, state["loader"])
 
@@ -188,6 +188,12 @@ class TrainSource:
         self._epoch_rng = cursor["epoch_rng"]
         self._set_random_state(cursor["epoch_rng"])
         return self._begin(cursor["seen"])
+
+
+def put_back_rng(state: Mapping[str, Any]) -> None:
+    """Set the generators of a checkpoint that are there; nobody draws from one of a framework that is not loaded."""
+    known = rng_state().keys()
+    set_rng_state({name: value for name, value in state.items() if name in known})
 
 
 def loaders_rng(tools: LoaderTools, loaders: Sequence[Any]) -> list[Any]:

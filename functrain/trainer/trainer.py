@@ -12,11 +12,11 @@ from contextlib import contextmanager
 from typing import Any, ClassVar
 
 from functrain.kernel.plan import Plan
-from functrain.seed import isolate_rng, set_rng_state
+from functrain.seed import isolate_rng
 from functrain.trainer import checkpoint as checkpoints
 from functrain.trainer import flags as flag_table
 from functrain.trainer.arguments import add_arguments, flags_of
-from functrain.trainer.data import TrainSource
+from functrain.trainer.data import TrainSource, put_back_rng
 from functrain.trainer.errors import ConfigurationError, nearest
 from functrain.trainer.evaluate import end_stage, run_stage
 from functrain.trainer.fit import FitLoop
@@ -352,7 +352,7 @@ class Trainer(Outputs):
     def restore_rng(self) -> None:
         """The random state of the checkpoint that the run continues from, once, right before the first batch."""
         if self.resumed_rng is not None:
-            set_rng_state(self.resumed_rng)
+            put_back_rng(self.resumed_rng)
             self.resumed_rng = None
 
     # small things

@@ -11,8 +11,10 @@ import io
 import json
 import os
 import pickle
+import resource
 import signal
 import sys
+import time
 import traceback
 import warnings
 from collections.abc import Callable
@@ -227,6 +229,61 @@ def interrupted(directory: str, where: str, n: int, presses: int) -> dict[str, A
     return given
 
 
+class Growing(cases.Plain):
+    """Every checkpoint needs more room than the one before."""
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["ballast"] = torch.zeros(60_000 * self.global_step, dtype=torch.uint8)
+
+
+def full_disk(directory: str) -> Any:
+    """No file may be longer than this: what is said, what is told to callbacks, and what is left?"""
+
+    def work() -> Any:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (250_000, 250_000))
+        told: list[str] = []
+
+        class Told(pl.Callback):
+            def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
+                told.append(type(exception).__name__)
+
+        save = ModelCheckpoint(directory, "{step}", every_n_train_steps=1, save_top_k=1)
+        trainer = pl.Trainer(max_epochs=1, callbacks=[save, Told()], logger=False, progress_bar_refresh_rate=0)
+        try:
+            trainer.fit(Growing(), cases.shuffled())
+        except OSError as error:
+            return {"said": str(error), "told": told, "step": trainer.global_step, "best": save.best_model_path}
+
+    ended, given = in_child(work)
+    if ended or not isinstance(given, dict):
+        return {"said": f"ended with {ended}: {given}"}
+    given["files"] = sorted(os.listdir(directory))
+    given["left"] = ckpt.read(given["best"])["global_step"]
+    return given
+
+
+def killed_while_writing(directory: str) -> dict[str, Any]:
+    """A child writes a big file again and again; it is killed when a half of one is seen. What has the name then?"""
+    os.makedirs(directory)
+    path = f"{directory}/big.ckpt"
+    child = os.fork()
+    if not child:
+        for n in range(10_000):
+            ckpt.write(path, {"n": n, "big": torch.full((4_000_000,), float(n))})
+        os._exit(0)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        names = os.listdir(directory)
+        half = [name for name in names if name.endswith(".tmp")]
+        if "big.ckpt" in names and half and os.path.getsize(f"{directory}/{half[0]}") > 1_000_000:
+            break
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    content = ckpt.read(path)
+    return {"whole": bool((content["big"] == content["n"]).all()), "others": len(os.listdir(directory)) - 1}
+
+
 CASE = cases.CASES["everything"]
 KILLS = {
     "training_step": [[1], [4], [3, 3, 3]],
@@ -262,6 +319,8 @@ def main(directory: str) -> None:
     for where, n, presses in INTERRUPTS:
         name = f"interrupt {where} {n} {presses}"
         results[name] = interrupted(f"{directory}/{name.replace(' ', '-')}", where, n, presses)
+    results["full disk"] = full_disk(f"{directory}/full")
+    results["killed while writing"] = killed_while_writing(f"{directory}/big")
     print(json.dumps(results))
 
 

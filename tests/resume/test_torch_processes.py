@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -66,3 +67,18 @@ def test_after_ctrl_c_everything_is_whole(where, results):
     else:
         assert "interrupt.ckpt" not in found["files"], "the second Ctrl-C ends the run at once"
         assert found["calls"].count("on_keyboard_interrupt") == 1
+
+
+def test_a_disk_that_fills_up_leaves_the_checkpoint_before(results):
+    found = results["full disk"]
+    assert "what was there before is untouched" in found["said"], found
+    assert "step=" in found["said"]
+    assert "What to do: raise the limit on file sizes" in found["said"]
+    assert found["told"] == ["OSError"]
+    assert found["files"] == [os.path.basename(found["best"])]
+    assert found["left"] == found["step"] - 1
+
+
+def test_killed_in_the_middle_of_a_big_file(results):
+    """What stands under the name is whole; the half written one has another."""
+    assert results["killed while writing"] == {"whole": True, "others": 1}

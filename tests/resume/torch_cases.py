@@ -392,11 +392,19 @@ def watchers(case: Case) -> list[Any]:
     return [EarlyStopping("val_loss", patience=9)] if case[0] is Net else [EarlyStopping("loss_epoch", patience=9)]
 
 
-def whole(case: Case, directory: Any, hooks: tuple[str, ...], counted: bool = False, every: int = 1, **flags: Any):
+def whole(
+    case: Case,
+    directory: Any,
+    hooks: tuple[str, ...],
+    counted: bool = False,
+    every: int = 1,
+    watched: bool = True,
+    **flags: Any,
+) -> tuple[dict[str, Any], dict[tuple[str, int], tuple[str, int]]]:
     """The uninterrupted run, which saves on its way; gives what it ends with, and what it saved."""
     saver = Saver(directory, hooks, every)
     around = [Counting("before"), saver, Counting("after")] if counted else [saver]
-    stop = watchers(case) if _logs(case) else []
+    stop = watchers(case) if watched and _logs(case) else []
     trainer, module, train, val = parts(case, 1, [*around, *stop], **flags)
     trainer.fit(module, train, val)
     return final(trainer, trainer.logger.rows), saver.saved
