@@ -2,7 +2,6 @@
 
 import copy
 import multiprocessing
-import time
 from typing import Any
 
 import pytest
@@ -97,11 +96,8 @@ def test_a_child_module_is_quiet_while_the_loss_is_evaluated_again():
 def test_worker_processes_end_with_the_epoch(flags: dict[str, Any], sized: bool):
     """At once, not when the garbage is collected."""
     loader = batches(4, num_workers=1) if sized else torch.utils.data.DataLoader(stream(4).dataset, 4, num_workers=1)
-    start = time.monotonic()
-    run = trainer(**{"max_epochs": 1, **flags})
-    run.fit(Net(), loader, batches(1, num_workers=1))
+    trainer(**{"max_epochs": 1, **flags}).fit(Net(), loader, batches(1, num_workers=1))
     assert multiprocessing.active_children() == []
-    assert time.monotonic() - start < 4.0
 
 
 @forks
