@@ -136,10 +136,11 @@ def check_format(checkpoint: Any, path: str) -> dict[str, Any]:
     if not isinstance(checkpoint, dict):
         raise CheckpointError(f"{path}: holds a {type(checkpoint).__name__}, not a checkpoint.")
     about = checkpoint.get("functrain")
-    written = about.get("format") if isinstance(about, Mapping) else None
+    about = about if isinstance(about, Mapping) else {}
+    written = about.get("format")
     if isinstance(written, int) and written > FORMAT:
         raise CheckpointError(
-            f"{path}: written by functrain {about['version']} in format {written}; this is functrain {__version__}, "
+            f"{path}: written by functrain {about.get('version')} in format {written}; this is functrain {__version__}, "
             f"which reads up to {FORMAT}. Update functrain to read it."
         )
     return checkpoint
