@@ -140,8 +140,8 @@ def check_format(checkpoint: Any, path: str) -> dict[str, Any]:
     written = about.get("format")
     if isinstance(written, int) and written > FORMAT:
         raise CheckpointError(
-            f"{path}: written by functrain {about.get('version')} in format {written}; this is functrain {__version__}, "
-            f"which reads up to {FORMAT}. Update functrain to read it."
+            f"{path}: written by functrain {about.get('version')} in format {written}; this is functrain "
+            f"{__version__}, which reads up to {FORMAT}. Update functrain to read it."
         )
     return checkpoint
 
