@@ -48,7 +48,6 @@ class JaxEngine(Evaluating, Loaders):
     """See `functrain.trainer.adapter.Engine`."""
 
     suffix = ".ckpt"
-    per_batch = False
 
     def __init__(self, module: Any, trainer: Any) -> None:
         self.module = module
@@ -64,6 +63,8 @@ class JaxEngine(Evaluating, Loaders):
         self.specs: tuple[Spec, ...] = ()
         self.rules: Rules = ()
         self.pieces: int | None = trainer.flags.truncated_bptt_steps or module.truncated_bptt_steps
+        # How many updates a batch in pieces makes is not in the plan, so the loop looks after every batch.
+        self.per_batch = self.pieces is not None
         self.programs: dict[Form, tuple[Any, Discovery]] = {}
         self.evaluations: dict[Any, tuple[Any, Any]] = {}
         self.in_flight: deque[Any] = deque()

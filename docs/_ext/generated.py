@@ -50,9 +50,7 @@ def _write_all(app: Sphinx) -> None:
         (out / f"{name}.md").write_text(text, encoding="utf-8")
 
 
-def _skip_tuple_fields(
-    _app: Sphinx, _what: str, _name: str, member: object, skip: bool, _options: Any
-) -> bool:
+def _skip_tuple_fields(_app: Sphinx, _what: str, _name: str, member: object, skip: bool, _options: Any) -> bool:
     # A named tuple's fields are documented in its class; Python's "Alias for field number 0" says nothing.
     return skip or (getattr(member, "__doc__", None) or "").startswith("Alias for field number")
 
@@ -114,9 +112,7 @@ def flag_table() -> str:
     )
     if not flags.LATER:
         return known
-    later = table(
-        ("flag", "the value that is taken"), ((code(n), code(repr(v))) for n, v in flags.LATER.items())
-    )
+    later = table(("flag", "the value that is taken"), ((code(n), code(repr(v))) for n, v in flags.LATER.items()))
     return (
         f"{known}\n## Not available yet\n\nThese are part of the documented interface and are not built yet: "
         f"each takes its default, and any other value is an error that says so.\n\n{later}"
@@ -128,9 +124,7 @@ def api_page(package: str) -> str:
     found = importlib.import_module(package)
     names = [module.name for module in pkgutil.walk_packages(found.__path__, f"{package}.")]
     public = [name for name in names if not any(part.startswith("_") for part in name.split("."))]
-    return f"# {package}\n\n" + "".join(
-        _automodule(name, name == package) for name in [package, *sorted(public)]
-    )
+    return f"# {package}\n\n" + "".join(_automodule(name, name == package) for name in [package, *sorted(public)])
 
 
 def _automodule(name: str, top: bool) -> str:

@@ -20,13 +20,13 @@ class Engine(LoaderTools, Protocol):
 
     state: TrainState | None
     clock: Clock
-    """The position in Python integers; exact between dispatches. `skipped` may lag: `sync_clock` makes it exact."""
+    """The position in Python integers; exact between dispatches, but for `skipped`, which is exact in the state."""
 
     outputs: list[Any]
     """What the training steps of the last dispatch gave, one a batch, detached; only filled where `wants_outputs`."""
 
     per_batch: bool
-    """The adapter itself needs the host at every batch (manual optimization, say): dispatches of one batch."""
+    """The adapter itself needs the host at every batch (optimization by hand, batches in pieces): dispatches of one batch."""
 
     def setup(self, stage: str) -> None:
         """Device, precision; move the module. Before `configure_optimizers`."""

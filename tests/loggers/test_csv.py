@@ -116,9 +116,7 @@ def test_a_resumed_run_goes_on_in_the_same_file(tmp_path):
     for start in (0, 10):
         logger = CSVLogger(tmp_path, version="mine")
         for step in range(start, start + 10):
-            logger.log_metrics(
-                {"loss": float(step)} if start == 0 else {"loss": float(step), "lr": 0.1}, step
-            )
+            logger.log_metrics({"loss": float(step)} if start == 0 else {"loss": float(step), "lr": 0.1}, step)
         logger.finalize("success")
     rows = table(logger)
     assert [row["loss"] for row in rows] == [str(float(step)) for step in range(20)]

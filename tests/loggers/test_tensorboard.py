@@ -31,9 +31,7 @@ def read(directory: Any) -> Any:
 
 def scalars(directory: Any) -> dict[str, list[tuple[int, float]]]:
     events = read(directory)
-    return {
-        tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]
-    }
+    return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
 
 
 def run(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
@@ -139,10 +137,7 @@ def hparams_page(directory: Any) -> dict[str, Any]:
 
 
 def values_of(start: Any) -> dict[str, Any]:
-    return {
-        name: getattr(value, value.WhichOneof("kind"))
-        for name, value in start.session_start_info.hparams.items()
-    }
+    return {name: getattr(value, value.WhichOneof("kind")) for name, value in start.session_start_info.hparams.items()}
 
 
 def test_hyperparameters_reach_yaml_and_the_hparams_page(tmp_path):
@@ -178,9 +173,7 @@ def test_hyperparameters_reach_yaml_and_the_hparams_page(tmp_path):
     }
     experiment = page["_hparams_/experiment"].experiment
     assert [metric.name.tag for metric in experiment.metric_infos] == ["val/acc"]
-    assert {info.name for info in experiment.hparam_infos} == set(
-        values_of(page["_hparams_/session_start_info"])
-    )
+    assert {info.name for info in experiment.hparam_infos} == set(values_of(page["_hparams_/session_start_info"]))
 
 
 @pytest.mark.parametrize(("status", "code"), [("success", 1), ("failed", 2), ("interrupted", 2)])
@@ -417,9 +410,7 @@ def test_a_graph_is_recorded_and_the_module_kept_as_it_was(tmp_path):
     class Net(torch.nn.Module):
         def __init__(self):
             super().__init__()
-            self.body = torch.nn.Sequential(
-                torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4), torch.nn.Dropout(0.5)
-            )
+            self.body = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4), torch.nn.Dropout(0.5))
             self.body[1].eval()
             self.example_input_array = torch.ones(2, 3)
 

@@ -45,7 +45,9 @@ class Asked:
     """A loader with a state: knows what it was asked."""
 
     def __init__(self) -> None:
-        self.batches = list(zip(cases.samples()[0].split(cases.SIZE), cases.samples()[1].split(cases.SIZE), strict=True))
+        self.batches = list(
+            zip(cases.samples()[0].split(cases.SIZE), cases.samples()[1].split(cases.SIZE), strict=True)
+        )
         self.next = 0
         self.loaded: list[Any] = []
         self.read = 0

@@ -21,7 +21,5 @@ def test_named_files_exist(page: Path):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_named_make_targets_exist(page: Path):
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
-    lines = re.findall(
-        r"(?:^    |`)make ([a-z][a-z ]*)", page.read_text(encoding="utf-8"), flags=re.MULTILINE
-    )
+    lines = re.findall(r"(?:^    |`)make ([a-z][a-z ]*)", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
     assert {word for line in lines for word in line.split()} <= targets

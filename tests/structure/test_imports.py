@@ -123,9 +123,7 @@ def test_reader_finds_a_circle(tmp_path: Path):
         pkg__c="import pkg.a\n",
     )
     modules = find_modules(tmp_path)
-    edges = {
-        name: {each.target for each in imports_of(name, path, modules)} for name, path in modules.items()
-    }
+    edges = {name: {each.target for each in imports_of(name, path, modules)} for name, path in modules.items()}
     assert find_cycles(edges) == [["pkg.a", "pkg.b", "pkg.c"]]
 
 
