@@ -7,6 +7,8 @@ from typing import Any
 
 from functrain.trainer.hooks import keyed, overrides
 
+LOOK_UP_SECONDS = 0.5
+
 
 class Outputs:
     """`callback_metrics`, `logged_metrics`, `progress_bar_metrics`, the loggers and directories of a Trainer."""
@@ -142,9 +144,10 @@ class Outputs:
         return min(wishes, default=None)
 
     @property
-    def look_up_seconds(self) -> float | None:
-        """How often the loop must come back to the host: for callbacks, and for the clock where the time is limited."""
-        return self.tick_seconds if self._deadline is None else min(self.tick_seconds or 0.1, 0.1)
+    def look_up_seconds(self) -> float:
+        """How often the loop comes back to the host at the least: for callbacks, for Ctrl-C, and for a limited time."""
+        wish = self.tick_seconds or LOOK_UP_SECONDS
+        return wish if self._deadline is None else min(wish, 0.1)
 
     def tick(self) -> None:
         """The host has control: callbacks that show progress may act."""
