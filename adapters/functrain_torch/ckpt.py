@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from functrain.files import atomic_write, exists, open_read
+from functrain.files import atomic_write, exists, is_dir, open_read
 from functrain.trainer.errors import CheckpointError, ConfigurationError
 
 PLAIN = (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device, torch.Size)
@@ -46,6 +46,8 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
     """
     if isinstance(path, str | os.PathLike) and not exists(path):
         raise CheckpointError(f"{os.fspath(path)}: no such checkpoint.")
+    if isinstance(path, str | os.PathLike) and is_dir(path):
+        raise CheckpointError(f"{os.fspath(path)}: a directory; give the path of a file, such as one in it.")
     with open_read(path) if isinstance(path, str | os.PathLike) else nullcontext(path) as file:
         return _loaded(_seekable(file), path)
 

@@ -41,6 +41,10 @@ class LightningModule(ModuleBase, HyperparametersMixin, TransferHooks, nn.Module
         """The engine that runs this module under a Trainer."""
         from functrain_torch.engine import TorchEngine
 
+        if "_modules" not in self.__dict__:
+            raise ConfigurationError(
+                f"{type(self).__name__}.__init__ must call super().__init__() before anything else."
+            )
         return TorchEngine(trainer, self)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -46,6 +46,11 @@ def checked(loader: Any, what: str) -> Any:
         raise ConfigurationError(f"{what}: a {name} is no loader of batches; give a DataLoader, or a list of batches.")
     if hasattr(loader, "shape"):
         raise ConfigurationError(f"{what}: a {name} of shape {tuple(loader.shape)} is no loader; put it into one.")
+    if isinstance(loader, tuple) and all(hasattr(item, "shape") for item in loader):
+        raise ConfigurationError(
+            f"{what}: a tuple of {len(loader)} arrays is a batch, not a loader; a list here means several loaders, so "
+            "put a list of batches into another list."
+        )
     if isinstance(loader, list | tuple) and any(hasattr(item, "batch_size") for item in loader):
         raise ConfigurationError(
             f"{what}: a {name} of {len(loader)} loaders was given where one is needed; join their data sets into one "
@@ -132,7 +137,7 @@ class TrainSource:
     def why_empty(self, epoch: int) -> str:
         """What to say where an epoch has found no batch at all."""
         name = type(self.loader).__name__
-        if epoch and iter(self.loader) is self.loader:
+        if epoch and isinstance(self.loader, Iterator):
             return (
                 f"train_dataloader: the {name} was used up before epoch {epoch}: it can be iterated over only once. "
                 f"Give an object whose __iter__ begins anew, such as a list or a DataLoader, or set max_epochs={epoch}."

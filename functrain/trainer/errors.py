@@ -34,11 +34,21 @@ def noted(where: Callable[[], str]) -> Iterator[None]:
     """
     try:
         yield
+    except NotFiniteError:
+        raise  # says it itself
     except Exception as error:
-        note = f"({where()})"
-        if note not in getattr(error, "__notes__", ()):
-            error.add_note(note)
+        if not hasattr(error, "__notes__"):
+            error.add_note(f"({where()})")
         raise
+
+
+@contextmanager
+def beside(error: BaseException) -> Iterator[None]:
+    """What fails in the block, on the way out of a run that this error ends, is noted with it."""
+    try:
+        yield
+    except Exception as second:
+        error.add_note(f"(after it there was a {type(second).__name__} too: {second})")
 
 
 def describe(batch: Any) -> str:

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
-from functrain.trainer.errors import describe, noted
+from functrain.seed import isolate_rng
+from functrain.trainer.errors import ConfigurationError, describe, noted
 
 CHUNK = 64
 
@@ -44,6 +45,24 @@ def run_stage(trainer: Any, stage: str, loaders: Sequence[Any], limits: Sequence
     return outputs
 
 
+def sanity_check(trainer: Any, val: tuple[Sequence[Any], Sequence[int | None]] | None) -> None:
+    """A few validation batches before training; leaves no trace in metrics or random state."""
+    n = trainer.flags.num_sanity_val_steps
+    if val is None or n == 0 or trainer.flags.fast_dev_run:
+        return
+    loaders, limits = val
+    if n > 0:
+        limits = [n if limit is None else min(n, limit) for limit in limits]
+    trainer.sanity_checking = True
+    trainer.hooks.call("on_sanity_check_start")
+    with isolate_rng():
+        run_stage(trainer, "validation", loaders, limits)
+        end_stage(trainer, "validation")
+    trainer.hooks.call("on_sanity_check_end")
+    trainer.sanity_checking = False
+    trainer.book.reset("validation")
+
+
 def end_stage(trainer: Any, stage: str) -> None:
     """The end of a pass: `on_<stage>_end`, `on_<stage>_model_train`."""
     trainer.hooks.call(f"on_{stage}_end")
@@ -64,12 +83,18 @@ def _run_loader(
     hooks = [getattr(trainer.hooks, f"on_{stage}_batch_{when}") for when in ("start", "end")]
     with noted(lambda: f"in the {stage} loop, loader {index}, batch {drawn.count - 1}{describe(trainer.book.batch)}"):
         if any(hooks) or wants:
-            return _one_by_one(trainer, stage, index, drawn, hooks, wants)
-        done = 0
-        while count := trainer.engine.evaluate_many(stage, drawn, CHUNK, done, index):
-            done += count
-            trainer.tick()
-    return []
+            outputs = _one_by_one(trainer, stage, index, drawn, hooks, wants)
+        else:
+            outputs = []
+            while count := trainer.engine.evaluate_many(stage, drawn, CHUNK, drawn.done, index):
+                drawn.done += count
+                trainer.tick()
+    if not drawn.count and batches != 0 and not trainer.interrupted:
+        raise ConfigurationError(
+            f"{stage} loader {index}: the {type(loaders[index]).__name__} gave no batch. Is its data empty, or was it "
+            "an iterator that is used up?"
+        )
+    return outputs
 
 
 def _one_by_one(
@@ -95,7 +120,7 @@ class Drawn:
     def __init__(self, batches: Iterator[Any], trainer: Any) -> None:
         self.batches = batches
         self.trainer = trainer
-        self.count = 0
+        self.count = self.done = 0
 
     def __iter__(self) -> Iterator[Any]:
         return self

@@ -113,7 +113,15 @@ class FitLoop:
         """Draw from the loader where the checkpoint left it."""
         if self.cursor is not None:
             cursor, self.cursor = self.cursor, None
-            self.batches = self.source.open(self.engine.clock.epoch, cursor)
+            self.batches = self.told(self.source.open(self.engine.clock.epoch, cursor))
+
+    def told(self, batches: Iterator[Any]) -> Iterator[Any]:
+        """The batches; an error of the loader says where the run was."""
+        clock = self.engine.clock
+        with noted(
+            lambda: f"while the training loader was asked for batch {self.engine.clock.batch} of epoch {clock.epoch}"
+        ):
+            yield from batches
 
     def dispatch(self) -> int:
         """Train until the next event; gives the number of batches, and notes where the loader has ended."""
@@ -205,7 +213,7 @@ class FitLoop:
         self.trainer.reload_train_source(self)
 
     def open(self, kind: str) -> None:
-        self.batches = self.source.open(self.engine.clock.epoch)
+        self.batches = self.told(self.source.open(self.engine.clock.epoch))
         self.in_epoch = True
 
     def log(self, kind: str) -> None:

@@ -11,11 +11,10 @@ import inspect
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from datetime import timedelta
 from typing import Any
 
-from functrain.kernel.window import Schedule
 from functrain.trainer.errors import ConfigurationError, nearest
+from functrain.trainer.flag_checks import check
 
 
 def flag(default: Any, help: str) -> Any:
@@ -129,8 +128,7 @@ def parse(given: Mapping[str, Any]) -> Flags:
             each other, both named.
     """
     flags = Flags(**_present_names(given))
-    for check in CHECKS:
-        check(flags)
+    check(flags)
     return flags
 
 
@@ -190,116 +188,6 @@ def _translate(name: str, value: Any) -> Any:
     if name == "enable_model_summary":
         return "top" if value else None
     return value
-
-
-def _fail(message: str) -> None:
-    raise ConfigurationError(message)
-
-
-def _check_counts(flags: Flags) -> None:
-    at_least = {
-        "max_epochs": -1, "max_steps": -1, "min_epochs": 0, "min_steps": 0, "num_sanity_val_steps": -1,
-        "check_val_every_n_epoch": 1, "log_every_n_steps": 1, "flush_logs_every_n_steps": 1,
-        "progress_bar_refresh_rate": 0, "process_position": 0, "reload_dataloaders_every_n_epochs": 0,
-        "truncated_bptt_steps": 1, "fast_dev_run": 0,
-    }  # fmt: skip
-    for name, least in at_least.items():
-        value = getattr(flags, name)
-        if value is None:
-            continue
-        if not isinstance(value, int):
-            _fail(f"Trainer({name}={value!r}): must be an int, not {type(value).__name__}.")
-        if value < least:
-            _fail(f"Trainer({name}={value!r}): must be at least {least}.")
-
-
-def _check_fractions(flags: Flags) -> None:
-    names = [f"limit_{stage}_batches" for stage in ("train", "val", "test", "predict")]
-    for name in (*names, "overfit_batches", "val_check_interval"):
-        value = getattr(flags, name)
-        if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
-            _fail(f"Trainer({name}={value!r}): must be an int >= 0 (batches) or a float from 0.0 to 1.0 (a fraction).")
-        if isinstance(value, float) and value > 1.0:
-            _fail(
-                f"Trainer({name}={value!r}): a float is a fraction, at most 1.0; for {int(value)} batches give an int."
-            )
-    if flags.val_check_interval == 0:
-        _fail("Trainer(val_check_interval=0): must be > 0; to run no validation use limit_val_batches=0.")
-
-
-def _check_choices(flags: Flags) -> None:
-    choices = {
-        "gradient_clip_algorithm": ("norm", "value"),
-        "weights_summary": ("top", "full", None),
-        "precision": (64, 32, 16, "64", "32", "16", "bf16", "16-mixed", "bf16-mixed", "32-true", "64-true"),
-    }
-    for name, allowed in choices.items():
-        value = getattr(flags, name)
-        if value not in allowed:
-            _fail(f"Trainer({name}={value!r}): must be one of {', '.join(repr(a) for a in allowed)}.")
-    clip = flags.gradient_clip_val
-    if clip is not None and (isinstance(clip, bool) or not isinstance(clip, int | float) or not clip >= 0):
-        _fail(f"Trainer(gradient_clip_val={clip!r}): must be a number >= 0; 0 leaves gradients as they are.")
-    norm = flags.track_grad_norm
-    if norm not in (-1, "inf") and not (isinstance(norm, int | float) and norm > 0):
-        _fail(f"Trainer(track_grad_norm={norm!r}): must be a p > 0, 'inf', or -1 for none.")
-    try:
-        Schedule(flags.accumulate_grad_batches)
-    except (TypeError, ValueError) as error:
-        raise ConfigurationError(
-            f"Trainer(accumulate_grad_batches={flags.accumulate_grad_batches!r}): {error}"
-        ) from None
-
-
-def _check_pairs(flags: Flags) -> None:
-    for low, high in (("min_epochs", "max_epochs"), ("min_steps", "max_steps")):
-        least, most = getattr(flags, low), getattr(flags, high)
-        if least is not None and most is not None and 0 <= most < least:
-            _fail(f"Trainer({low}={least}, {high}={most}): the minimum is above the maximum.")
-    if flags.deterministic and flags.benchmark:
-        _fail("Trainer(deterministic=True, benchmark=True): benchmarking picks algorithms by time; leave one out.")
-    max_time(flags.max_time)
-
-
-def _check_devices(flags: Flags) -> None:
-    if flags.accelerator not in (None, "cpu", "gpu", "cuda", "auto"):
-        _fail(
-            f"Trainer(accelerator={flags.accelerator!r}): this version runs on one device; use 'cpu', 'gpu', 'auto' "
-            "or None."
-        )
-    for name in ("num_nodes", "num_processes"):
-        if getattr(flags, name) != 1:
-            _fail(f"Trainer({name}={getattr(flags, name)!r}): this version runs on one device; leave it at 1.")
-    if flags.devices not in (None, 1, "1", "auto", -1) and flags.devices != [0]:
-        _fail(f"Trainer(devices={flags.devices!r}): this version runs on one device; leave it out.")
-    if flags.gpus not in (None, 0, 1, "0", "1", [0], [], -1, "-1"):
-        _fail(f"Trainer(gpus={flags.gpus!r}): this version runs on one device; use gpus=1, or 0 for the CPU.")
-    if flags.accelerator == "cpu" and flags.gpus not in (None, 0, "0", []):
-        _fail(f"Trainer(accelerator='cpu', gpus={flags.gpus!r}): these contradict each other; leave one out.")
-
-
-CHECKS = (_check_counts, _check_fractions, _check_choices, _check_pairs, _check_devices)
-
-
-def max_time(value: Any) -> float | None:
-    """A time limit in seconds.
-
-    Raises:
-        ConfigurationError: it is none of the forms that the flag takes.
-    """
-    if value is None:
-        return None
-    try:
-        if isinstance(value, Mapping):
-            value = timedelta(**value)
-        if isinstance(value, timedelta):
-            return value.total_seconds()
-        days, hours, minutes, seconds = (int(part) for part in value.split(":"))
-        return timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds).total_seconds()
-    except (TypeError, ValueError, AttributeError):
-        raise ConfigurationError(
-            f"Trainer(max_time={value!r}): must be 'DD:HH:MM:SS', a datetime.timedelta, or a dict of its arguments."
-        ) from None
 
 
 def limit(length: int | None, how_much: int | float, what: str) -> int | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from functrain.trainer.data import TrainSource, as_loaders, evaluation_limits
@@ -44,7 +44,14 @@ class LoaderFinder:
         if not loaders:
             return None
         how_much = self.dev_batches or overfit or self.flags.limit_val_batches
-        return loaders, evaluation_limits(loaders, how_much, "validation")
+        limits = evaluation_limits(loaders, how_much, "validation")
+        for loader, batches in zip(loaders, limits, strict=True):
+            if batches is None and isinstance(loader, Iterator):
+                raise ConfigurationError(
+                    f"val_dataloader: a {type(loader).__name__} can be iterated over only once, and is needed again "
+                    "and again; give a list or a DataLoader, or an int limit_val_batches."
+                )
+        return loaders, limits
 
     def evaluation(self, stage: str, given: Any, train: Any) -> Loaders:
         """The loaders of 'val', 'test' or 'predict' and their limits.

@@ -129,6 +129,8 @@ class LogBook:
         elif hasattr(value, "compute"):
             entry.metric, entry.last = value, getattr(value, "_forward_cache", None)
             return
+        elif not isinstance(value, int | float) and not hasattr(value, "shape"):
+            raise TypeError(f"self.log({name!r}, {repr(value)[:60]}): log a number, a scalar array or a metric object.")
         if getattr(value, "ndim", 0):
             value = _scalar(name, value)
         entry.last = value

@@ -12,14 +12,14 @@ from contextlib import contextmanager
 from typing import Any, ClassVar
 
 from functrain.kernel.plan import Plan
-from functrain.seed import isolate_rng
 from functrain.trainer import checkpoint as checkpoints
 from functrain.trainer import flags as flag_table
 from functrain.trainer.arguments import add_arguments, flags_of
 from functrain.trainer.data import TrainSource, put_back_rng
-from functrain.trainer.errors import ConfigurationError, nearest
-from functrain.trainer.evaluate import end_stage, run_stage
+from functrain.trainer.errors import ConfigurationError, beside, nearest
+from functrain.trainer.evaluate import end_stage, run_stage, sanity_check
 from functrain.trainer.fit import FitLoop
+from functrain.trainer.flag_checks import callbacks_of, max_time
 from functrain.trainer.hooks import Hooks, overrides
 from functrain.trainer.interrupt import graceful
 from functrain.trainer.loaders import LoaderFinder, Loaders, either
@@ -28,6 +28,7 @@ from functrain.trainer.outputs import Outputs
 from functrain.trainer.planning import make_plan, max_epochs
 
 STAGE_OF = {"fit": "train", "validate": "validation", "test": "test", "predict": "predict"}
+SHORT = {"validate": "val", "test": "test", "predict": "predict"}
 
 
 class Trainer(Outputs):
@@ -45,10 +46,7 @@ class Trainer(Outputs):
 
     def __init__(self, **flags: Any) -> None:
         self.flags = flag_table.parse(flags)
-        given = self.flags.callbacks
-        self.user_callbacks: list[Any] = (
-            list(given) if isinstance(given, list | tuple) else [given] if given is not None else []
-        )
+        self.user_callbacks: list[Any] = callbacks_of(self.flags.callbacks, "Trainer(callbacks=[%s])")
         for callback in self.user_callbacks:
             if overrides(callback, "on_init_start"):
                 callback.on_init_start(self)
@@ -64,6 +62,7 @@ class Trainer(Outputs):
         self.book = LogBook()
         self.resumed_rng: dict[str, Any] | None = None
         self.training = False
+        self._busy = False
         self._deadline: float | None = None
         self._val: Loaders | None = None
         self._given: tuple[Any, Any] = (None, None)
@@ -181,6 +180,7 @@ class Trainer(Outputs):
         self._attach(stage, model, datamodule)
         try:
             with graceful(self._interrupt):
+                self._prepare()
                 yield
             self._finish()
         except KeyboardInterrupt:
@@ -189,16 +189,29 @@ class Trainer(Outputs):
             self._end_training()
             self._finish("interrupted")
         except BaseException as error:
-            self.hooks.call("on_exception", error)
-            self._finish("failed")
+            # The first error is the one to be seen; what fails after it is noted.
+            with beside(error):
+                self.hooks.call("on_exception", error)
+            with beside(error):
+                self._finish("failed")
             raise
+        finally:
+            self._busy = False
 
     def _attach(self, stage: str, model: Any, datamodule: Any) -> None:
+        if isinstance(model, type):
+            raise ConfigurationError(f"trainer.{stage}({model.__name__}): this is a class; give an instance of it.")
         if not hasattr(model, "make_engine"):
             raise ConfigurationError(
                 f"trainer.{stage}({type(model).__name__}): not a module of any adapter; subclass "
                 "functrain_torch.LightningModule or functrain_jax.Module."
             )
+        if self._busy:
+            raise ConfigurationError(
+                f"trainer.{stage}() was called while trainer.{self.stage}() of the same Trainer runs; call it "
+                "afterwards, or use another Trainer."
+            )
+        self._busy = True
         same_run = stage != "fit" and model is self.module
         self.stage, self.module, self.datamodule = stage, model, datamodule
         self.interrupted = self.should_stop = False
@@ -210,14 +223,18 @@ class Trainer(Outputs):
             self.book = LogBook()
         self.book.sizes = self.engine.batch_size
         model._sink = self.book
+        self.hooks = Hooks(self, model, self.callbacks, datamodule)
+
+    def _prepare(self) -> None:
+        model, datamodule = self.module, self.datamodule
         for owner in (datamodule, model):
             if owner is not None and overrides(owner, "prepare_data"):
                 owner.prepare_data()
-        given = model.configure_callbacks() if overrides(model, "configure_callbacks") else None
-        given = list(given) if isinstance(given, list | tuple) else [given] if given is not None else []
-        kinds = {type(callback) for callback in given}
-        self.callbacks = in_order([*(c for c in self.callbacks if type(c) not in kinds), *given])
-        self.hooks = Hooks(self, model, self.callbacks, datamodule)
+        if overrides(model, "configure_callbacks"):
+            given = callbacks_of(model.configure_callbacks(), f"{type(model).__name__}.configure_callbacks(): [%s]")
+            kinds = {type(callback) for callback in given}
+            self.callbacks = in_order([*(c for c in self.callbacks if type(c) not in kinds), *given])
+            self.hooks = Hooks(self, model, self.callbacks, datamodule)
         self.loaders = LoaderFinder(self.flags, (datamodule, model), self.hooks, self.engine)
 
     def _set_up(self, stage: str) -> None:
@@ -231,7 +248,7 @@ class Trainer(Outputs):
         self.hooks.call("on_post_move_to_device")
 
     def _fit(self, train: Any, val: Any, ckpt_path: str | None) -> None:
-        self._deadline = flag_table.max_time(self.flags.max_time)
+        self._deadline = max_time(self.flags.max_time)
         self._deadline = None if self._deadline is None else time.monotonic() + self._deadline
         self._set_up("fit")
         self.engine.configure()
@@ -242,7 +259,7 @@ class Trainer(Outputs):
         self._val = self.loaders.validation(val, train)
         self.hooks.call("on_pretrain_routine_end")
         if saved is None:
-            self._sanity_check()
+            sanity_check(self, self._val)
         source = self.loaders.train(train)
         plan = self._plan(source)
         self.loop = FitLoop(self, plan, source)
@@ -274,7 +291,7 @@ class Trainer(Outputs):
         model = model if model is not None else last
         if model is None:
             raise ConfigurationError(f"trainer.{stage}(): no module was given and none was fitted before.")
-        if datamodule is None and loaders is not None and hasattr(loaders, f"{_short(stage)}_dataloader"):
+        if datamodule is None and loaders is not None and hasattr(loaders, f"{SHORT[stage]}_dataloader"):
             loaders, datamodule = None, loaders
         if datamodule is None and model is last:
             datamodule = self.datamodule
@@ -287,7 +304,7 @@ class Trainer(Outputs):
             self._set_up(stage)
             if path:
                 checkpoints.load(self, path, weights_only=True)
-            found, limits = self.loaders.evaluation(_short(stage), loaders, self._given[0])
+            found, limits = self.loaders.evaluation(SHORT[stage], loaders, self._given[0])
             outputs = run_stage(self, STAGE_OF[stage], found, limits) or []
             if not self.interrupted:
                 end_stage(self, STAGE_OF[stage])
@@ -297,13 +314,16 @@ class Trainer(Outputs):
 
     def _finish(self, status: str = "success") -> None:
         """Leave the values in the module, tell hooks and loggers."""
-        self.engine.finish()
-        self.hooks.call("teardown", self.stage)
-        for logger in self.loggers:
-            logger.save()
-            if status != "success":
-                logger.finalize(status)
-        self.module._sink = None
+        self.sanity_checking = self.training = False
+        try:
+            self.engine.finish()
+            self.hooks.call("teardown", self.stage)
+        finally:
+            self.module._sink = None
+            for logger in self.loggers:
+                logger.save()
+                if status != "success":
+                    logger.finalize(status)
 
     # parts of a fit
 
@@ -316,23 +336,6 @@ class Trainer(Outputs):
     def val_loaders(self) -> Sequence[Any]:
         """The validation loaders of the fit."""
         return () if self._val is None else self._val[0]
-
-    def _sanity_check(self) -> None:
-        """A few validation batches before training; leaves no trace in metrics or random state."""
-        n = self.flags.num_sanity_val_steps
-        if self._val is None or n == 0 or self.flags.fast_dev_run:
-            return
-        loaders, limits = self._val
-        if n > 0:
-            limits = [n if limit is None else min(n, limit) for limit in limits]
-        self.sanity_checking = True
-        self.hooks.call("on_sanity_check_start")
-        with isolate_rng():
-            run_stage(self, "validation", loaders, limits)
-            end_stage(self, "validation")
-        self.hooks.call("on_sanity_check_end")
-        self.sanity_checking = False
-        self.book.reset("validation")
 
     def reload_train_source(self, loop: FitLoop) -> None:
         """Ask for the loaders again, where the flag says so and an epoch starts."""
@@ -390,10 +393,6 @@ class Trainer(Outputs):
 def in_order(callbacks: list[Any]) -> list[Any]:
     """Callbacks in the order given, those that save checkpoints last."""
     return sorted(callbacks, key=lambda callback: hasattr(callback, "best_model_path"))
-
-
-def _short(stage: str) -> str:
-    return "val" if stage == "validate" else stage
 
 
 Trainer.__signature__ = flag_table.signature()  # type: ignore[attr-defined]

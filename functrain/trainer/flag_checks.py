@@ -1,0 +1,183 @@
+"""Are the Trainer's flags possible, alone and together? Each error names the flag, its value and what to do."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any, NoReturn
+
+from functrain.kernel.window import Schedule
+from functrain.trainer.callback import Callback
+from functrain.trainer.errors import ConfigurationError
+
+
+def check(flags: Any) -> None:
+    """Look at every flag.
+
+    Raises:
+        ConfigurationError: an impossible value, or two that contradict each other.
+    """
+    for one in (_counts, _fractions, _choices, _switches, _paths, _pairs, _devices, _objects):
+        one(flags)
+
+
+def _fail(message: str) -> NoReturn:
+    raise ConfigurationError(message)
+
+
+def _counts(flags: Any) -> None:
+    at_least = {
+        "max_epochs": -1, "max_steps": -1, "min_epochs": 0, "min_steps": 0, "num_sanity_val_steps": -1,
+        "check_val_every_n_epoch": 1, "log_every_n_steps": 1, "flush_logs_every_n_steps": 1,
+        "progress_bar_refresh_rate": 0, "process_position": 0, "reload_dataloaders_every_n_epochs": 0,
+        "truncated_bptt_steps": 1, "fast_dev_run": 0,
+    }  # fmt: skip
+    or_none = ("max_epochs", "max_steps", "min_epochs", "min_steps", "truncated_bptt_steps")
+    or_bool = ("fast_dev_run", "reload_dataloaders_every_n_epochs")
+    for name, least in at_least.items():
+        value = getattr(flags, name)
+        if value is None and name in or_none:
+            continue
+        if not isinstance(value, int) or (isinstance(value, bool) and name not in or_bool):
+            _fail(f"Trainer({name}={value!r}): must be an int, not {type(value).__name__}.")
+        if value < least:
+            _fail(f"Trainer({name}={value!r}): must be at least {least}.")
+
+
+def _fractions(flags: Any) -> None:
+    names = [f"limit_{stage}_batches" for stage in ("train", "val", "test", "predict")]
+    for name in (*names, "overfit_batches", "val_check_interval"):
+        value = getattr(flags, name)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+            _fail(f"Trainer({name}={value!r}): must be an int >= 0 (batches) or a float from 0.0 to 1.0 (a fraction).")
+        if isinstance(value, float) and value > 1.0:
+            _fail(
+                f"Trainer({name}={value!r}): a float is a fraction, at most 1.0; for {int(value)} batches give an int."
+            )
+    if flags.val_check_interval == 0:
+        _fail("Trainer(val_check_interval=0): must be > 0; to run no validation use limit_val_batches=0.")
+
+
+def _choices(flags: Any) -> None:
+    choices = {
+        "gradient_clip_algorithm": ("norm", "value"),
+        "weights_summary": ("top", "full", None),
+        "precision": (64, 32, 16, "64", "32", "16", "bf16", "16-mixed", "bf16-mixed", "32-true", "64-true"),
+    }
+    for name, allowed in choices.items():
+        value = getattr(flags, name)
+        if value not in allowed or isinstance(value, float):
+            _fail(f"Trainer({name}={value!r}): must be one of {', '.join(repr(a) for a in allowed)}.")
+    clip = flags.gradient_clip_val
+    if clip is not None and (isinstance(clip, bool) or not isinstance(clip, int | float) or not clip >= 0):
+        _fail(f"Trainer(gradient_clip_val={clip!r}): must be a number >= 0; 0 leaves gradients as they are.")
+    norm = flags.track_grad_norm
+    if norm not in (-1, "inf") and not (isinstance(norm, int | float) and norm > 0):
+        _fail(f"Trainer(track_grad_norm={norm!r}): must be a p > 0, 'inf', or -1 for none.")
+    size = flags.accumulate_grad_batches
+    if isinstance(size, bool) or not isinstance(size, int | Mapping):
+        _fail(f"Trainer(accumulate_grad_batches={size!r}): must be an int >= 1, or a dict {{from_epoch: int}}.")
+    try:
+        Schedule(size)
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(f"Trainer(accumulate_grad_batches={size!r}): {error}") from None
+
+
+def _switches(flags: Any) -> None:
+    names = (
+        "deterministic", "benchmark", "terminate_on_nan", "automatic_optimization", "prepare_data_per_node",
+        "move_metrics_to_cpu", "replace_sampler_ddp",
+    )  # fmt: skip
+    for name in names:
+        value = getattr(flags, name)
+        if value not in (True, False, None) or isinstance(value, float):
+            _fail(f"Trainer({name}={value!r}): must be True or False.")
+
+
+def _paths(flags: Any) -> None:
+    for name in ("default_root_dir", "weights_save_path", "resume_from_checkpoint"):
+        value = getattr(flags, name)
+        if value is not None and not isinstance(value, str | os.PathLike):
+            _fail(f"Trainer({name}={value!r}): must be a path or a URL, not {type(value).__name__}.")
+
+
+def _pairs(flags: Any) -> None:
+    for low, high in (("min_epochs", "max_epochs"), ("min_steps", "max_steps")):
+        least, most = getattr(flags, low), getattr(flags, high)
+        if least is not None and most is not None and 0 <= most < least:
+            _fail(f"Trainer({low}={least}, {high}={most}): the minimum is above the maximum.")
+    if flags.deterministic and flags.benchmark:
+        _fail("Trainer(deterministic=True, benchmark=True): benchmarking picks algorithms by time; leave one out.")
+    if flags.overfit_batches and flags.limit_train_batches != 1.0:
+        _fail(
+            f"Trainer(overfit_batches={flags.overfit_batches!r}, limit_train_batches={flags.limit_train_batches!r}): "
+            "both say how much of the training data is used; leave one out."
+        )
+    max_time(flags.max_time)
+
+
+def _devices(flags: Any) -> None:
+    if flags.accelerator not in (None, "cpu", "gpu", "cuda", "auto"):
+        _fail(
+            f"Trainer(accelerator={flags.accelerator!r}): this version runs on one device; use 'cpu', 'gpu', 'auto' "
+            "or None."
+        )
+    for name in ("num_nodes", "num_processes"):
+        if getattr(flags, name) != 1:
+            _fail(f"Trainer({name}={getattr(flags, name)!r}): this version runs on one device; leave it at 1.")
+    if flags.devices not in (None, 1, "1", "auto", -1) and flags.devices != [0]:
+        _fail(f"Trainer(devices={flags.devices!r}): this version runs on one device; leave it out.")
+    if flags.gpus not in (None, 0, 1, "0", "1", [0], [], -1, "-1"):
+        _fail(f"Trainer(gpus={flags.gpus!r}): this version runs on one device; use gpus=1, or 0 for the CPU.")
+    if flags.accelerator == "cpu" and flags.gpus not in (None, 0, "0", []):
+        _fail(f"Trainer(accelerator='cpu', gpus={flags.gpus!r}): these contradict each other; leave one out.")
+
+
+def callbacks_of(given: Any, where: str) -> list[Any]:
+    """One callback, several or None, as a list. True stands for an EarlyStopping.
+
+    Args:
+        where: what they were given to, with %s for the one that is wrong.
+
+    Raises:
+        ConfigurationError: something among them is no callback.
+    """
+    callbacks = list(given) if isinstance(given, list | tuple) else [given] if given is not None else []
+    for callback in callbacks:
+        if callback is not True and not isinstance(callback, Callback):
+            name = callback.__name__ if isinstance(callback, type) else repr(callback)[:60]
+            _fail(f"{where % name}: must be an instance of a Callback, such as EarlyStopping('val_loss').")
+    return callbacks
+
+
+def _objects(flags: Any) -> None:
+    callbacks_of(flags.callbacks, "Trainer(callbacks=[%s])")
+    loggers = flags.logger if isinstance(flags.logger, list | tuple) else [flags.logger]
+    for logger in (*loggers, flags.checkpoint_callback):
+        if isinstance(logger, type):
+            _fail(f"Trainer: {logger.__name__} is a class; give an instance of it: {logger.__name__}(...).")
+
+
+def max_time(value: Any) -> float | None:
+    """A time limit in seconds.
+
+    Raises:
+        ConfigurationError: it is none of the forms that the flag takes.
+    """
+    if value is None:
+        return None
+    try:
+        if isinstance(value, Mapping):
+            value = timedelta(**value)
+        if not isinstance(value, timedelta):
+            days, hours, minutes, seconds = (int(part) for part in value.split(":"))
+            value = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
+    except (TypeError, ValueError, AttributeError):
+        raise ConfigurationError(
+            f"Trainer(max_time={value!r}): must be 'DD:HH:MM:SS', a datetime.timedelta, or a dict of its arguments."
+        ) from None
+    if value < timedelta(0):
+        _fail(f"Trainer(max_time={value!r}): must not be negative.")
+    return value.total_seconds()
