@@ -31,6 +31,8 @@ class Evaluating:
     wide: bool
     evaluations: dict[Any, tuple[Any, Any]]
     eval_feeds: dict[Any, Feed]
+    _modes: Any = ()
+    """Of before the evaluation; empty where a run continues at the end of one."""
 
     def publish(self) -> None:
         """Leave the present values in the user's module."""

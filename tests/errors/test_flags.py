@@ -22,11 +22,23 @@ def make(**flags):
 
 # name as it was given -> what is among the suggestions
 NEAREST = {
-    "max_epoch": "max_epochs", "epochs": "max_epochs", "max_step": "max_steps", "gpu": "gpus", "loggers": "logger",
-    "callback": "callbacks", "accumulate_gradient_batches": "accumulate_grad_batches", "limit_train_batch": "limit_train_batches",
-    "grad_clip_val": "gradient_clip_val", "val_check_intervall": "val_check_interval", "resume": None, "presicion": "precision",
-    "log_every_step": "log_every_n_steps", "fast_devrun": "fast_dev_run", "checkpoint": None, "seed": None,
-}  # fmt: skip
+    "max_epoch": "max_epochs",
+    "epochs": "max_epochs",
+    "max_step": "max_steps",
+    "gpu": "gpus",
+    "loggers": "logger",
+    "callback": "callbacks",
+    "accumulate_gradient_batches": "accumulate_grad_batches",
+    "limit_train_batch": "limit_train_batches",
+    "grad_clip_val": "gradient_clip_val",
+    "val_check_intervall": "val_check_interval",
+    "presicion": "precision",
+    "log_every_step": "log_every_n_steps",
+    "fast_devrun": "fast_dev_run",
+    "resume": None,
+    "checkpoint": None,
+    "seed": None,
+}
 
 
 @pytest.mark.parametrize("name", NEAREST)
@@ -119,8 +131,17 @@ class Mine(Callback):
     pass
 
 
-@pytest.mark.parametrize(("given", "named"), [(object(), "<object object"), ([Mine], "Mine"), (Mine, "Mine"), ([Mine(), 3], "3"),
-                                              ([None], "None"), ("Mine", "'Mine'")], ids=str)  # fmt: skip
+NO_CALLBACKS = [
+    (object(), "<object object"),
+    ([Mine], "Mine"),
+    (Mine, "Mine"),
+    ([Mine(), 3], "3"),
+    ([None], "None"),
+    ("Mine", "'Mine'"),
+]
+
+
+@pytest.mark.parametrize(("given", "named"), NO_CALLBACKS)
 def test_callbacks(given, named):
     expected = rf"Trainer\(callbacks=\[{re.escape(named)}.*must be an instance of a Callback"
     with pytest.raises(ConfigurationError, match=expected):

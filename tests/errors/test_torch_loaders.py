@@ -7,7 +7,7 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 import functrain_torch as pl
-from tests.errors.torch_parts import X, Y, Net, Validated, fit, loader, net, trainer
+from tests.errors.torch_parts import Net, Validated, X, Y, fit, loader, net, trainer
 
 
 def batches(n: int = 3):
@@ -86,7 +86,7 @@ def test_a_generator_for_validation():
     says = "val_dataloader: a generator can be iterated over only once, and is needed again.*int limit_val_batches"
     with pytest.raises(pl.ConfigurationError, match=says):
         fit(Validated(), val=(batch for batch in batches()))
-    with pytest.raises(pl.ConfigurationError, match="validation loader 0: the generator gave no batch.*used up"):
+    with pytest.raises(pl.ConfigurationError, match=r"validation loader 0: the generator gave no batch.*used up"):
         fit(Validated(), val=(batch for batch in batches(2)), limit_val_batches=2)
     results = trainer().validate(Validated(), (batch for batch in batches()), verbose=False)
     assert set(results[0]) == {"val_loss"}

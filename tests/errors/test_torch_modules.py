@@ -189,7 +189,7 @@ def test_an_argument_that_is_not_documented():
 
 
 def unpacking(self, batch, batch_idx):
-    x, y, z = batch
+    x, _, _ = batch
     return x
 
 
@@ -263,8 +263,13 @@ def test_what_cannot_be_logged(name, value, says):
         fit(net(training_step=step))
 
 
-@pytest.mark.parametrize(("options", "says"), [({"reduce_fx": "median"}, "must be 'mean', 'sum', 'min' or 'max'"),
-                                               ({"on_step": False, "on_epoch": False}, "nothing would be logged")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"reduce_fx": "median"}, "must be 'mean', 'sum', 'min' or 'max'"),
+        ({"on_step": False, "on_epoch": False}, "nothing would be logged"),
+    ],
+)
 def test_how_it_cannot_be_logged(options, says):
     def step(self, batch, batch_idx):
         self.log("a", 1.0, **options)
