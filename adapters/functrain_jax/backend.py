@@ -261,6 +261,11 @@ def check_scalar(loss: Any) -> jax.Array:
             "the loss is None: a compiled step cannot be skipped by what it returns. Give the loss a weight "
             "of 0 instead: return {'loss': loss, 'weight': jnp.where(skip, 0.0, 1.0)}."
         )
+    if isinstance(loss, tuple | list):
+        raise ValueError(
+            f"the loss is a {type(loss).__name__}: return the scalar alone, or a dict with 'loss' and, where there are "
+            "any, 'weight', 'vars' and 'hiddens'."
+        )
     shape = jnp.shape(loss)
     if shape != ():
         raise ValueError(f"the loss has shape {shape}: it must be a scalar, such as loss.mean().")

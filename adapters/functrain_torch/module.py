@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from functrain.trainer.errors import CheckpointError, ConfigurationError
+from functrain.trainer.errors import CheckpointError, ConfigurationError, nearest
 from functrain.trainer.hooks import HOOKS, MODULE, default
 from functrain.trainer.hparams import HyperParameters, HyperparametersMixin, load_hparams_yaml, load_tags_csv
 from functrain.trainer.module import ModuleBase
@@ -199,7 +199,7 @@ class LightningModule(ModuleBase, HyperparametersMixin, TransferHooks, nn.Module
         if hparams_file is not None:
             read = load_tags_csv if os.fspath(hparams_file).endswith(".csv") else load_hparams_yaml
             hparams = dict(read(hparams_file))
-        module = cls(**_accepted(cls, _as_arguments(cls, hparams, kwargs, saved.get("hparams_name"))))
+        module = cls(**_accepted(cls, _as_arguments(cls, hparams, kwargs, saved.get("hparams_name")), kwargs))
         getattr(module, "on_load_checkpoint")(saved)  # noqa: B009  (made from the hook table, below)
         weights = saved.get("state_dict", {})
         differs = ckpt.compare(weights, module.state_dict()) if strict else None
@@ -234,21 +234,31 @@ def _as_arguments(cls: type, hparams: dict[str, Any], given: dict[str, Any], nam
     return {name: HyperParameters({**hparams, **{k: v for k, v in given.items() if k not in own}}), **own}
 
 
-def _accepted(cls: type, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Those arguments that the class's `__init__` takes."""
-    parameters = inspect.signature(cls.__init__).parameters.values()
+def _accepted(cls: type, arguments: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Those arguments that the class's `__init__` takes.
+
+    Raises:
+        ConfigurationError: one that it needs is missing, or one of the `given` ones is not among its own.
+    """
+    parameters = inspect.signature(cls).parameters.values()
     if any(p.kind is p.VAR_KEYWORD for p in parameters):
         return dict(arguments)
     names = {p.name for p in parameters}
     missing = [
         p.name for p in parameters
-        if p.default is p.empty and p.name not in arguments and p.kind is not p.VAR_POSITIONAL and p.name != "self"
+        if p.default is p.empty and p.name not in arguments and p.kind is not p.VAR_POSITIONAL
     ]  # fmt: skip
     if missing:
         raise ConfigurationError(
             f"{cls.__name__}.load_from_checkpoint: __init__ needs {', '.join(missing)}, which the checkpoint does not "
             "hold; give them as keyword arguments, or call save_hyperparameters() in __init__ before training."
         )
+    for name in given:
+        if name in arguments and name not in names:
+            raise ConfigurationError(
+                f"{cls.__name__}.load_from_checkpoint({name}={given[name]!r}): __init__ has no such argument."
+                f"{nearest(name, names)}"
+            )
     return {name: value for name, value in arguments.items() if name in names}
 
 

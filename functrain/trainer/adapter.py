@@ -26,7 +26,10 @@ class Engine(LoaderTools, Protocol):
     """What the training steps of the last dispatch gave, one a batch, detached; only filled where `wants_outputs`."""
 
     per_batch: bool
-    """The adapter itself needs the host at every batch (optimization by hand, batches in pieces): dispatches of one batch."""
+    """The adapter itself needs the host at every batch (optimization by hand, batches in pieces).
+
+    Dispatches of one batch.
+    """
 
     def setup(self, stage: str) -> None:
         """Device, precision; move the module. Before `configure_optimizers`."""

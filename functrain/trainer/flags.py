@@ -151,7 +151,9 @@ def _present_names(given: Mapping[str, Any]) -> dict[str, Any]:
             continue
         now = RENAMED.get(name) or ALIASES.get(name) or name
         if now not in DEFAULTS:
-            raise ConfigurationError(f"Trainer({name}={value!r}): unknown flag.{nearest(name, _known())}")
+            raise ConfigurationError(
+                f"Trainer({name}={value!r}): unknown flag.{nearest(name, (*NAMES, *ALIASES, *LATER))}"
+            )
         if name in RENAMED:
             warnings.warn(f"Trainer({name}=...) is the older name of {now!r}: use {now}.", FutureWarning, stacklevel=4)
         value = _translate(name, value)
@@ -167,10 +169,6 @@ def _present_names(given: Mapping[str, Any]) -> dict[str, Any]:
         if value is not None or now not in ("progress_bar_refresh_rate",):
             present[now], said_as[now] = value, name
     return present
-
-
-def _known() -> tuple[str, ...]:
-    return (*NAMES, *RENAMED, *ALIASES, *LATER)
 
 
 def _as_list(value: Any) -> list[Any]:

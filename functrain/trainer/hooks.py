@@ -6,7 +6,9 @@ documented arguments that its own signature takes, by name; older names of an ar
 
 from __future__ import annotations
 
+import difflib
 import inspect
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -148,6 +150,25 @@ def overrides(owner: object, name: str) -> bool:
     """
     method = getattr(owner, name, None)
     return method is not None and not getattr(method, "_functrain_default", False)
+
+
+STEPS = ("training_step", "validation_step", "test_step", "predict_step", "forward", "configure_optimizers")
+LOADER_METHODS = tuple(f"{stage}_dataloader" for stage in ("train", "val", "test", "predict"))
+
+
+def tell_misspelt(owner: object) -> None:
+    """Warn of methods of the owner's own classes that are called almost as a hook, a step or a loader is."""
+    known = {*BY_NAME, *STEPS, *LOADER_METHODS}
+    for base in type(owner).__mro__:
+        if base.__module__.split(".")[0].startswith(("functrain", "torch", "builtins", "flax")):
+            continue
+        for name, value in vars(base).items():
+            if name in known or name.startswith("_") or not inspect.isfunction(value):
+                continue
+            for meant in difflib.get_close_matches(name, known, n=1, cutoff=0.93):
+                warnings.warn(
+                    f"{base.__name__}.{name} is never called: did you mean {meant!r}?", UserWarning, stacklevel=6
+                )
 
 
 def default(method: Callable[..., Any]) -> Callable[..., Any]:

@@ -10,6 +10,9 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
+
+from functrain.kernel.state import Clock
 
 
 @contextmanager
@@ -34,3 +37,11 @@ def graceful(on_first: Callable[[], None]) -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, standing)
+
+
+def interrupted_at(clock: Clock, saver: Any) -> str:
+    """What a run says that Ctrl-C has ended: where it stands, and what it can be continued from."""
+    paths = (getattr(saver, name, "") for name in ("last_model_path", "best_model_path"))
+    saved = next((path for path in paths if path), None)
+    where = f"Stopped by Ctrl-C in epoch {clock.epoch}, after batch {clock.batch} and {clock.update} updates."
+    return where if saved is None else f"{where} To continue: fit(..., ckpt_path={str(saved)!r})."

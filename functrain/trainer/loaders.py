@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -38,7 +39,16 @@ class LoaderFinder:
     def validation(self, given: Any, train: Any) -> Loaders | None:
         """The validation loaders of a fit and their limits; None where the fit does not validate."""
         overfit = self.flags.overfit_batches
-        if not overrides(self.owners[-1], "validation_step") or self.flags.limit_val_batches == 0:
+        if not overrides(self.owners[-1], "validation_step"):
+            if given is not None:
+                warnings.warn(
+                    f"a validation loader was given, and {type(self.owners[-1]).__name__} defines no validation_step: "
+                    "nothing is validated. Define it, or leave the loader out.",
+                    UserWarning,
+                    stacklevel=6,
+                )
+            return None
+        if self.flags.limit_val_batches == 0:
             return None
         loaders = [self.engine.unshuffled(self._train_loader(train))] if overfit else self._defined("val", given)
         if not loaders:

@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 from functrain.trainer.hooks import keyed, overrides
+from functrain.trainer.planning import max_epochs
 
 LOOK_UP_SECONDS = 0.5
 
@@ -159,6 +160,11 @@ class Outputs:
         """Print from one process, above a progress bar."""
         bar = self.progress_bar_callback
         (bar.print if bar is not None else print)(*args, **kwargs)
+
+    @property
+    def max_epochs(self) -> int | None:
+        """The limit in epochs; None for no limit."""
+        return max_epochs(self.flags)
 
 
 def _same(value: Any) -> Any:

@@ -20,12 +20,12 @@ from functrain.trainer.errors import ConfigurationError, beside, nearest
 from functrain.trainer.evaluate import end_stage, run_stage, sanity_check
 from functrain.trainer.fit import FitLoop
 from functrain.trainer.flag_checks import callbacks_of, max_time
-from functrain.trainer.hooks import Hooks, overrides
-from functrain.trainer.interrupt import graceful
+from functrain.trainer.hooks import Hooks, overrides, tell_misspelt
+from functrain.trainer.interrupt import graceful, interrupted_at
 from functrain.trainer.loaders import LoaderFinder, Loaders, either
 from functrain.trainer.logbook import TRAIN, LogBook
 from functrain.trainer.outputs import Outputs
-from functrain.trainer.planning import make_plan, max_epochs
+from functrain.trainer.planning import make_plan
 
 STAGE_OF = {"fit": "train", "validate": "validation", "test": "test", "predict": "predict"}
 SHORT = {"validate": "val", "test": "test", "predict": "predict"}
@@ -102,7 +102,7 @@ class Trainer(Outputs):
         train_dataloader: Any = None,
         val_dataloader: Any = None,
     ) -> None:
-        """Train a module.
+        """Train a module. Each call is a run of its own, from epoch 0; to go on from one, give its checkpoint.
 
         Args:
             train_dataloaders: the training loader; default: the module's or data module's `train_dataloader()`.
@@ -119,6 +119,8 @@ class Trainer(Outputs):
         val = either("val_dataloaders", val_dataloaders, "val_dataloader", val_dataloader)
         if datamodule is None and train is not None and hasattr(train, "train_dataloader"):
             train, datamodule = None, train
+        if datamodule is not None and (train is not None or val is not None):
+            raise ConfigurationError("trainer.fit: loaders and a datamodule were both given; give one of them.")
         ckpt_path = ckpt_path or self.flags.resume_from_checkpoint
         with self._running("fit", model, datamodule):
             self._fit(train, val, ckpt_path)
@@ -211,6 +213,7 @@ class Trainer(Outputs):
                 f"trainer.{stage}() was called while trainer.{self.stage}() of the same Trainer runs; call it "
                 "afterwards, or use another Trainer."
             )
+        tell_misspelt(model)
         self._busy = True
         same_run = stage != "fit" and model is self.module
         self.stage, self.module, self.datamodule = stage, model, datamodule
@@ -275,6 +278,7 @@ class Trainer(Outputs):
             self.hooks.call("on_keyboard_interrupt")
             for _, save in self.acting("checkpoint"):
                 save(self, self.module, "interrupt")
+            self.print(interrupted_at(self.engine.clock, self.checkpoint_callback))
         self._end_training()
 
     def _end_training(self) -> None:
@@ -380,10 +384,6 @@ class Trainer(Outputs):
     def global_step(self) -> int:
         """Updates done: one a window, however many optimizers."""
         return self.engine.clock.update if self.engine is not None else 0
-
-    @property
-    def max_epochs(self) -> int | None:
-        return max_epochs(self.flags)
 
     global_rank = local_rank = node_rank = 0
     world_size = 1

@@ -12,6 +12,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 import functrain_torch as pl
+from functrain.trainer.hooks import overrides
 
 # Where JAX was imported too, it warns of any fork; torch's workers use no JAX.
 forks = pytest.mark.filterwarnings(r"ignore:os\.fork\(\) was called:RuntimeWarning")
@@ -65,6 +66,11 @@ class Net(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def validation(model: pl.LightningModule, loader: Any) -> Any:
+    """The loader, where the model has a use for it."""
+    return loader if overrides(model, "validation_step") else None
 
 
 class Validated(Net):

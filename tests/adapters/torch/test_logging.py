@@ -7,7 +7,7 @@ import torch
 import torchmetrics
 
 import functrain_torch as pl
-from tests.adapters.torch.small import Net, Validated, batches, trainer
+from tests.adapters.torch.small import Net, Validated, batches, trainer, validation
 
 
 class Logging(Net):
@@ -32,7 +32,7 @@ class Logging(Net):
 
 def fitted(model: pl.LightningModule, train: Any = None, val: Any = None, epochs: int = 2, **flags: Any) -> pl.Trainer:
     run = trainer(max_epochs=epochs, **flags)
-    run.fit(model, train or batches(4), val or batches(2))
+    run.fit(model, train or batches(4), validation(model, val or batches(2)))
     return run
 
 

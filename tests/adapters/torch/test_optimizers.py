@@ -9,7 +9,7 @@ from torch.optim import SGD, Adam
 from torch.optim.lr_scheduler import ExponentialLR, LambdaLR, ReduceLROnPlateau, StepLR
 
 import functrain_torch as pl
-from tests.adapters.torch.small import Net, Validated, batches, same, trainer
+from tests.adapters.torch.small import Net, Validated, batches, same, trainer, validation
 
 
 def configured(give: Any, model: type[Net] = Validated, epochs: int = 2, **flags: Any) -> Any:
@@ -20,7 +20,8 @@ def configured(give: Any, model: type[Net] = Validated, epochs: int = 2, **flags
             return give(self)
 
     run = trainer(max_epochs=epochs, **flags)
-    run.fit(Model(), batches(3), batches(1))
+    module = Model()
+    run.fit(module, batches(3), validation(module, batches(1)))
     return run.engine
 
 

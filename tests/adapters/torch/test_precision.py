@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import functrain_torch as pl
-from tests.adapters.torch.small import Net, Validated, batches, same, trainer
+from tests.adapters.torch.small import Net, Validated, batches, same, trainer, validation
 
 
 class Watching(Validated):
@@ -33,7 +33,7 @@ DTYPES = {
 
 def fitted(model: pl.LightningModule, epochs: int = 2, n: int = 5, **flags: Any) -> pl.Trainer:
     run = trainer(max_epochs=epochs, **flags)
-    run.fit(model, batches(n), batches(1))
+    run.fit(model, batches(n), validation(model, batches(1)))
     return run
 
 

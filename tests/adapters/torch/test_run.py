@@ -9,12 +9,12 @@ import torch
 from torch.optim import LBFGS
 
 import functrain_torch as pl
-from tests.adapters.torch.small import Net, Validated, batches, forks, same, stream, trainer
+from tests.adapters.torch.small import Net, Validated, batches, forks, same, stream, trainer, validation
 
 
 def fitted(model: pl.LightningModule, n: int = 4, epochs: int = 1, **flags: Any) -> pl.Trainer:
     run = trainer(max_epochs=epochs, **flags)
-    run.fit(model, batches(n), batches(1))
+    run.fit(model, batches(n), validation(model, batches(1)))
     return run
 
 
@@ -96,7 +96,7 @@ def test_a_child_module_is_quiet_while_the_loss_is_evaluated_again():
 def test_worker_processes_end_with_the_epoch(flags: dict[str, Any], sized: bool):
     """At once, not when the garbage is collected."""
     loader = batches(4, num_workers=1) if sized else torch.utils.data.DataLoader(stream(4).dataset, 4, num_workers=1)
-    trainer(**{"max_epochs": 1, **flags}).fit(Net(), loader, batches(1, num_workers=1))
+    trainer(**{"max_epochs": 1, **flags}).fit(Validated(), loader, batches(1, num_workers=1))
     assert multiprocessing.active_children() == []
 
 

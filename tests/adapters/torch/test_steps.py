@@ -8,12 +8,12 @@ import torch
 from torch.nn import functional
 
 import functrain_torch as pl
-from tests.adapters.torch.small import Net, Validated, batches, same, trainer
+from tests.adapters.torch.small import Net, Validated, batches, same, trainer, validation
 
 
 def fitted(model: pl.LightningModule, n: int = 4, epochs: int = 1, val: int = 1, **flags: Any) -> pl.Trainer:
     run = trainer(max_epochs=epochs, num_sanity_val_steps=0, **flags)
-    run.fit(model, batches(n), batches(val))
+    run.fit(model, batches(n), validation(model, batches(val)))
     return run
 
 
