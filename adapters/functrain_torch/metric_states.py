@@ -5,6 +5,7 @@ They are found as submodules: their states are no part of a module's `state_dict
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 from torch import Tensor, nn
@@ -47,6 +48,15 @@ def links(module: nn.Module, entries: dict[str, Any]) -> dict[str, str]:
     """The paths of the metric objects that were logged, by the name in the book."""
     paths = {id(metric): path for path, metric in found(module).items()}
     logged = {name: paths.get(id(entry.metric)) for name, entry in entries.items() if entry.metric is not None}
+    for name, path in logged.items():
+        if path is None:
+            warnings.warn(
+                f"self.log({name!r}, ...): the metric object is no part of {type(module).__name__}, so the checkpoint "
+                "does not hold what it has seen; make it an attribute of the module (in an nn.ModuleDict where there are "
+                "several).",
+                UserWarning,
+                stacklevel=2,
+            )
     return {name: path for name, path in logged.items() if path is not None}
 
 

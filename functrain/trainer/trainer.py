@@ -165,7 +165,9 @@ class Trainer(Outputs):
     def save_checkpoint(self, filepath: str | os.PathLike[str], weights_only: bool = False) -> None:
         """Write the state of the run to a file, whole or not at all.
 
-        Only between steps: from a hook, or after the run.
+        Only between steps: from a hook, or after the run. A run that continues from it does what was still to come,
+        each hook of each callback once. Only a validation that has not published its metrics yet is done over, and in
+        `on_train_batch_end` those are left out who come after the one that saved.
         """
         if self.engine is None:
             raise ConfigurationError("trainer.save_checkpoint: nothing was run yet; call trainer.fit(module) first.")

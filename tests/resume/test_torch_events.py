@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torchmetrics
 
 import functrain_torch as pl
 from functrain_torch.callbacks import EarlyStopping
@@ -249,3 +250,22 @@ def test_counting_counts():
     assert counting.counts["on_train_batch_end"] == cases.EPOCHS * cases.BATCHES
     assert counting.counts["on_validation_end"] == 4
     assert counting.counts["on_epoch_end"] == 4 + cases.EPOCHS
+
+
+def test_a_metric_that_checkpoints_do_not_see(tmp_path):
+    """Kept in a list it is no submodule: that is said when a checkpoint is taken."""
+
+    class Loose(cases.Plain):
+        def __init__(self):
+            super().__init__()
+            self.metrics = [torchmetrics.MeanMetric()]
+
+        def training_step(self, batch, batch_idx):
+            self.metrics[0].update(batch[0].mean())
+            self.log("mean", self.metrics[0], on_step=False, on_epoch=True)
+            return super().training_step(batch, batch_idx)
+
+    trainer, module, train, val = cases.parts((Loose, cases.shuffled, {}), 1, [], max_steps=2)
+    trainer.fit(module, train, val)
+    with pytest.warns(UserWarning, match=r"self\.log\('mean', \.\.\.\): the metric object is no part of Loose"):
+        trainer.save_checkpoint(tmp_path / "c.ckpt")
