@@ -116,6 +116,30 @@ class Ragged:
             yield x[i * SIZE : i * SIZE + n], y[i * SIZE : i * SIZE + n]
 
 
+class RaggedWithState(Ragged):
+    """The same, asked for its state."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.epoch = self.given = self.start = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch, self.rng = epoch, np.random.default_rng(epoch)
+
+    def __iter__(self) -> Any:
+        start, self.start = self.start, 0
+        for n, batch in enumerate(super().__iter__()):
+            if n >= start:
+                self.given = n + 1
+                yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        return {"given": self.given}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.start = state["given"]
+
+
 def validation() -> Any:
     return ArrayLoader(samples(8, 1), 4)
 

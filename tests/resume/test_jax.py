@@ -108,8 +108,8 @@ def test_in_the_middle_of_a_step_the_state_is_not_whole(hook, tmp_path):
 class Pressing:
     """A loader of arrays that presses Ctrl-C when its n-th batch is asked for."""
 
-    def __init__(self, n: int) -> None:
-        self.inner, self.n = cases.arrays(), n
+    def __init__(self, inner, n: int) -> None:
+        self.inner, self.n = inner, n
 
     def __len__(self):
         return len(self.inner)
@@ -141,16 +141,17 @@ class AtTheEnd(ft.Callback):
             trainer.save_checkpoint(self.path)
 
 
-@pytest.mark.parametrize("n", [1, 5, 7, 9])
-def test_ctrl_c(n, tmp_path):
+@pytest.mark.parametrize("n", [1, 4, 5, 7, 9])
+@pytest.mark.parametrize("loader", [cases.arrays, cases.RaggedWithState])
+def test_ctrl_c(loader, n, tmp_path):
     """In the middle of a dispatch: what was dispatched is finished, and the run goes on from there."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        case = (cases.Linear, *CASE[1:])
+        case = (cases.Linear, loader, CASE[2])
         expected, _ = cases.whole(case, tmp_path, ())
         save = AtTheEnd(str(tmp_path / "interrupt.ckpt"))
         trainer, module, _, val = cases.parts(case, 1, [save, EarlyStopping("val_loss", patience=9)])
-        trainer.fit(module, Pressing(n), val)
+        trainer.fit(module, Pressing(loader(), n), val)
         assert trainer.interrupted
         assert trainer.global_step < expected["clock"]["update"]
         found = cases.continued(case, (save.path, save.rows))
