@@ -52,7 +52,7 @@ format: $(VENV)/.dev  ## let ruff rewrite what it can
 	$(BIN)/ruff format $(CODE)
 
 types: $(VENV)/.dev  ## pyright: strict in the kernel, basic elsewhere
-	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright --pythonpath $(BIN)/python
+	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright --project pyproject.toml --pythonpath $(BIN)/python
 
 docs: $(VENV)/.dev  ## build docs/_build/html; a warning is an error
 	$(BIN)/python -m sphinx -W --keep-going -q -E -b html docs docs/_build/html
