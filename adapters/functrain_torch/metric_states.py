@@ -52,7 +52,8 @@ def links(module: nn.Module, entries: dict[str, Any]) -> dict[str, str]:
         if path is None:
             warnings.warn(
                 f"self.log({name!r}, ...): the metric object is no part of {type(module).__name__}, so the checkpoint "
-                "does not hold what it has seen; make it an attribute of the module (in an nn.ModuleDict where there are "
+                "does not hold what it has seen; make it an attribute of the module (in an nn.ModuleDict where there "
+                "are "
                 "several).",
                 UserWarning,
                 stacklevel=2,
