@@ -40,7 +40,7 @@ class LoaderFinder:
         """The validation loaders of a fit and their limits; None where the fit does not validate."""
         overfit = self.flags.overfit_batches
         if not overrides(self.owners[-1], "validation_step"):
-            if given is not None:
+            if as_loaders(given):
                 warnings.warn(
                     f"a validation loader was given, and {type(self.owners[-1]).__name__} defines no validation_step: "
                     "nothing is validated. Define it, or leave the loader out.",
