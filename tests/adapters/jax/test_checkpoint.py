@@ -15,10 +15,16 @@ import pytest
 
 import functrain_jax as ft
 from functrain.trainer.callback import Callback
+from functrain.trainer.hooks import overrides
 from functrain_jax.checkpoint import SUMS, read, write
 from functrain_jax.encoding import decode, encode
 from tests.adapters.jax.common import Batches, Classifier, Endless, Plain, X, Y, bits, everything, same, trainer
 from tests.adapters.jax.test_players import CASES, Game
+
+
+def validation(module):
+    """Loaders of validation batches, where the module has a use for them."""
+    return [Batches(size=16)] if overrides(module, "validation_step") else []
 
 
 def test_plain_values_and_arrays_come_back(tmp_path):
@@ -180,7 +186,7 @@ class Stopped(Exception):
 def finished(make, loader, flags, ckpt=None):
     ft.seed_everything(7)
     run = trainer(max_epochs=3, **flags)
-    run.fit(make(), loader(), [Batches(size=16)], ckpt_path=ckpt)
+    run.fit(module := make(), loader(), validation(module), ckpt_path=ckpt)
     means = {name: float(value) for name, value in run.callback_metrics.items() if "epoch" in name}
     return everything(run), means
 
@@ -230,7 +236,9 @@ def test_a_resumed_run_ends_with_the_same_bits(name, tmp_path):
         path = str(tmp_path / f"{after}.ckpt")
         ft.seed_everything(7)
         with pytest.raises(Stopped):
-            trainer(max_epochs=3, callbacks=Stop(after, path), **flags).fit(make(), loader(), [Batches(size=16)])
+            trainer(max_epochs=3, callbacks=Stop(after, path), **flags).fit(
+                module := make(), loader(), validation(module)
+            )
         ft.seed_everything(99)
         resumed, again = finished(make, loader, flags, path)
         same(resumed, whole)
