@@ -20,7 +20,7 @@ from functrain.kernel.epoch import tbptt
 from functrain.kernel.plan import Plan, PlayerPlan
 from functrain.kernel.scale import Clip
 from functrain.kernel.state import Accumulator, Clock, LossScale, Player, TrainState
-from functrain.kernel.step import Rule, Rules, play, update
+from functrain.kernel.step import Rule, Rules, play, step, update
 from functrain.trainer.errors import ConfigurationError, NotFiniteError
 from functrain.trainer.hooks import adapt, overrides
 from functrain.trainer.module import ModuleBase
@@ -217,29 +217,38 @@ class TorchEngine(ManualOptimization):
             self._after(reports)
 
     def _one_in_pieces(self, batch: Any) -> None:
-        clock = self.clock
-        self.batch_idx = clock.batch
+        self.batch_idx = self.clock.batch
         pieces = self.module.tbptt_split_batch(batch, self.pieces)
-        window = self.plan.windows.at(clock.epoch)
+        window = self.plan.windows.at(self.clock.epoch)
         assert self.state is not None
-        state, reports = tbptt(self.backend, self.rules, self.state, pieces, window)
-        self.clock = state.clock._replace(batch=clock.batch + 1)
-        self.state = state._replace(clock=self.clock)
-        for report in reports:
-            self._after(report)
+        self.state, _ = tbptt(self.backend, self.rules, self.state, pieces, window, self._one_window)
+        self.clock = self.state.clock
+        if self.wants_outputs:
+            self.outputs.append(detached(self.backend.output))
+
+    def _one_window(self, backend: Any, rules: Rules, state: TrainState, pieces: Any) -> tuple[TrainState, Any]:
+        """An update within a batch: the position moves on and schedulers step, as after any other."""
+        state, reports = step(backend, rules, state, pieces)
+        self.state, self.clock = state, state.clock._replace(batch=self.batch_idx)
+        self._after_update(reports)
+        return state, reports
 
     def _after(self, reports: tuple[Any, ...]) -> None:
         """What some runs do after a batch: schedulers that count updates, a look for NaN, outputs for hooks."""
-        if self.check_nan:
-            self._raise_on_nan()
+        self._after_update(reports)
         if self.wants_outputs:
             self.outputs.append(detached(self.backend.output))
+
+    def _after_update(self, reports: tuple[Any, ...]) -> None:
+        if self.check_nan:
+            self._raise_on_nan()
         for config in self.by_update:
-            report = reports[config.player] if reports else None
+            report = reports[config.player]
             assert self.state is not None
             if report is None or report.finite is False:
                 continue
-            if self.state.players[config.player].updates % config.frequency == 0:
+            updates = self.state.players[config.player].updates
+            if plans.passed(config.frequency, updates - 1, updates):
                 step_scheduler(config, self.trainer.callback_metrics if config.reduce_on_plateau else {})
 
     def _raise_on_nan(self) -> None:
@@ -278,7 +287,8 @@ class TorchEngine(ManualOptimization):
 
     def epoch_end(self, metrics: dict[str, Any]) -> None:
         for config in self.configured.schedulers:
-            if config.interval == "epoch" and self.automatic and (self.clock.epoch + 1) % config.frequency == 0:
+            due = plans.passed(config.frequency, self.clock.epoch, self.clock.epoch + 1)
+            if config.interval == "epoch" and self.automatic and due:
                 step_scheduler(config, metrics)
 
     # evaluating

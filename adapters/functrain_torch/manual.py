@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from functrain.kernel.plan import passed
 from functrain.kernel.scale import next_scale
 from functrain.kernel.state import Clock
 from functrain_torch.backend import multiply
@@ -184,8 +185,8 @@ class ManualOptimization:
     def log_norms(self, parameters: Any, p: float) -> None:
         """The p-norm of every gradient and of all together, as step metrics, where they will be written."""
         names = {id(parameter): name for name, parameter in self.module.named_parameters()}
-        every = self.trainer.flags.log_every_n_steps
-        if (self.clock.update + 1) % every:
+        update = self.clock.update
+        if not passed(self.trainer.flags.log_every_n_steps, update, update + 1):
             return
         label = f"{p:g}"
         norms = {names.get(id(q), "?"): q.grad.norm(p) for q in parameters if q.grad is not None}

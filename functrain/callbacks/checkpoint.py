@@ -17,6 +17,7 @@ from functrain import files
 from functrain.callbacks.checkpoint_files import NameTemplate, absolute, default_directory, free_path, moved
 from functrain.callbacks.checkpoint_records import Records
 from functrain.callbacks.monitor import Watch, direction, epoch_number, position
+from functrain.kernel.plan import passed
 from functrain.trainer.callback import Callback
 from functrain.trainer.errors import ConfigurationError
 from functrain.trainer.logbook import TRAIN
@@ -223,12 +224,13 @@ class ModelCheckpoint(Callback):
 
     def _is_due(self, trainer: Any, moment: str) -> bool:
         if self.every_n_train_steps:
-            return moment == "steps" and trainer.global_step % self.every_n_train_steps == 0
+            return moment == "steps" and trainer.passed(self.every_n_train_steps)
         if self.train_time_interval is not None:
             due = self._time_is_up()
             self._since = time.monotonic() if due else self._since
             return due
-        if not self.every_n_epochs or (epoch_number(trainer, moment) + 1) % self.every_n_epochs:
+        epoch = epoch_number(trainer, moment)
+        if not self.every_n_epochs or not passed(self.every_n_epochs, epoch, epoch + 1):
             return False
         if moment == "validation":
             return self._after_validations()

@@ -3,7 +3,7 @@
 from functrain.kernel.backend import Backend
 from functrain.kernel.epoch import epoch, evaluate, tbptt
 from functrain.kernel.metrics import Monoid, Running, monoids
-from functrain.kernel.plan import Plan, PlayerPlan
+from functrain.kernel.plan import Plan, PlayerPlan, passed
 from functrain.kernel.scale import Clip, ScaleRule, gradient_factor, next_scale
 from functrain.kernel.state import Accumulator, Clock, LossScale, Player, Report, TrainState
 from functrain.kernel.step import Rule, Rules, Turn, accumulate, play, step, update
@@ -12,6 +12,6 @@ from functrain.kernel.window import Schedule, grouped
 __all__ = [
     "Accumulator", "Backend", "Clip", "Clock", "LossScale", "Monoid", "Plan", "Player", "PlayerPlan",
     "Report", "Rule", "Rules", "Running", "ScaleRule", "Schedule", "TrainState", "Turn", "accumulate",
-    "epoch", "evaluate", "gradient_factor", "grouped", "monoids", "next_scale", "play", "step", "tbptt",
-    "update",
+    "epoch", "evaluate", "gradient_factor", "grouped", "monoids", "next_scale", "passed", "play", "step",
+    "tbptt", "update",
 ]  # fmt: skip

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 from functrain.kernel.backend import Backend
 from functrain.kernel.state import TrainState
 from functrain.kernel.step import Rules, step
 from functrain.kernel.window import grouped
+
+Step: TypeAlias = Callable[[Backend[Any], Rules, TrainState, Any], tuple[TrainState, Any]]
 
 
 def epoch(backend: Backend[Any], rules: Rules, state: TrainState, windows: Any) -> tuple[TrainState, Any]:
@@ -37,17 +39,25 @@ def evaluate(
 
 
 def tbptt(
-    backend: Backend[Any], rules: Rules, state: TrainState, pieces: Sequence[Any], window: int = 1
+    backend: Backend[Any], rules: Rules, state: TrainState, pieces: Sequence[Any], window: int = 1, one: Step = step
 ) -> tuple[TrainState, Any]:
     """Truncated back-propagation through time over one batch that is cut into `pieces` along time.
 
     A piece is a micro-batch: `window` of them make an update, the last, shorter window too. The hidden state
-    goes from piece to piece by value; it starts empty and is forgotten at the end.
+    goes from piece to piece by value; it starts empty and is forgotten at the end. The pieces are one batch of the
+    epoch, which is finished when all of them are.
+
+    Args:
+        one: what makes one update of a window; an engine's own also does what is due after each.
 
     Reference: Williams and Peng, An efficient gradient-based algorithm for on-line training of recurrent
     network trajectories, 1990.
     """
-    batch = state.clock.batch + 1  # the pieces are one batch of the epoch
-    state = state._replace(hidden=None)
-    state, reports = backend.scan(partial(step, backend, rules), state, list(grouped(pieces, window)))
-    return state._replace(hidden=None, clock=state.clock._replace(batch=batch)), reports
+    batch = state.clock.batch
+
+    def at_this_batch(state: TrainState, pieces: Any) -> tuple[TrainState, Any]:
+        state, reports = one(backend, rules, state, pieces)
+        return state._replace(clock=state.clock._replace(batch=batch)), reports
+
+    state, reports = backend.scan(at_this_batch, state._replace(hidden=None), list(grouped(pieces, window)))
+    return state._replace(hidden=None, clock=state.clock._replace(batch=batch + 1)), reports

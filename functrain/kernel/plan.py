@@ -42,6 +42,7 @@ class Plan(NamedTuple):
             within an epoch.
         val_epochs: validate in every so many epochs.
         log_updates: write step metrics every so many updates.
+        flush_updates: have the loggers written out every so many updates, where step metrics are written.
         checkpoint_updates: let the checkpoint callbacks act every so many updates; empty for none.
         dispatch: at most so many batches are handed to the backend at once.
     """
@@ -56,6 +57,7 @@ class Plan(NamedTuple):
     val_batches: int | None = None
     val_epochs: int = 1
     log_updates: int = 50
+    flush_updates: int = NO_EVENT
     checkpoint_updates: tuple[int, ...] = ()
     dispatch: int = NO_EVENT
 
@@ -105,32 +107,46 @@ def may_stop(plan: Plan, clock: Clock) -> bool:
     return clock.epoch >= plan.min_epochs and clock.update >= plan.min_steps
 
 
+def passed(every: int, before: int, now: int) -> bool:
+    """Has a multiple of `every` been reached on the way from `before` to `now`?
+
+    The one rule for every interval: several updates may fall into one batch or one dispatch, so that a multiple is run
+    past more often than it is met.
+    """
+    return now // every > before // every
+
+
 def log_due(plan: Plan, clock: Clock, before: int) -> bool:
     """Are step metrics written now? `before`: the updates when the last dispatch began."""
-    return _passed(plan.log_updates, before, clock.update)
+    return passed(plan.log_updates, before, clock.update)
 
 
-def _passed(every: int, before: int, now: int) -> bool:
-    """Has a multiple of `every` been reached on the way from `before` to `now`?"""
-    return now // every > before // every
+def flush_due(plan: Plan, clock: Clock, before: int) -> bool:
+    """Are the loggers written out with these step metrics? Where an interval has ended since the last ones were due."""
+    return passed(plan.flush_updates, before - before % plan.log_updates, clock.update)
 
 
 def validate_due(plan: Plan, clock: Clock) -> bool:
     """Is validation due within the epoch, after this batch?"""
     every = plan.val_batches
     return (
-        every is not None and (clock.epoch + 1) % plan.val_epochs == 0 and clock.batch > 0 and clock.batch % every == 0
+        every is not None and clock.batch > 0 and in_turn(plan, clock) and passed(every, clock.batch - 1, clock.batch)
     )
+
+
+def in_turn(plan: Plan, clock: Clock) -> bool:
+    """Is this one of the epochs that validate?"""
+    return passed(plan.val_epochs, clock.epoch, clock.epoch + 1)
 
 
 def validate_at_end(plan: Plan, clock: Clock) -> bool:
     """Is validation due when a loader without a length has ended, as no interval within the epoch is set?"""
-    return plan.val_batches is None and (clock.epoch + 1) % plan.val_epochs == 0
+    return plan.val_batches is None and in_turn(plan, clock)
 
 
 def checkpoint_due(plan: Plan, clock: Clock, before: int) -> bool:
     """Has a checkpoint interval been reached since the last dispatch began, at `before` updates?"""
-    return any(_passed(every, before, clock.update) for every in plan.checkpoint_updates)
+    return any(passed(every, before, clock.update) for every in plan.checkpoint_updates)
 
 
 def batches_to_event(plan: Plan, clock: Clock) -> int:
@@ -143,7 +159,7 @@ def batches_to_event(plan: Plan, clock: Clock) -> int:
     ahead = plan.dispatch
     if plan.batches is not None:
         ahead = min(ahead, plan.batches - clock.batch)
-    if plan.val_batches is not None and (clock.epoch + 1) % plan.val_epochs == 0:
+    if plan.val_batches is not None and in_turn(plan, clock):
         ahead = min(ahead, plan.val_batches - clock.batch % plan.val_batches)
     return _batches_to_update_event(plan, clock, max(1, ahead))
 

@@ -217,8 +217,9 @@ class FitLoop:
         self.in_epoch = True
 
     def log(self, kind: str) -> None:
-        if plans.log_due(self.plan, self.engine.clock, self.before):
-            self.trainer.write_step_metrics()
+        plan, clock, before = self.plan, self.engine.clock, self.before
+        if plans.log_due(plan, clock, before):
+            self.trainer.write_step_metrics(flush=plans.flush_due(plan, clock, before))
 
     def validation_due(self, kind: str) -> bool:
         """Is validation due after this batch, or at the end of a loader whose end nobody could foresee?"""
@@ -247,8 +248,8 @@ class FitLoop:
     def close_window(self, kind: str) -> None:
         """A loader that ended by itself may have left a window open."""
         self.before = self.engine.clock.update
-        if self.ended and self.engine.close_window() and plans.log_due(self.plan, self.engine.clock, self.before):
-            self.trainer.write_step_metrics()
+        if self.ended and self.engine.close_window():
+            self.log(kind)
 
     def validate_rest(self, kind: str) -> bool:
         return self.validate(kind)

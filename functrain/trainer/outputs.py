@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from functrain.kernel.plan import passed
 from functrain.trainer.hooks import keyed, overrides
 from functrain.trainer.planning import max_epochs
 
@@ -16,6 +17,7 @@ class Outputs:
 
     book: Any
     engine: Any
+    loop: Any
     hooks: Any
     flags: Any
     loggers: list[Any]
@@ -41,15 +43,15 @@ class Outputs:
         """What `prog_bar=True` asked for, as Python floats."""
         return {name: float(value) for name, value in self.book.progress_bar_metrics().items()}
 
-    def write_step_metrics(self) -> None:
-        """The log event: the last step's values to the loggers."""
+    def write_step_metrics(self, flush: bool) -> None:
+        """The log event: the last step's values to the loggers, which are written out where `flush` says so."""
         metrics = self.book.step_metrics()
         for callback in self.callbacks:
             log_step = getattr(callback, "log_step", None)
             if log_step is not None:
                 log_step(self, self.module, metrics)
         self._to_loggers(metrics)
-        if self.engine.clock.update % self.flags.flush_logs_every_n_steps == 0:
+        if flush:
             for logger in self.loggers:
                 logger.save()
 
@@ -137,6 +139,10 @@ class Outputs:
     def acting(self, name: str) -> list[tuple[str, Any]]:
         """What the callbacks do at one of the Trainer's own events, in order."""
         return [(key, getattr(c, name)) for key, c in keyed(self.callbacks) if overrides(c, name)]
+
+    def passed(self, every: int) -> bool:
+        """Has a multiple of so many updates been reached since the last dispatch of batches began?"""
+        return self.loop is not None and passed(every, self.loop.before, self.engine.clock.update)
 
     @property
     def tick_seconds(self) -> float | None:

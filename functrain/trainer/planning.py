@@ -61,6 +61,7 @@ def make_plan(
         val_batches=val_batches(flags.val_check_interval, batches),
         val_epochs=flags.check_val_every_n_epoch,
         log_updates=flags.log_every_n_steps if logs else NO_EVENT,
+        flush_updates=flags.flush_logs_every_n_steps,
         checkpoint_updates=tuple(checkpoints),
         dispatch=LONGEST_DISPATCH,
     )

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
-from functrain.kernel.plan import Plan
+from functrain.kernel.plan import Plan, passed
 from functrain.trainer import checkpoint as checkpoints
 from functrain.trainer import flags as flag_table
 from functrain.trainer.arguments import add_arguments, flags_of
@@ -346,7 +346,7 @@ class Trainer(Outputs):
     def reload_train_source(self, loop: FitLoop) -> None:
         """Ask for the loaders again, where the flag says so and an epoch starts."""
         every, epoch = self.flags.reload_dataloaders_every_n_epochs, self.current_epoch
-        if every and epoch and epoch % every == 0:
+        if every and epoch and passed(every, epoch - 1, epoch):
             loop.source = self.loaders.train(self._given[0])
             loop.plan = self.engine.plan = self._plan(loop.source)
             self._val = self.loaders.validation(*reversed(self._given))

@@ -67,6 +67,27 @@ def test_after_adds_up(plan, epochs, start, m, n):
     assert due.after(plan, due.after(plan, clock, m), n) == due.after(plan, clock, m + n)
 
 
+@given(st.integers(1, 9), st.integers(0, 40), st.integers(0, 20), st.integers(0, 20))
+def test_an_interval_is_passed_where_a_multiple_of_it_is_reached(every, start, m, n):
+    now = start + m
+    assert due.passed(every, start, now) == any(k % every == 0 for k in range(start + 1, now + 1))
+    assert due.passed(every, start, now + n) == (due.passed(every, start, now) or due.passed(every, now, now + n))
+
+
+@given(st.integers(1, 9), st.integers(1, 9), st.lists(st.integers(0, 5), max_size=30))
+def test_no_flush_is_later_than_the_first_log_after_its_interval(log, flush, updates):
+    """However many updates fall into one batch; where one does, nothing is flushed but then."""
+    plan, clock, waits = Plan(None, log_updates=log, flush_updates=flush), Clock(), False
+    for n in updates:
+        before, clock = clock.update, clock._replace(update=clock.update + n)
+        waits = waits or due.passed(flush, before, clock.update)
+        if due.log_due(plan, clock, before):
+            flushed = due.flush_due(plan, clock, before)
+            assert flushed or not waits
+            assert flushed == waits or max(updates) > 1
+            waits = False
+
+
 def what_is_due(plan, clock, before):
     """Everything that the host would have to see to after a batch, with `before` updates at its start."""
     questions = {

@@ -102,6 +102,21 @@ def test_pieces_of_any_length_in_windows_of_any_size(seed, time, length, window)
     assert state.clock.update == len(losses)
 
 
+def test_the_pieces_are_one_batch_and_each_window_of_them_one_update():
+    rng, seen = np.random.default_rng(3), []
+    backend = NumpyBackend(Part(recurrent.elman, SGD(0.01)))
+    state = backend.init(recurrent.params(rng), PLAIN)
+    state = state._replace(clock=state.clock._replace(batch=7))
+
+    def one(backend, rules, state, window):
+        seen.append((state.clock.batch, state.clock.update))
+        return step(backend, rules, state, window)
+
+    state, _ = tbptt(backend, PLAIN, state, pieces_of(data.sequences(rng, 2, 10), 2), 2, one)
+    assert seen == [(7, 0), (7, 1), (7, 2)]
+    assert state.clock[1:3] == (8, 3)
+
+
 def test_the_hidden_state_starts_empty_and_is_forgotten():
     rng = np.random.default_rng(3)
     backend = NumpyBackend(Part(recurrent.elman, AdamW(0.01)))
