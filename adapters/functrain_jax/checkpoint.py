@@ -17,11 +17,16 @@ import jax
 import jax.numpy as jnp
 
 from functrain import files
+from functrain.regular import open_regular
 from functrain.trainer.errors import CheckpointError
+from functrain.trainer.identity import Mark, decoded, encoded, mark_of
 from functrain_jax.encoding import decode, encode, specs
 
 INNER = "orbax"
 """The directory within a checkpoint that orbax reads and writes."""
+
+MARK = "mark.json"
+"""The file that says which run wrote the checkpoint."""
 
 SUMS = "files.json"
 """The list of the files in it: path -> [bytes, CRC-32]."""
@@ -42,8 +47,24 @@ def write(path: str | os.PathLike[str], checkpoint: Mapping[str, Any]) -> None:
     with files.atomic_directory(path) as directory, _checkpointer(ocp) as checkpointer:
         args = ocp.args.Composite(arrays=ocp.args.StandardSave(arrays), rest=ocp.args.JsonSave(rest))
         checkpointer.save(_absolute(directory), args)
+        own = mark_of(checkpoint.get("functrain"))
+        if own is not None:
+            with files.atomic_write(files.join(directory, MARK)) as file:
+                file.write(encoded(own))
         with files.atomic_write(files.join(directory, SUMS), "w") as file:
             json.dump({name: _sum(directory, name) for name in _names(directory)}, file, indent=1)
+
+
+def mark(path: str | os.PathLike[str]) -> Mark | None:
+    """Who wrote a checkpoint, from its small file; None where there is none, or a link."""
+    text = os.fspath(path)
+    if not files.is_remote(text) and os.path.islink(text.rstrip(os.sep)):
+        return None
+    try:
+        with open_regular(files.join(text, MARK)) as file:
+            return decoded(file.read(4096))
+    except OSError:
+        return None
 
 
 def read(path: str | os.PathLike[str], sharding: Any = None) -> dict[str, Any]:

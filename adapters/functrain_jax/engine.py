@@ -26,6 +26,7 @@ from functrain.trainer.planning import clip as clip_of
 from functrain_jax import snapshot
 from functrain_jax.backend import JaxBackend
 from functrain_jax.binding import Binding
+from functrain_jax.checkpoint import mark
 from functrain_jax.checkpoint import read as read_checkpoint
 from functrain_jax.checkpoint import write as write_checkpoint
 from functrain_jax.context import STEP_HOOKS
@@ -48,6 +49,7 @@ class JaxEngine(Evaluating, Loaders):
     """See `functrain.trainer.adapter.Engine`."""
 
     suffix = ".ckpt"
+    mark = staticmethod(mark)
 
     def __init__(self, module: Any, trainer: Any) -> None:
         self.module = module

@@ -5,19 +5,25 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import struct
 import warnings
 import zipfile
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from functrain.files import atomic_write, exists, is_dir, open_read
+from functrain.regular import open_regular
 from functrain.trainer.errors import CheckpointError, ConfigurationError
+from functrain.trainer.identity import Mark, decoded, encoded, mark_of
 
 PLAIN = (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device, torch.Size)
+
+END = 4096
+"""Bytes at the end of a file among which its mark is found."""
 
 
 def write(path: str | os.PathLike[str], checkpoint: Mapping[str, Any]) -> None:
@@ -28,14 +34,68 @@ def write(path: str | os.PathLike[str], checkpoint: Mapping[str, Any]) -> None:
         OSError: the directory cannot be written, the disk is full; the file of before is untouched.
     """
     plain = {key: _plain(value, str(key)) for key, value in checkpoint.items()}
+    own = mark_of(checkpoint.get("functrain"))
     with atomic_write(path) as file:
         try:
-            torch.save(plain, file)
+            if own is None:
+                torch.save(plain, file)
+            else:
+                with _commented(file, encoded(own)) as archive:
+                    torch.save(plain, archive)
         except RuntimeError as error:
             # torch's zip writer closes over a failed write and hides its cause.
             if isinstance(error.__context__, OSError):
                 raise error.__context__ from None
             raise
+
+
+@contextmanager
+def _commented(file: Any, comment: bytes) -> Iterator[_ButTheEnd]:
+    """A zip archive that is written in the block gets a comment: its last field, which other readers pass over."""
+    archive = _ButTheEnd(file)
+    yield archive
+    assert archive.end == b"\0\0", "the archive ends with the length of its comment, none"
+    file.write(struct.pack("<H", len(comment)) + comment)
+
+
+class _ButTheEnd:
+    """Writes to a file all but the last two bytes."""
+
+    def __init__(self, file: Any) -> None:
+        self.file = file
+        self.end = b""
+
+    def write(self, data: Any) -> int:
+        self.file.write(self.end[: len(data)])
+        self.file.write(memoryview(data)[:-2])
+        self.end = (self.end + bytes(data[-2:]))[-2:]
+        return len(data)
+
+    def flush(self) -> None:
+        self.file.flush()
+
+
+def mark(path: str | os.PathLike[str]) -> Mark | None:
+    """Who wrote a checkpoint, from the last bytes of its file; None where that is no file, a link, or says nothing."""
+    try:
+        with open_regular(path) as file:
+            return decoded(_comment(file))
+    except (OSError, zipfile.BadZipFile):
+        return None
+
+
+def _comment(file: Any) -> bytes:
+    """The comment of a zip archive.
+
+    Raises:
+        BadZipFile: it is not as long as the archive says, or there is no archive.
+    """
+    file.seek(-min(file.seek(0, io.SEEK_END), END), io.SEEK_END)
+    end = file.read(END)
+    start = end.rfind(b"PK\5\6") + 22  # the archive's last record, which ends with the comment's length
+    if start < 22 or end[start - 2 : start] != struct.pack("<H", len(end) - start):
+        raise zipfile.BadZipFile("its end is not whole")
+    return end[start:]
 
 
 def read(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -82,6 +142,7 @@ def _loaded(file: Any, path: Any) -> dict[str, Any]:
 def _load(file: Any) -> Any:
     # torch leaves the checksums that it has written unread.
     if zipfile.is_zipfile(file):
+        _comment(file)
         file.seek(0)
         with zipfile.ZipFile(file) as archive:
             bad = archive.testzip()

@@ -55,6 +55,7 @@ class TorchEngine(ManualOptimization):
     """See `functrain.trainer.adapter.Engine`."""
 
     suffix = ".ckpt"
+    mark = staticmethod(ckpt.mark)
 
     def __init__(self, trainer: Any, module: Any) -> None:
         self.trainer = trainer

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from functrain.kernel.plan import Plan
 from functrain.kernel.state import Clock, TrainState
 from functrain.trainer.data import LoaderTools
+from functrain.trainer.identity import Mark
 
 
 class Engine(LoaderTools, Protocol):
@@ -105,6 +106,13 @@ class Engine(LoaderTools, Protocol):
 
     def read(self, path: str) -> dict[str, Any]:
         """Read a checkpoint; nothing in the file may run code. Raises `CheckpointError` naming the file."""
+        ...
+
+    def mark(self, path: str) -> Mark | None:
+        """Who wrote a checkpoint, read in no time and never through a link; None where the file does not say.
+
+        A static method.
+        """
         ...
 
     suffix: str

@@ -23,12 +23,28 @@ from functrain.trainer.hparams import storable
 FORMAT = 1
 
 
+def save(trainer: Any, path: str, weights_only: bool) -> None:
+    """Write the state of a run to a file. What was logged before it is written out first: a kill cannot part them."""
+    if trainer.engine is None:
+        raise ConfigurationError("trainer.save_checkpoint: nothing was run yet; call trainer.fit(module) first.")
+    for logger in trainer.loggers:
+        logger.save()
+    trainer.engine.write(path, assemble(trainer, weights_only))
+    for logger in trainer.loggers:
+        logger.after_save_checkpoint(path)
+
+
 def assemble(trainer: Any, weights_only: bool) -> dict[str, Any]:
     """The whole state of a run as a dict of plain values and the framework's arrays, taken between two steps."""
     clock, module = trainer.engine.clock, trainer.module
     run = {} if weights_only else {"clock": clock._asdict(), "loop": _loop_state(trainer), "rng": _rng(trainer)}
     checkpoint: dict[str, Any] = {
-        "functrain": {"format": FORMAT, "version": __version__, "weights_only": weights_only},
+        "functrain": {
+            "format": FORMAT,
+            "version": __version__,
+            "weights_only": weights_only,
+            **trainer.identity.state(clock.update),
+        },
         "epoch": clock.epoch,
         "global_step": clock.update,
         **trainer.engine.snapshot(weights_only),
@@ -205,6 +221,7 @@ def naming(path: str) -> Iterator[None]:
 
 def continue_from(trainer: Any, loop: Any, saved: dict[str, Any], path: str) -> None:
     """Put the position, the loop, the callbacks and the random state back; the engine has its part already."""
+    trainer.identity.continue_from(saved["functrain"], path)
     with naming(path):
         state = saved["loop"]
         loop.load_state(state)

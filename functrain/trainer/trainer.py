@@ -21,6 +21,7 @@ from functrain.trainer.evaluate import end_stage, run_stage, sanity_check
 from functrain.trainer.fit import FitLoop
 from functrain.trainer.flag_checks import callbacks_of, max_time
 from functrain.trainer.hooks import Hooks, overrides, tell_misspelt
+from functrain.trainer.identity import Identity
 from functrain.trainer.interrupt import graceful, interrupted_at
 from functrain.trainer.loaders import LoaderFinder, Loaders, either
 from functrain.trainer.logbook import TRAIN, LogBook
@@ -61,6 +62,7 @@ class Trainer(Outputs):
         self.stage: str | None = None
         self.book = LogBook()
         self.resumed_rng: dict[str, Any] | None = None
+        self.identity = Identity()
         self.training = False
         self._busy = False
         self._deadline: float | None = None
@@ -169,12 +171,7 @@ class Trainer(Outputs):
         each hook of each callback once. Only a validation that has not published its metrics yet is done over, and in
         `on_train_batch_end` those are left out who come after the one that saved.
         """
-        if self.engine is None:
-            raise ConfigurationError("trainer.save_checkpoint: nothing was run yet; call trainer.fit(module) first.")
-        path = os.fspath(filepath)
-        self.engine.write(path, checkpoints.assemble(self, weights_only))
-        for logger in self.loggers:
-            logger.after_save_checkpoint(path)
+        checkpoints.save(self, os.fspath(filepath), weights_only)
 
     # running
 
@@ -200,6 +197,7 @@ class Trainer(Outputs):
                 self._finish("failed")
             raise
         finally:
+            self.identity.let_go()
             self._busy = False
 
     def _attach(self, stage: str, model: Any, datamodule: Any) -> None:
@@ -220,6 +218,8 @@ class Trainer(Outputs):
         same_run = stage != "fit" and model is self.module
         self.stage, self.module, self.datamodule = stage, model, datamodule
         self.interrupted = self.should_stop = False
+        if stage == "fit":
+            self.identity = Identity()
         model.trainer = self
         if datamodule is not None:
             datamodule.trainer = self
