@@ -6,16 +6,17 @@ are those of before if that fails.
 
 from __future__ import annotations
 
-import math
 import os
 import time
 import warnings
 from datetime import timedelta
 from typing import Any
 
-from functrain import files
-from functrain.callbacks.checkpoint_files import NameTemplate, absolute, default_directory, free_path, moved
+from functrain import claims, files
+from functrain.callbacks.checkpoint_files import NameTemplate, absolute, default_directory
+from functrain.callbacks.checkpoint_place import Place
 from functrain.callbacks.checkpoint_records import Records
+from functrain.callbacks.checkpoint_resume import taken_back
 from functrain.callbacks.monitor import Watch, direction, epoch_number, position
 from functrain.kernel.plan import passed
 from functrain.trainer.callback import Callback
@@ -37,8 +38,8 @@ class ModelCheckpoint(Callback):
         dirpath: where, a path or any fsspec URL; default: `weights_save_path` of the Trainer, else
             'checkpoints' in its logger's directory, else in `default_root_dir`.
         filename: a format string of 'epoch', 'step' and metrics, such as '{epoch}-{val_loss:.2f}', which
-            gives 'epoch=3-val_loss=0.32'; default '{epoch}-{step}'. A file that stands there already is never
-            overwritten: the new one gets -v1, -v2, ...
+            gives 'epoch=3-val_loss=0.32'; default '{epoch}-{step}'. A file that another run wrote is never
+            overwritten or removed, whoever names it: the new one gets -v1, -v2, ...
         monitor: the metric to rank by.
         verbose: print what is saved.
         save_last: also write 'last' at every save, and where Ctrl-C ends the run.
@@ -106,6 +107,7 @@ class ModelCheckpoint(Callback):
         self._last_template = NameTemplate(self.CHECKPOINT_NAME_LAST, auto_insert_metric_name)
         if train_time_interval is not None:
             self.tick_seconds = min(TICK_SECONDS, train_time_interval.total_seconds())
+        self._place: Place | None = None
         self._reset()
 
     def _epochs(self, every_n_epochs: int | None, period: int | None) -> int:
@@ -145,6 +147,7 @@ class ModelCheckpoint(Callback):
         self._set(Records("new" if self.monitor is None else self.mode))
         self._watch = Watch(self.monitor, "ModelCheckpoint", same_state=not self.save_on_train_epoch_end)
         self._due = self._warned = False
+        self._replaced: list[str] = []
         self._saved_at: tuple[int, int, int] | None = None
         self._last_saved_at: tuple[int, int, int] | None = None
         self._since = time.monotonic()
@@ -172,6 +175,9 @@ class ModelCheckpoint(Callback):
         if self.save_top_k or self.save_last:
             self.dirpath = files.ensure_directory(self.dirpath)
             files.sweep(self.dirpath)
+            claims.tidy(self.dirpath)
+            engine = trainer.engine
+            self._place = Place(self.dirpath, self.FILE_EXTENSION, self.state_key, trainer.identity, engine.mark)
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """The time interval counts from here."""
@@ -202,6 +208,13 @@ class ModelCheckpoint(Callback):
         """Save what is due at this moment."""
         if self._idle(trainer):
             return
+        try:
+            self._checkpoint(trainer, moment)
+        finally:
+            if self._place is not None:
+                self._place.settle()
+
+    def _checkpoint(self, trainer: Any, moment: str) -> None:
         if moment == "interrupt":
             if self.monitor is None:
                 self._save(trainer, moment)
@@ -270,12 +283,8 @@ class ModelCheckpoint(Callback):
         if fallen is None:
             return
         name = self._name(trainer, moment, self._template)
-        path = free_path(str(self.dirpath), name, self.FILE_EXTENSION, fallen)
-        # The records go first, so that the file knows of itself.
-        self._write(trainer, path, self._records.adding(path, score, fallen))
-        for old in fallen:
-            if old != path:
-                files.remove(old)
+        path = self._claim(trainer, name, fallen)
+        self._write(trainer, path, self._records.adding(path, score, fallen), fallen)
         if self.verbose:
             what = "" if self.monitor is None else f", {self.monitor} {score:.5g}"
             epoch = epoch_number(trainer, moment)
@@ -287,20 +296,34 @@ class ModelCheckpoint(Callback):
         old = self._records.last
         ours = [old] if old else []
         name = self._name(trainer, moment, self._last_template)
-        path = free_path(str(self.dirpath), name, self.FILE_EXTENSION, ours)
-        self._write(trainer, path, self._records._replace(last=path))
+        path = self._claim(trainer, name, ours)
+        self._write(trainer, path, self._records._replace(last=path), ours)
         self._last_saved_at = position(trainer)
-        if old and old != path:
-            files.remove(old)
 
-    def _write(self, trainer: Any, path: str, records: Records) -> None:
+    def _claim(self, trainer: Any, name: str, ours: list[str]) -> str:
+        """A path that nobody else has, or one of `ours`; until the end of `checkpoint`."""
+        assert self._place is not None, "made where a fit that saves anything begins"
+        return self._place.claim(name, ours, trainer.global_step)
+
+    def _write(self, trainer: Any, path: str, records: Records, replaced: list[str]) -> None:
+        """Write the state, then remove the files that it replaces.
+
+        The records go first, so that the file knows of itself, and a run that continues from it of what a kill left.
+        """
         before = self._records
         self._set(records)
+        self._replaced = [old for old in replaced if old != path]
         try:
             trainer.save_checkpoint(path, weights_only=self.save_weights_only)
         except BaseException:
             self._set(before)
+            self._replaced = []
             raise
+        self._remove_replaced()
+
+    def _remove_replaced(self) -> None:
+        while self._replaced and self._place is not None:
+            self._place.remove(self._replaced.pop())
 
     def _name(self, trainer: Any, moment: str, template: NameTemplate) -> str:
         values: dict[str, float] = {}
@@ -318,7 +341,7 @@ class ModelCheckpoint(Callback):
     def _missing(self, trainer: Any, moment: str) -> None:
         if moment == "epoch" and self._watch.overdue(trainer):
             name = self._name(trainer, moment, NameTemplate("{epoch}-{step}"))
-            path = free_path(str(self.dirpath), name, self.FILE_EXTENSION, ())
+            path = self._claim(trainer, name, [])
             trainer.save_checkpoint(path, weights_only=self.save_weights_only)
             raise ConfigurationError(f"{self._watch.missing(trainer)} The state of this moment is saved in {path}.")
         if moment in ("steps", "tick") and not self._warned:
@@ -353,35 +376,24 @@ class ModelCheckpoint(Callback):
             "best_k_models": self.best_k_models,
             "last_model_path": self.last_model_path,
             "current_score": self.current_score,
+            "replaced": list(self._replaced),
             "due": self._due,
             "watch": self._watch.state(),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take the records back, as far as their files are still there.
+        """Take the records back, as far as their files are still there and this run's.
 
-        Files of another directory are neither counted nor removed, but the best one stays known until it is beaten.
+        Files of another directory are neither looked at nor removed, but the best one stays known until it is beaten.
         """
-        old, new, suffix = str(state_dict["dirpath"]), str(self.dirpath), self.FILE_EXTENSION
-        found = ((moved(path, old, new, suffix), score) for path, score in state_dict["best_k_models"].items())
-        last, current = state_dict["last_model_path"], state_dict["current_score"]
-        records = Records(
-            by=self._records.by,
-            kept=tuple((path, float(score)) for path, score in found if path is not None),
-            last=(moved(last, old, new, suffix) if last else None) or "",
-            score=None if current is None else float(current),
-        )
-        best, score = state_dict["best_model_path"], state_dict["best_model_score"]
-        if best and moved(best, old, new, suffix) is None:
-            if files.exists(best):
-                records = records._replace(outside=(str(best), math.nan if score is None else float(score)))
-            else:
-                warnings.warn(
-                    f"ModelCheckpoint: the best checkpoint of the run that continues, {best}, is no longer "
-                    "there; the best one is now looked for among those to come.",
-                    UserWarning,
-                    stacklevel=2,
-                )
+        records, self._replaced = taken_back(state_dict, self._records, self._place)
         self._set(records)
+        self._remove_replaced()
         self._due = bool(state_dict["due"])
         self._watch.load_state(state_dict["watch"])
+
+    def may_open_best(self) -> bool:
+        """Did this run write the best one, or does it lie where the user pointed? Others are only known from a file."""
+        outside = self._records.outside
+        only_named = outside is not None and self.best_model_path == outside[0]
+        return not only_named or (self._place is not None and self._place.trusts(self.best_model_path))

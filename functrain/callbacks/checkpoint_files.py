@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from string import Formatter
 from typing import Any
 
@@ -50,15 +50,6 @@ class NameTemplate:
         return rendered
 
 
-def free_path(directory: str, name: str, suffix: str, ours: Collection[str]) -> str:
-    """The path for `name`, with -v1, -v2, ... where a file stands there already that is not among `ours`."""
-    path, version = files.join(directory, name + suffix), 0
-    while path not in ours and files.exists(path):
-        version += 1
-        path = files.join(directory, f"{name}-v{version}{suffix}")
-    return path
-
-
 def absolute(path: str) -> str:
     """A local path as an absolute one, so that it means the same wherever the run goes; a URL as it is."""
     return path if "://" in path else os.path.abspath(os.path.expanduser(path))
@@ -69,16 +60,3 @@ def default_directory(trainer: Any) -> str:
     if trainer.weights_save_path:
         return absolute(trainer.weights_save_path)
     return absolute(files.join(trainer.log_dir, "checkpoints"))
-
-
-def moved(path: str, old: str, new: str, suffix: str) -> str | None:
-    """Where a checkpoint of directory `old` lies below directory `new`; None where it was never or is no longer there.
-
-    A path that comes out of a checkpoint is not trusted: what this gives lies below `new` and ends as checkpoints do.
-    """
-    below = old.rstrip("/") + "/"
-    rest = path.removeprefix(below)
-    if rest == path or not path.endswith(suffix) or ".." in rest.split("/"):
-        return None
-    here = files.join(new, *rest.split("/"))
-    return here if files.exists(here) else None

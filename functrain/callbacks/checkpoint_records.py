@@ -24,6 +24,10 @@ class Records(NamedTuple):
     last: str = ""
     score: float | None = None
 
+    def paths(self) -> list[str]:
+        """All files that are counted."""
+        return [*(path for path, _ in self.kept), *([self.last] if self.last else [])]
+
     def ranked(self) -> list[tuple[str, float]]:
         """The kept files, the best first; of equal scores the older, or without a monitor the newer."""
         if self.by == "new":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from typing import Any
 
 from functrain.kernel.plan import passed
@@ -123,8 +124,21 @@ class Outputs:
 
     @property
     def best_path(self) -> str | None:
-        """The best checkpoint of the first callback that keeps one; None where there is none."""
-        return getattr(self.checkpoint_callback, "best_model_path", None) or None
+        """The best checkpoint of the first callback that keeps one; None where there is none that may be opened.
+
+        A path that only stands in the checkpoint which the run continued from is not.
+        """
+        saver = self.checkpoint_callback
+        path = getattr(saver, "best_model_path", None) or None
+        if path is not None and not getattr(saver, "may_open_best", lambda: True)():
+            warnings.warn(
+                f"the best checkpoint so far, {path!r}, is only named in the checkpoint that the run continued from: "
+                "it is not opened. Give its path as ckpt_path where you trust it.",
+                UserWarning,
+                stacklevel=2,
+            )
+            return None
+        return path
 
     @property
     def early_stopping_callback(self) -> Any:

@@ -148,7 +148,7 @@ def test_the_old_file_goes_only_when_the_new_one_is_there(make, tmp_path):
 
     class Looks(Scripted):
         def on_save_checkpoint(self, checkpoint):
-            seen.append(names(tmp_path / "checkpoints"))
+            seen.append(visible(tmp_path / "checkpoints"))
 
     fit(make(ModelCheckpoint(), max_epochs=3), Looks(by_epoch(1, 2, 3)))
     assert seen == [[], ["epoch=0-step=4.ckpt"], ["epoch=1-step=8.ckpt"]]
