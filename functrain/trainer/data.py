@@ -22,13 +22,46 @@ def length_of(loader: Any) -> int | None:
         return None
 
 
-def as_loaders(loaders: Any) -> list[Any]:
-    """Evaluation loaders as a list: a list or tuple is several loaders, anything else is one."""
+def as_loaders(loaders: Any, what: str = "dataloaders") -> list[Any]:
+    """Evaluation loaders as a list, by the rule of all stages: a list of batches is one loader, a list of loaders is
+    several.
+
+    Args:
+        loaders: a loader, a list of batches (arrays, dicts, tuples of arrays), or a list or tuple of loaders, each of
+            which may be a list of batches.
+        what: the argument's name, for messages.
+
+    Raises:
+        ConfigurationError: batches beside loaders, or a list of lists of arrays, which may be either.
+    """
     if loaders is None:
         return []
-    if isinstance(loaders, list | tuple):
-        return list(loaders)
-    return [loaders]
+    if not isinstance(loaders, list | tuple) or not loaders:
+        return list(loaders) if isinstance(loaders, list | tuple) else [loaders]
+    kinds = {_kind(item) for item in loaders}
+    if kinds == {"loader", "batch"} or len(kinds) == 3:
+        raise ConfigurationError(
+            f"{what}: a {type(loaders).__name__} with batches beside loaders; give a list of batches, or a list of "
+            "loaders."
+        )
+    if kinds == {"either"} and isinstance(loaders, list):
+        raise ConfigurationError(
+            f"{what}: a list of {len(loaders)} lists of arrays may be batches or loaders. Write batches "
+            "as tuples, [(x, y), ...]; write loaders in a tuple, ([x, ...], [x, ...])."
+        )
+    return [loaders] if "batch" in kinds else list(loaders)
+
+
+def _kind(item: Any) -> str:
+    """Is it a 'loader', a 'batch', or 'either', as a list of arrays is?"""
+    if isinstance(item, list):
+        kinds = {_kind(part) for part in item}
+        plain = any(not isinstance(part, Mapping | list | tuple) for part in item)
+        return "either" if kinds == {"batch"} and plain else "loader"
+    if isinstance(item, tuple):
+        return "loader" if any(_kind(part) == "loader" for part in item) else "batch"
+    values = isinstance(item, str | bytes | Mapping) or hasattr(item, "shape") or not hasattr(item, "__iter__")
+    return "batch" if values and not isinstance(item, type) else "loader"
 
 
 def checked(loader: Any, what: str) -> Any:
@@ -48,8 +81,7 @@ def checked(loader: Any, what: str) -> Any:
         raise ConfigurationError(f"{what}: a {name} of shape {tuple(loader.shape)} is no loader; put it into one.")
     if isinstance(loader, tuple) and all(hasattr(item, "shape") for item in loader):
         raise ConfigurationError(
-            f"{what}: a tuple of {len(loader)} arrays is a batch, not a loader; a list here means several loaders, so "
-            "put a list of batches into another list."
+            f"{what}: a tuple of {len(loader)} arrays is a batch, not a loader; put it into a list."
         )
     if isinstance(loader, list | tuple) and any(hasattr(item, "batch_size") for item in loader):
         raise ConfigurationError(

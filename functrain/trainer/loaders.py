@@ -109,11 +109,11 @@ class LoaderFinder:
 
     def _defined(self, stage: str, given: Any) -> list[Any]:
         if given is not None:
-            return as_loaders(given)
+            return as_loaders(given, f"{stage}_dataloader")
         for owner in self.owners:
             if overrides(owner, f"{stage}_dataloader"):
                 self.hooks.call(f"on_{stage}_dataloader")
-                return as_loaders(getattr(owner, f"{stage}_dataloader")())
+                return as_loaders(getattr(owner, f"{stage}_dataloader")(), f"{stage}_dataloader")
         return []
 
 

@@ -108,7 +108,7 @@ class Trainer(Outputs):
 
         Args:
             train_dataloaders: the training loader; default: the module's or data module's `train_dataloader()`.
-            val_dataloaders: one validation loader or a list of them.
+            val_dataloaders: one loader, or a list of loaders; a list of batches is one loader in every stage.
             datamodule: an object with the loaders and data hooks; may also stand in the place of `train_dataloaders`.
             ckpt_path: continue from this checkpoint, at the very batch it was taken.
             train_dataloader, val_dataloader: older names of the arguments.

@@ -41,9 +41,9 @@ def test_several_where_one_is_needed():
 
 
 def test_a_batch_where_a_loader_is_needed():
-    with pytest.raises(pl.ConfigurationError, match=r"val_dataloader: a tuple of 2 arrays is a batch.*another list"):
-        fit(Validated(), val=batches())
-    made = fit(Validated(), val=[batches()])
+    with pytest.raises(pl.ConfigurationError, match=r"val_dataloader: a tuple of 2 arrays is a batch.*into a list"):
+        fit(Validated(), val=batches()[0])
+    made = fit(Validated(), val=batches())
     assert "val_loss" in made.callback_metrics
 
 

@@ -1,0 +1,99 @@
+"""Lists of batches and lists of loaders: one rule for every stage, in torch and in JAX."""
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import torch
+
+import functrain_jax as ft
+import functrain_torch as pl
+from functrain.data import ArrayLoader
+from functrain.trainer.data import as_loaders
+
+A = np.arange(6, dtype=np.float32).reshape(3, 2)
+QUIET = {"logger": False, "checkpoint_callback": False, "progress_bar_refresh_rate": 0, "weights_summary": None}
+
+ONE = {
+    "arrays": [A, A, A],
+    "dicts": [{"x": A}, {"x": A}],
+    "tuples": [(A, A), (A, A)],
+    "nested": [(A, {"y": A}), (A, {"y": A})],
+    "numbers": [1.0, 2.0],
+    "one of a kind": [(A, A), [A, A]],
+}
+SEVERAL = {
+    "objects": [ArrayLoader(A, 1), ArrayLoader(A, 2)],
+    "lists of tuples": [[(A, A)], [(A, A), (A, A)]],
+    "lists of dicts": [[{"x": A}], [{"x": A}]],
+    "a list beside an object": [[A, A], ArrayLoader(A, 1)],
+    "a tuple of lists": ([A, A], [A]),
+    "generators": [iter([A]), iter([A])],
+}
+
+
+@pytest.mark.parametrize("given", ONE.values(), ids=ONE)
+def test_a_list_of_batches_is_one_loader(given):
+    (loader,) = as_loaders(given)
+    assert loader is given
+
+
+@pytest.mark.parametrize("given", SEVERAL.values(), ids=SEVERAL)
+def test_a_list_of_loaders_is_several(given):
+    assert as_loaders(given) == list(given)
+
+
+def test_what_may_be_either_says_how_to_write_it():
+    with pytest.raises(ft.ConfigurationError, match=r"test_dataloader: a list of 2 lists of arrays may be.*as tuples"):
+        as_loaders([[A, A], [A]], "test_dataloader")
+    with pytest.raises(ft.ConfigurationError, match="batches beside loaders"):
+        as_loaders([A, ArrayLoader(A, 1)])
+
+
+class TorchLine(pl.LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.w = torch.nn.Parameter(torch.ones(2))
+
+    def training_step(self, batch, batch_idx):
+        return ((batch["x"] * self.w) ** 2).mean()
+
+    def validation_step(self, batch, batch_idx):
+        self.log("first", batch["x"][0, 0])
+
+    def predict_step(self, batch, batch_idx):
+        return batch["x"] * self.w
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+class JaxLine(ft.Module):
+    def __init__(self):
+        self.params = {"w": jnp.ones(2)}
+
+    def training_step(self, batch, batch_idx):
+        return ((batch["x"] * self.params["w"]) ** 2).mean()
+
+    def validation_step(self, batch, batch_idx):
+        self.log("first", batch["x"][0, 0])
+
+    def predict_step(self, batch, batch_idx):
+        return batch["x"] * self.params["w"]
+
+    def configure_optimizers(self):
+        return optax.sgd(0.1)
+
+
+@pytest.mark.parametrize("world", ["torch", "jax"])
+def test_a_list_of_dict_batches_trains_validates_and_predicts_as_one_loader(world):
+    arrays = [A, A + 6, A + 12]
+    batches = [{"x": torch.tensor(x) if world == "torch" else x} for x in arrays]
+    module = TorchLine() if world == "torch" else JaxLine()
+    trainer = (pl if world == "torch" else ft).Trainer(max_epochs=1, **QUIET)
+    trainer.fit(module, batches, batches)
+    assert trainer.global_step == 3
+    assert float(trainer.callback_metrics["first"]) == np.mean([x[0, 0] for x in arrays])
+    given = trainer.validate(module, batches, verbose=False)
+    assert given == [{"first": 6.0}]
+    assert [np.asarray(x).shape for x in trainer.predict(module, batches)] == [(3, 2)] * 3
