@@ -38,7 +38,7 @@ from functrain_jax.loaders import Loaders, register_generators
 from functrain_jax.players import Spec, players_of
 from functrain_jax.precision import keep_types, policy_of
 from functrain_jax.programs import Discovery, Tracer, Training
-from functrain_jax.rates import current_rate
+from functrain_jax.rates import Rates
 from functrain_jax.summary import rows
 
 IN_FLIGHT = 2
@@ -75,6 +75,7 @@ class JaxEngine(Evaluating, Loaders):
         self.placed = Clock(-1)
         """The position that the device holds."""
         self.published: TrainState | None = None
+        self.rates = Rates(type(module).__name__)
 
     # setting up
 
@@ -333,13 +334,9 @@ class JaxEngine(Evaluating, Loaders):
         self.in_flight.clear()
 
     def learning_rates(self) -> dict[str, float]:
-        """By player, where the optimizer or `configure_optimizers` tells it."""
-        rates: dict[str, float] = {}
-        for spec, player in zip(self.specs, self.state.players if self.state is not None else (), strict=False):
-            rate = current_rate(spec.learning_rate, player.opt, player.updates)
-            if rate is not None:
-                rates[f"lr-{spec.name}" if spec.name else "lr"] = rate
-        return rates
+        """By player, of its next update; of one whose rate cannot be known it is told once."""
+        assert self.state is not None
+        return self.rates.read(self.specs, self.state.players)
 
     def snapshot(self, weights_only: bool) -> dict[str, Any]:
         """See `functrain_jax.snapshot.take`."""

@@ -2,23 +2,105 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+import warnings
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import optax
 
+from functrain.kernel.state import Player
+from functrain_jax.players import Spec
 
-def current_rate(told: float | Callable[[int], Any] | None, opt: Any, updates: Any) -> float | None:
-    """The learning rate; None where nobody tells it.
+
+class Rates:
+    """Reads the rates of a run's players; of one that cannot be known it tells once.
+
+    Args:
+        owner: the module's class name, for the message.
+    """
+
+    def __init__(self, owner: str) -> None:
+        self.owner = owner
+        self.told: set[str] = set()
+
+    def read(self, specs: Sequence[Spec], players: Sequence[Player]) -> dict[str, float]:
+        """By the name that a monitor logs it under."""
+        rates: dict[str, float] = {}
+        for spec, player in zip(specs, players, strict=False):
+            name = f"lr-{spec.name}" if spec.name else "lr"
+            rate = current_rate(spec.learning_rate, spec.optimizer, player.opt, player.updates)
+            if rate is not None:
+                rates[name] = rate
+            elif name not in self.told:
+                self.told.add(name)
+                warnings.warn(
+                    f"{self.owner}.configure_optimizers: the learning rate {name!r} cannot be read from this optax "
+                    "transformation, so nothing is logged of it. Return {'optimizer': tx, 'learning_rate': schedule}, "
+                    "with the number or the schedule that tx was made of.",
+                    UserWarning,
+                    stacklevel=2,
+                )
+        return rates
+
+
+def current_rate(told: float | Callable[[int], Any] | None, optimizer: Any, opt: Any, updates: Any) -> float | None:
+    """The learning rate of the player's next update; None where it cannot be known.
 
     Args:
         told: what `configure_optimizers` says: a number, or a schedule of the player's updates.
-        opt: the optimizer's state; one of `optax.inject_hyperparams` tells the rate by itself.
+        optimizer: the player's optax transformation; one of optax's own, a chain with one, and one of
+            `optax.inject_hyperparams` tell it.
+        opt: the optimizer's state.
         updates: the player's updates so far.
     """
     if callable(told):
         return float(told(int(updates)))
     if told is not None:
         return float(told)
-    found = optax.tree.get_all_with_path(opt, "learning_rate")
-    return float(found[0][1]) if found else None
+    factors = _factors(optimizer.update, opt)
+    if not factors:
+        return None
+    product = 1.0
+    for factor in factors:
+        product *= float(factor)
+    # A lone sign is no rate: such an optimizer takes its rate from elsewhere.
+    return None if product == -1.0 and len(factors) == 1 else -product
+
+
+def _factors(update: Any, state: Any) -> list[Any] | None:
+    """What the updates are multiplied by, part by part; None where a part is not known to leave the rate alone."""
+    kind = f"{getattr(update, '__module__', '')}.{getattr(update, '__qualname__', '')}"
+    if not kind.startswith("optax.") or not inspect.isfunction(update):
+        return None
+    inner = inspect.getclosurevars(update).nonlocals
+    if kind.endswith("chain.<locals>.update_fn") and len(inner.get("update_fns", ())) == len(state):
+        parts = [_factors(fn, part) for fn, part in zip(inner["update_fns"], state, strict=True)]
+        return None if any(part is None for part in parts) else [f for part in parts for f in part or ()]
+    if kind.endswith("with_extra_args_support.<locals>.update"):
+        return _factors(inner["tx"].update, state)
+    if kind.endswith(".scale.<locals>.update_fn"):
+        return [inner["step_size"]]
+    if kind.endswith(".scale_by_schedule.<locals>.update_fn"):
+        return [inner["step_size_fn"](state.count)]
+    if isinstance(state, optax.InjectStatefulHyperparamsState):
+        return _injected(inner, state)
+    return None if any(map(_transforms, inner.values())) else []
+
+
+def _injected(inner: dict[str, Any], state: optax.InjectStatefulHyperparamsState) -> list[Any] | None:
+    schedule = inner.get("sched_hps", {}).get("learning_rate")
+    if schedule is not None:
+        return [-schedule(state.hyperparams_states["learning_rate"])]
+    rate = state.hyperparams.get("learning_rate")
+    return None if rate is None else [-rate]
+
+
+def _transforms(value: Any) -> bool:
+    """Does it hold a transformation, whose rate would be hidden here?"""
+    if isinstance(value, optax.GradientTransformation):
+        return True
+    if isinstance(value, dict):
+        return any(map(_transforms, value.values()))
+    named = getattr(value, "__qualname__", "").rpartition(".")[2]
+    return named in ("update_fn", "update") or (isinstance(value, list | tuple) and any(map(_transforms, value)))
