@@ -6,7 +6,7 @@ Touches the module's attributes: `bound` for the time of a call, `publish` for g
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -77,10 +77,25 @@ class Binding:
         parts = [part for _, part in nnx.iter_graph(self._nodes()) if isinstance(part, nnx.Module)]
         return [(part, name, getattr(part, name)) for part in parts for name in MODES if hasattr(part, name)]
 
-    def restore_modes(self, modes: list[tuple[Any, str, Any]]) -> None:
+    def restore_modes(self, modes: Sequence[tuple[Any, str, Any]]) -> None:
         """Take `modes` back."""
         for part, name, value in modes:
             setattr(part, name, value)
+
+    def evaluating(self, modes: Sequence[tuple[Any, str, Any]]) -> list[str]:
+        """The parts that evaluate by these `modes`: their paths, as `net.norm`."""
+        paths = self._paths()
+        return list(dict.fromkeys(paths[id(part)] for part, _, evaluates in modes if evaluates))
+
+    def set_evaluating(self, evaluating: set[str]) -> None:
+        """Have the parts at these paths evaluate, and all others train."""
+        paths = self._paths()
+        for part, name, _ in self.modes():
+            setattr(part, name, paths[id(part)] in evaluating)
+
+    def _paths(self) -> dict[int, str]:
+        nodes = [(list(map(str, path)), part) for path, part in nnx.iter_graph(self._nodes()) if path]
+        return {id(part): ".".join((self.names[int(path[0])], *path[1:])) for path, part in nodes}
 
     def collect(self) -> tuple[dict[str, Tree], dict[str, Tree]]:
         """(params, vars): what is trained, and what the forward pass changes by itself; both by attribute."""

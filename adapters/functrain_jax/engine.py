@@ -22,6 +22,7 @@ from functrain.kernel.step import Rule, Rules
 from functrain.kernel.window import Schedule
 from functrain.trainer.errors import ConfigurationError, NotFiniteError
 from functrain.trainer.hooks import overrides
+from functrain.trainer.module import tell_evaluating
 from functrain.trainer.planning import clip as clip_of
 from functrain_jax import snapshot
 from functrain_jax.backend import JaxBackend
@@ -76,6 +77,7 @@ class JaxEngine(Evaluating, Loaders):
         """The position that the device holds."""
         self.published: TrainState | None = None
         self.rates = Rates(type(module).__name__)
+        self.resumed_modes: set[str] | None = None
 
     # setting up
 
@@ -173,7 +175,9 @@ class JaxEngine(Evaluating, Loaders):
         self.rules = tuple(Rule(clip_of(flags), self.policy.scale) for _ in self.specs)
         self.training = Training(self.tracer, self._backend, self.rules, self.pieces, flags.terminate_on_nan)
         self.feed.longest = 1 if self._one_by_one() else longest_dispatch(plan)
-        self.binding.set_mode(True)
+        if self.resumed_modes is not None:
+            self.binding.set_evaluating(self.resumed_modes)
+        tell_evaluating(self.trainer, self.module, self.evaluating_parts())
         self.publish()
 
     def _backend(self, loss: Any, open_windows: bool) -> JaxBackend:
@@ -329,7 +333,9 @@ class JaxEngine(Evaluating, Loaders):
         self.published = state
 
     def finish(self) -> None:
-        """Leave the trained values in the user's module."""
+        """Leave the trained values in the user's module. An error may have left it in an evaluation."""
+        if self._modes:
+            self.binding.restore_modes(self._modes)
         self.publish()
         self.in_flight.clear()
 

@@ -3,7 +3,7 @@ no state."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -31,7 +31,7 @@ class Evaluating:
     wide: bool
     evaluations: dict[Any, tuple[Any, Any]]
     eval_feeds: dict[Any, Feed]
-    _modes: Any = ()
+    _modes: Sequence[tuple[Any, str, Any]] = ()
     """Of before the evaluation; empty where a run continues at the end of one."""
 
     def publish(self) -> None:
@@ -52,6 +52,11 @@ class Evaluating:
         """The module's networks back in the modes of before."""
         hook = getattr(self.trainer.hooks, f"on_{stage}_model_train")
         self.binding.restore_modes(self._modes) if hook is None else hook()
+        self._modes = []
+
+    def evaluating_parts(self) -> list[str]:
+        """The parts of the module that evaluate while it trains; during an evaluation, those that will after it."""
+        return self.binding.evaluating(self._modes or self.binding.modes())
 
     def evaluate(self, stage: str, batch: Any, batch_idx: int, loader_idx: int) -> Any:
         """One step on one batch; the output as numpy arrays for 'predict', else as arrays of the device."""

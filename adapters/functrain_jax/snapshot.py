@@ -73,6 +73,7 @@ def take(engine: Any, weights_only: bool) -> dict[str, Any]:
     saved["players"] = [_player(player) for player in state.players]
     saved["jax_key"] = _raw(state.rng)
     saved["skipped"] = int(state.clock.skipped)
+    saved["modes"] = engine.evaluating_parts()
     saved["metrics"] = engine.trainer.book.state()
     return saved
 
@@ -109,6 +110,7 @@ def put_back(engine: Any, saved: dict[str, Any], weights_only: bool, strict: boo
     )
     if not weights_only:
         state = _with_players(engine, state, saved)
+        engine.resumed_modes = set(saved["modes"]) if "modes" in saved else None
         engine.trainer.book.load_state(saved.get("metrics", {}))
     engine.state = jax.device_put(state, engine.device)
     engine.publish()

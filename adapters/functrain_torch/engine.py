@@ -25,10 +25,11 @@ from functrain.trainer.errors import ConfigurationError, NotFiniteError
 from functrain.trainer.hooks import adapt, overrides
 from functrain.trainer.module import ModuleBase
 from functrain.trainer.planning import clip as clip_of
-from functrain_torch import ckpt, data, metric_states, snapshot
+from functrain_torch import ckpt, data, snapshot
 from functrain_torch.device import apply_determinism, choose_device
 from functrain_torch.hooked import HookedBackend, hooks_of_the_step
 from functrain_torch.manual import ManualOptimization
+from functrain_torch.modes import Modes
 from functrain_torch.optimizers import (
     Configured,
     learning_rates,
@@ -51,7 +52,7 @@ STEP_ARGS = {
 }
 
 
-class TorchEngine(ManualOptimization):
+class TorchEngine(ManualOptimization, Modes):
     """See `functrain.trainer.adapter.Engine`."""
 
     suffix = ".ckpt"
@@ -72,11 +73,8 @@ class TorchEngine(ManualOptimization):
         # Pieces of one batch make several updates: more than the plan counts on.
         self.per_batch = not self.automatic or bool(self.pieces)
         self.batch_idx = 0
-        self._modes: dict[str, bool] = {}
-        self._grad = True
-        self.metrics_before: dict[str, Any] = {}
-        self.resumed_modes: dict[str, bool] = {}
         self.resumed_windows: dict[int, list[Any]] = {}
+        self._modes, self.metrics_before = {}, {}
         self._steps: dict[str, Callable[..., Any]] = {}
         self._handles: list[Any] = []
         self.children: list[Any] = []
@@ -183,9 +181,7 @@ class TorchEngine(ManualOptimization):
         self.backend.windows.update(self.resumed_windows)
         if not self.automatic:
             self.count_steps()
-        self.module.train()
-        for path, module in self.module.named_modules():
-            module.training = self.resumed_modes.get(path, module.training)
+        self.into_training()
 
     # training
 
@@ -293,29 +289,6 @@ class TorchEngine(ManualOptimization):
                 step_scheduler(config, metrics)
 
     # evaluating
-
-    def eval_mode(self, stage: str) -> None:
-        self._modes = {path: m.training for path, m in self.module.named_modules()}
-        self._grad = torch.is_grad_enabled()
-        self.metrics_before = metric_states.states(self.module, copied=True)
-        hook = getattr(self.trainer.hooks, f"on_{stage}_model_eval")
-        self.module.eval() if hook is None else hook()
-        torch.set_grad_enabled(False)
-
-    def train_mode(self, stage: str) -> None:
-        hook = getattr(self.trainer.hooks, f"on_{stage}_model_train")
-        self.put_back_modes() if hook is None else hook()
-        self._modes = {}
-        torch.set_grad_enabled(self._grad)
-
-    def put_back_modes(self) -> None:
-        """Every part of the module trains or evaluates as it did before `eval_mode`."""
-        for path, module in self.module.named_modules():
-            module.training = self._modes.get(path, module.training)
-
-    def training_modes(self) -> dict[str, bool]:
-        """Which parts of the module are in training mode, by path; during an evaluation, which will be after it."""
-        return {path: bool(self._modes.get(path, m.training)) for path, m in self.module.named_modules()}
 
     def evaluate(self, stage: str, batch: Any, batch_idx: int, loader_idx: int) -> Any:
         if not self.transfer.idle:

@@ -90,7 +90,7 @@ def put_back(engine: Any, saved: dict[str, Any], weights_only: bool, strict: boo
     for config, state in zip(engine.configured.schedulers, saved["lr_schedulers"], strict=True):
         config.scheduler.load_state_dict(state)
     _put_back_players(engine, saved)
-    engine.resumed_modes = dict(saved["modes"])
+    engine.resumed_modes = set(saved["modes"])
     book = engine.trainer.book
     book.load_state(saved["metrics"])
     metric_states.put_back(module, saved["metric_states"])

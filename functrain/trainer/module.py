@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from functrain.trainer.errors import ConfigurationError
@@ -133,3 +133,13 @@ class ModuleBase:
             print(*args, **kwargs)
         else:
             self._trainer.print(*args, **kwargs)
+
+
+def tell_evaluating(trainer: Any, module: Any, parts: Sequence[str]) -> None:
+    """One line that says which parts of the module, by path, do not train with it; nothing where there are none."""
+    if not parts:
+        return
+    outer = [path for path in parts if not any(path.startswith(f"{other}.") for other in parts)]
+    named = f"{', '.join(outer[:5])}{' and more' if len(outer) > 5 else ''}"
+    number, verb = ("1 part", "stays") if len(parts) == 1 else (f"{len(parts)} parts", "stay")
+    trainer.print(f"{number} of {type(module).__name__} in evaluation mode before the fit {verb} so: {named}.")
