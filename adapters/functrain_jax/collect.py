@@ -85,9 +85,9 @@ class Logged(NamedTuple):
             types.setdefault(record.name, record.value.dtype)
         return Logged(options, types)
 
-    def last(self) -> dict[str, jax.Array]:
+    def last(self) -> dict[str, np.ndarray]:
         """Room for the last step's values."""
-        return {name: jnp.zeros((), dtype) for name, dtype in self.types.items()}
+        return {name: np.zeros((), dtype) for name, dtype in self.types.items()}
 
     def merged(self, metrics: dict[str, Any], records: list[Record]) -> dict[str, Any]:
         """The metrics with these records taken in."""

@@ -173,7 +173,8 @@ class JaxEngine(Evaluating, Loaders):
         self.state = jax.device_put(state, self.device)
         flags = self.trainer.flags
         self.rules = tuple(Rule(clip_of(flags), self.policy.scale) for _ in self.specs)
-        self.training = Training(self.tracer, self._backend, self.rules, self.pieces, flags.terminate_on_nan)
+        always = tuple(spec.plan.turn is None for spec in self.specs)
+        self.training = Training(self.tracer, self._backend, self.rules, always, self.pieces, flags.terminate_on_nan)
         self.feed.longest = 1 if self._one_by_one() else longest_dispatch(plan)
         if self.resumed_modes is not None:
             self.binding.set_evaluating(self.resumed_modes)
@@ -228,11 +229,16 @@ class JaxEngine(Evaluating, Loaders):
         found.logged.declare(book)
         turns = None if self.plain else stacked_flags(self.plan, clock, chunk.count, chunk.size)
         with jax.transfer_guard_host_to_device("allow"):
-            running = jax.tree.map(self._put, found.logged.running(book, self.policy.store))
-            moved = self._count(chunk.count), None if turns is None else self._put(turns), chunk.on_device(self._put)
+            running = found.logged.running(book, self.policy.store)
+            metrics = jax.tree.map(self._put, self.training.metrics(found, running))
+            calls = self._calls(found.slow, turns, chunk.count)
+            buffers = chunk.on_device(self._put)
             self._place_clock()
         with jax.transfer_guard_host_to_device("disallow"):
-            self.state, metrics = program(self.state, running, *moved)
+            for number, turn in calls:
+                self.state, after = program(self.state, metrics, number, turn, buffers)
+                metrics = {name: after[name] for name in metrics}
+        metrics = after
         found.logged.put(book, metrics, self._names_played(found, turns, chunk.count))
         self.clock = self.placed = self._after(clock, chunk)
         if self.wants_outputs:
@@ -240,6 +246,14 @@ class JaxEngine(Evaluating, Loaders):
         if "bad" in metrics:
             self._raise_on_nan(int(metrics["bad"]))
         self._throttle(metrics["done"])
+
+    def _calls(self, slow: bool, turns: np.ndarray | None, count: int) -> list[tuple[Any, Any]]:
+        """The last arguments of the calls that train on a chunk; see `Training.program`."""
+        if not slow:
+            return [(self._count(count), None if turns is None else self._put(turns))]
+        if turns is None:
+            return [(self._count(i), None) for i in range(count)]
+        return [(self._count(i), tuple(map(tuple, turns[i].tolist()))) for i in range(count)]
 
     def _put(self, array: Any) -> jax.Array:
         if isinstance(array, jax.Array):
@@ -261,7 +275,7 @@ class JaxEngine(Evaluating, Loaders):
             self.state = self.state._replace(clock=clock)
 
     def _program(self, form: Form) -> tuple[Any, Discovery]:
-        found = self.training.discover(self.state, form)  # type: ignore[arg-type]
+        found = self.training.discover(self.state, form, self.device.platform)  # type: ignore[arg-type]
         made = self.training.program(found, self.plain, self.wants_outputs), found
         self.programs[form] = made
         return made

@@ -13,6 +13,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.extend.core import jaxprs_in_params
+
+LONGEST_STRAIGHT = 32
+"""So many items at most go one after another where a loop would be slow: every one of them is compiled by itself."""
 
 Body = Callable[[Any, Any], tuple[Any, Any]]
 
@@ -29,6 +33,10 @@ def fold(f: Body, carry: Any, items: Any) -> tuple[Any, Any]:
     """f over the items; the last carry, and what f gave beside it at the last item."""
     aside = None
     for group in groups(items):
+        if _is_straight(f, carry, group):
+            for i in range(group.count):
+                carry, aside = f(carry, group.item(i))
+            continue
         carry, aside = _fold_group(f, carry, group)
     return carry, aside
 
@@ -38,8 +46,10 @@ def scan(f: Body, carry: Any, items: Any) -> tuple[Any, Any]:
     axis."""
     collected: list[Any] = []
     for group in groups(items):
-        start = 0
-        while start < group.count and (group.count - start == 1 or not _settled(f, carry, group.item(start))):
+        start, straight = 0, _is_straight(f, carry, group)
+        while start < group.count and (
+            straight or group.count - start == 1 or not _settled(f, carry, group.item(start))
+        ):
             carry, aside = f(carry, group.item(start))
             collected.append(jax.tree.map(lambda x: jnp.asarray(x)[None], aside))
             start += 1
@@ -112,6 +122,28 @@ def _stacked(items: Sequence[Any]) -> Group:
         return jax.tree.unflatten(structure, [s if c else s[i] for s, c in zip(stacks, same, strict=True)])
 
     return Group(len(items), stacks, item)
+
+
+def slow_in_loops(jaxpr: Any, platform: str) -> bool:
+    """Does this run many times slower within `while` and `cond` than outside of them?
+
+    XLA's compiler for the CPU gives the gradients of convolutions their fast form only outside.
+    """
+    return platform == "cpu" and has_primitive(jaxpr, "conv_general_dilated")
+
+
+def has_primitive(jaxpr: Any, name: str) -> bool:
+    """Is there an operation of this name in the jaxpr, or in one that it calls?"""
+    inner = getattr(jaxpr, "jaxpr", jaxpr)
+    return any(eqn.primitive.name == name for eqn in inner.eqns) or any(
+        has_primitive(part, name) for eqn in inner.eqns for part in jaxprs_in_params(eqn.params)
+    )
+
+
+def _is_straight(f: Body, carry: Any, group: Group) -> bool:
+    if not 1 < group.count <= LONGEST_STRAIGHT or jax.default_backend() != "cpu":
+        return False
+    return slow_in_loops(jax.make_jaxpr(lambda carry: f(carry, group.item(0)))(carry), "cpu")
 
 
 def _form_of_carry(tree: Any) -> Any:

@@ -1,8 +1,9 @@
 """The compiled programs of a run: many micro-batches, or many evaluation steps, in one call. Traces the
 user's module.
 
-A program loops over a buffer of batches for as many as it is told, one body for any number of them, so
-however a run is cut into dispatches it computes the same bits.
+A program loops over a buffer of batches for as many as it is told, one body for any number of them; or it is that
+body alone, where a loop would make it slow, called once a batch. So however a run is cut into dispatches it computes
+the same bits.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from functrain import kernel
@@ -24,6 +26,7 @@ from functrain_jax.binding import Binding
 from functrain_jax.collect import Collector, Logged, Record, check_same
 from functrain_jax.context import Context
 from functrain_jax.feed import Form
+from functrain_jax.loops import slow_in_loops
 from functrain_jax.precision import Policy
 from functrain_jax.step import cut_time
 
@@ -127,24 +130,33 @@ class Discovery(NamedTuple):
         names: what each player logs.
         outputs: what each player's step returns, as shapes.
         drew: whether it asks for random keys.
+        slow: whether a loop around it would make it slow.
     """
 
     logged: Logged
     names: tuple[tuple[str, ...], ...]
     outputs: tuple[Any, ...]
     drew: bool
+    slow: bool = False
 
 
 class Training:
     """The training step as the kernel wants it, and the program around it.
 
     Args:
+        always: for each player, whether every batch is its turn.
         pieces: steps of time a piece, where batches are cut along time; else None.
         watch: note the first batch whose loss is not finite.
     """
 
     def __init__(
-        self, tracer: Tracer, backend: Callable[..., JaxBackend], rules: Rules, pieces: int | None, watch: bool
+        self,
+        tracer: Tracer,
+        backend: Callable[..., JaxBackend],
+        rules: Rules,
+        always: tuple[bool, ...],
+        pieces: int | None,
+        watch: bool,
     ) -> None:
         module = tracer.module
         names = ("batch", "batch_idx", "optimizer_idx", "hiddens")
@@ -152,17 +164,18 @@ class Training:
         self.tracer = tracer
         self.backend = backend
         self.rules = rules
+        self.always = always
         self.pieces = pieces
         self.watch = watch
 
-    def discover(self, state: TrainState, form: Form) -> Discovery:
+    def discover(self, state: TrainState, form: Form, platform: str) -> Discovery:
         """Trace every player's step once, compiling nothing."""
         batch = form.abstract()
         if self.pieces is not None:
             batch = jax.eval_shape(lambda b: cut_time(b, self.pieces or 1)[0], batch)
         records: list[list[Record]] = []
         outputs: list[Any] = []
-        drew = False
+        drew = slow = False
         for player in range(len(state.players)):
 
             def run(state: TrainState, batch: Any, key: Any, player: int = player) -> Any:
@@ -173,10 +186,12 @@ class Training:
                 drew = drew or call.drew
                 return call.output
 
-            outputs.append(jax.eval_shape(run, state, batch, state.rng))
+            jaxpr, shapes = jax.make_jaxpr(run, return_shape=True)(state, batch, state.rng)
+            outputs.append(shapes)
+            slow = slow or slow_in_loops(jaxpr, platform)
         logged = Logged.of([record for player in records for record in player])
         names = tuple(tuple(dict.fromkeys(r.name for r in player)) for player in records)
-        return Discovery(logged, names, tuple(outputs), drew)
+        return Discovery(logged, names, tuple(outputs), drew, slow)
 
     def _call(self, params: Any, state: TrainState, key: Any, batch: Any, player: int) -> Call:
         args = (_batch_idx(state), player, state.hidden)
@@ -184,7 +199,10 @@ class Training:
         return self.tracer.call("training_step", self.method, clock, key, (params, state.vars), batch, 0, *args)
 
     def program(self, found: Discovery, plain: bool, outputs: bool) -> Callable[..., tuple[TrainState, dict[str, Any]]]:
-        """`run(state, running, count, turns, buffers) -> (state, metrics)`, compiled at its first call.
+        """`run(state, metrics, number, turns, buffers) -> (state, metrics)`, compiled at its first call.
+
+        It trains on the first `number` batches of the buffers, whose `turns` are an array. Where loops are slow, on the
+        one batch of this number, whose turns are tuples of Python bools, and any of them compiles a program of its own.
 
         Args:
             plain: every batch is a window of one for every player; then `turns` is None.
@@ -210,22 +228,28 @@ class Training:
 
         backend = self.backend(loss, not plain)
 
-        def run(state: TrainState, running: Any, count: Any, turns: Any, buffers: Any) -> Any:
+        def run(state: TrainState, metrics: Any, number: Any, turns: Any, buffers: Any) -> Any:
             kept = state.rng
-            state = state._replace(
-                metrics=self._metrics(found, running, outputs),
-                rng=kept if found.drew else None,
-            )
+            if outputs:
+                metrics = {**metrics, "outputs": jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), found.outputs)}
+            if self.pieces is not None:
+                metrics = {**metrics, "batch": jnp.int32(0)}
+            state = state._replace(metrics=metrics, rng=kept if found.drew else None)
 
-            def body(i: Any, state: TrainState) -> TrainState:
+            def body(i: Any, state: TrainState, turns: Any) -> TrainState:
                 batch = lax.optimization_barrier(jax.tree.map(lambda x: at(x, i), buffers))
-                return self._move(backend, state, batch, None if plain else at(turns, i))
+                return self._move(backend, state, batch, turns)
 
-            state = lax.fori_loop(0, count, body, state)
+            if found.slow:
+                state = body(number, state, turns)
+            elif self.always == (True,) and not plain:
+                state = self._windows(backend, body, number, state, turns)
+            else:
+                state = lax.fori_loop(0, number, lambda i, s: body(i, s, None if plain else at(turns, i)), state)
             metrics = {**state.metrics, "done": state.clock.batch + 0}
             return state._replace(metrics=None, rng=state.rng if found.drew else kept), metrics
 
-        return jax.jit(run, donate_argnums=0)
+        return jax.jit(run, donate_argnums=0, static_argnums=(3,) if found.slow else ())
 
     def _move(self, backend: JaxBackend, state: TrainState, batch: Any, turns: Any) -> TrainState:
         players = len(self.rules)
@@ -237,18 +261,34 @@ class Training:
         if turns is None:
             each, closes = (Turn(True, True),) * players, True
         else:
-            each, closes = tuple(Turn(turns[i, 0], turns[i, 1]) for i in range(players)), turns[:, 1].any()
+            each = tuple(Turn(self.always[i] or turns[i][0], turns[i][1]) for i in range(players))
+            closes = turns[:, 1].any() if isinstance(turns, jax.Array) else any(turn.closes for turn in each)
         return kernel.play(backend, self.rules, state, batch, each, closes)[0]
 
-    def _metrics(self, found: Discovery, running: Any, outputs: bool) -> dict[str, Any]:
+    def _windows(
+        self, backend: JaxBackend, body: Callable[..., TrainState], number: Any, state: TrainState, turns: Any
+    ) -> TrainState:
+        """The windows of one player: a loop over micro-batches within a loop over updates. One loop with a branch in it
+        would copy the state at every micro-batch."""
+        never = ((True, False),)
+
+        def micro(at_: Any) -> Any:
+            i, _, state = at_
+            return i + 1, turns[i, 0, 1], body(i, state, never)
+
+        def window(both: Any) -> Any:
+            i, state = both
+            i, closes, state = lax.while_loop(lambda a: (a[0] < number) & ~a[1], micro, (i, jnp.bool_(False), state))
+            state, _ = backend.when(closes, lambda s: kernel.update(backend, self.rules, s, 0), state)
+            clock = state.clock
+            return i, state._replace(clock=clock._replace(update=clock.update + closes))
+
+        return lax.while_loop(lambda both: both[0] < number, window, (jnp.int32(0), state))[1]
+
+    def metrics(self, found: Discovery, running: Any) -> dict[str, Any]:
+        """What a dispatch begins with."""
         metrics: dict[str, Any] = {"last": found.logged.last(), "running": running}
-        if outputs:
-            metrics["outputs"] = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), found.outputs)
-        if self.watch:
-            metrics["bad"] = jnp.int32(-1)
-        if self.pieces is not None:
-            metrics["batch"] = jnp.int32(0)
-        return metrics
+        return {**metrics, "bad": np.int32(-1)} if self.watch else metrics
 
     def closing(self) -> Callable[..., TrainState]:
         """`run(state, flags) -> state`: the update of every player whose flag is set, with what its window
