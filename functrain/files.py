@@ -58,6 +58,19 @@ def exists(path: str | os.PathLike[str]) -> bool:
     return os.path.exists(_local(path))
 
 
+def modified(path: str | os.PathLike[str]) -> float:
+    """When it was last written, in seconds since 1970.
+
+    Raises:
+        OSError: it is not there. The message names it.
+    """
+    with explained("look at", path):
+        if is_remote(path):
+            fs, inner = _filesystem(path)
+            return float(fs.modified(inner).timestamp())
+        return os.stat(_local(path)).st_mtime
+
+
 def is_dir(path: str | os.PathLike[str]) -> bool:
     """Whether a directory is there."""
     if is_remote(path):

@@ -126,6 +126,20 @@ def flush_due(plan: Plan, clock: Clock, before: int) -> bool:
     return passed(plan.flush_updates, before - before % plan.log_updates, clock.update)
 
 
+def reaches_log(plan: Plan, clock: Clock) -> bool | None:
+    """Will step metrics still be written before a limit ends the run? None where the epochs have no known length."""
+    goal = (clock.update // plan.log_updates + 1) * plan.log_updates
+    if plan.max_steps is not None and plan.max_steps < goal:
+        return False
+    if plan.max_epochs is None:
+        return True
+    if plan.batches is None:
+        return None
+    while clock.update < goal and clock.epoch < plan.max_epochs:
+        clock = after(plan, clock, plan.batches - clock.batch).next_epoch()
+    return clock.update >= goal
+
+
 def validate_due(plan: Plan, clock: Clock) -> bool:
     """Is validation due within the epoch, after this batch?"""
     every = plan.val_batches

@@ -6,7 +6,7 @@ act at the Trainer's own events, in the fixed order log, validate, checkpoint, s
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from functrain.trainer.hooks import CALLBACK, HOOKS, Hook, default
@@ -26,6 +26,7 @@ class Callback:
     - `should_stop(trainer, pl_module, moment)`: after the checkpoint; moment is 'validation' or 'epoch'.
     - `tick(trainer, pl_module)`: the host has control anyway, at most every `tick_seconds`.
     - `every_n_updates()`: ask for the 'steps' moment every so many updates; None for never.
+    - `accumulation()`: batches an update, by epoch, for a callback that decides them; None leaves it to the flag.
     """
 
     tick_seconds: float | None = None
@@ -44,6 +45,10 @@ class Callback:
 
     def every_n_updates(self) -> int | None:
         """The interval of the 'steps' moment, in updates."""
+        return None
+
+    def accumulation(self) -> Mapping[int, int] | None:
+        """{epoch: batches an update from that epoch on}; None leaves them to `accumulate_grad_batches`."""
         return None
 
     @property

@@ -43,6 +43,7 @@ class FitLoop:
     def __init__(self, trainer: Any, plan: Plan, source: TrainSource) -> None:
         self.trainer = trainer
         self.engine = trainer.engine
+        self.module = trainer.module
         self.hooks = trainer.hooks
         self.book = trainer.book
         self.plan = plan
@@ -59,7 +60,7 @@ class FitLoop:
         self.ended = False
         self.skipped = False
         self.before = 0
-        self.validates_now = False
+        self.validates_now = self.told_short = False
         self.before_validation: dict[str, Any] | None = None
 
     @property
@@ -292,6 +293,25 @@ class FitLoop:
 
     def publish(self, kind: str) -> None:
         self.trainer.publish(TRAIN)
+        if not self.told_short:
+            self.told_short = True
+            self.tell_short()
+
+    def tell_short(self) -> None:
+        """Say it where the values of steps were logged and the run is too short for a row of them."""
+        plan, clock, names = self.plan, self.engine.clock, self.book.step_metrics()
+        if (
+            names
+            and self.trainer.loggers
+            and clock.update < plan.log_updates
+            and plans.reaches_log(plan, clock) is False
+        ):
+            warnings.warn(
+                f"the run makes fewer than Trainer(log_every_n_steps={plan.log_updates}) updates, so the loggers get "
+                f"no row of the steps' {', '.join(names)}; give a smaller log_every_n_steps.",
+                UserWarning,
+                stacklevel=2,
+            )
 
     def turn_epoch(self, kind: str) -> None:
         """The epoch is done: schedulers that count epochs step, and the position moves on.

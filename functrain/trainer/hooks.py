@@ -156,11 +156,17 @@ STEPS = ("training_step", "validation_step", "test_step", "predict_step", "forwa
 LOADER_METHODS = tuple(f"{stage}_dataloader" for stage in ("train", "val", "test", "predict"))
 
 
+# The top-level packages whose classes are not looked at for misspelt methods.
+NOT_THE_USERS = frozenset(
+    {"builtins", "flax", "functrain", "functrain_jax", "functrain_torch", "functrain_xla", "torch"}
+)
+
+
 def tell_misspelt(owner: object) -> None:
     """Warn of methods of the owner's own classes that are called almost as a hook, a step or a loader is."""
     known = {*BY_NAME, *STEPS, *LOADER_METHODS}
     for base in type(owner).__mro__:
-        if base.__module__.split(".")[0].startswith(("functrain", "torch", "builtins", "flax")):
+        if base.__module__.split(".")[0] in NOT_THE_USERS:
             continue
         for name, value in vars(base).items():
             if name in known or name.startswith("_") or not inspect.isfunction(value):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from typing import Any
 
 from functrain.kernel.plan import passed
@@ -79,6 +78,17 @@ class Outputs:
             if hparams and getattr(self.module, "_log_hyperparams", True):
                 logger.log_hyperparams(hparams)
 
+    def _close_loggers(self, status: str) -> None:
+        """Every logger is told how the run ended, also where one of them fails; then the first failure is raised."""
+        failures: list[Exception] = []
+        for logger in self.loggers:
+            try:
+                logger.finalize(status)
+            except Exception as error:
+                failures.append(error)
+        if failures:
+            raise failures[0]
+
     def _results(self, stage: str, loaders: int, verbose: bool) -> list[dict[str, float]]:
         """The metrics of an evaluation, a dict per loader, and a table of them on the terminal."""
         values = {name: float(value) for name, value in self.book.results.items()}
@@ -121,24 +131,6 @@ class Outputs:
     def checkpoint_callbacks(self) -> list[Any]:
         """All callbacks that save checkpoints."""
         return [callback for callback in self.callbacks if hasattr(callback, "best_model_path")]
-
-    @property
-    def best_path(self) -> str | None:
-        """The best checkpoint of the first callback that keeps one; None where there is none that may be opened.
-
-        A path that only stands in the checkpoint which the run continued from is not.
-        """
-        saver = self.checkpoint_callback
-        path = getattr(saver, "best_model_path", None) or None
-        if path is not None and not getattr(saver, "may_open_best", lambda: True)():
-            warnings.warn(
-                f"the best checkpoint so far, {path!r}, is only named in the checkpoint that the run continued from: "
-                "it is not opened. Give its path as ckpt_path where you trust it.",
-                UserWarning,
-                stacklevel=2,
-            )
-            return None
-        return path
 
     @property
     def early_stopping_callback(self) -> Any:

@@ -37,13 +37,41 @@ def clip(flags: Flags) -> Clip:
     return Clip(value=bound) if flags.gradient_clip_algorithm == "value" else Clip(norm=bound)
 
 
+def windows_of(flags: Flags, callbacks: Iterable[Any]) -> Schedule:
+    """Batches an update, by epoch: what the flag says, or a callback that was made for it.
+
+    Raises:
+        ConfigurationError: two of them say different things.
+    """
+    windows, said = (
+        Schedule(flags.accumulate_grad_batches),
+        f"accumulate_grad_batches={flags.accumulate_grad_batches!r}",
+    )
+    for callback in callbacks:
+        wish = getattr(callback, "accumulation", lambda: None)()
+        if wish is None:
+            continue
+        if windows not in (Schedule(1), Schedule(wish)):
+            raise ConfigurationError(
+                f"Trainer({said}) and {type(callback).__name__}({wish!r}) contradict each other; leave one out."
+            )
+        windows, said = Schedule(wish), f"callbacks=[{type(callback).__name__}({wish!r})]"
+    return windows
+
+
 def make_plan(
-    flags: Flags, batches: int | None, players: tuple[Any, ...], checkpoints: Iterable[int], logs: bool = True
+    flags: Flags,
+    batches: int | None,
+    players: tuple[Any, ...],
+    checkpoints: Iterable[int],
+    windows: Schedule,
+    logs: bool = True,
 ) -> Plan:
     """What is due when, for a training loader of so many batches (None: unknown).
 
     Args:
         checkpoints: intervals, in updates, at which checkpoint callbacks want to act.
+        windows: batches an update, by epoch.
         logs: somebody reads step metrics; where nobody does, no dispatch ends for them.
 
     Raises:
@@ -52,7 +80,7 @@ def make_plan(
     steps = flags.max_steps if limited(flags.max_steps) else None
     return Plan(
         batches=batches,
-        windows=Schedule(flags.accumulate_grad_batches),
+        windows=windows,
         players=players,
         max_epochs=max_epochs(flags),
         max_steps=steps,

@@ -9,12 +9,14 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 from functrain.kernel.plan import Plan, passed
 from functrain.trainer import checkpoint as checkpoints
+from functrain.trainer import ckpt_path as ckpt_paths
 from functrain.trainer import flags as flag_table
 from functrain.trainer.arguments import add_arguments, flags_of
+from functrain.trainer.ckpt_path import BEST_IF_ANY, CkptPath, Default
 from functrain.trainer.data import TrainSource, put_back_rng
 from functrain.trainer.errors import ConfigurationError, beside, nearest
 from functrain.trainer.evaluate import end_stage, run_stage, sanity_check
@@ -26,10 +28,17 @@ from functrain.trainer.interrupt import graceful, interrupted_at
 from functrain.trainer.loaders import LoaderFinder, Loaders, either
 from functrain.trainer.logbook import TRAIN, LogBook
 from functrain.trainer.outputs import Outputs
-from functrain.trainer.planning import make_plan
+from functrain.trainer.planning import make_plan, windows_of
 
 STAGE_OF = {"fit": "train", "validate": "validation", "test": "test", "predict": "predict"}
 SHORT = {"validate": "val", "test": "test", "predict": "predict"}
+
+
+def _not_assembled(trainer: Any) -> NoReturn:
+    raise ConfigurationError(
+        "functrain.trainer.trainer has the Trainer without its callbacks and loggers: use `from functrain import "
+        "Trainer`, or that of functrain_torch or functrain_jax."
+    )
 
 
 class Trainer(Outputs):
@@ -43,7 +52,7 @@ class Trainer(Outputs):
         should_stop: set it to end the run at the next batch, once the minima are met.
     """
 
-    defaults: ClassVar[Callable[..., tuple[list[Any], list[Any]]]] = staticmethod(lambda trainer: ([], []))
+    defaults: ClassVar[Callable[..., tuple[list[Any], list[Any]]]] = staticmethod(_not_assembled)
 
     def __init__(self, **flags: Any) -> None:
         self.flags = flag_table.parse(flags)
@@ -99,7 +108,7 @@ class Trainer(Outputs):
         train_dataloaders: Any = None,
         val_dataloaders: Any = None,
         datamodule: Any = None,
-        ckpt_path: str | None = None,
+        ckpt_path: CkptPath = None,
         *,
         train_dataloader: Any = None,
         val_dataloader: Any = None,
@@ -110,7 +119,9 @@ class Trainer(Outputs):
             train_dataloaders: the training loader; default: the module's or data module's `train_dataloader()`.
             val_dataloaders: one loader, or a list of loaders; a list of batches is one loader in every stage.
             datamodule: an object with the loaders and data hooks; may also stand in the place of `train_dataloaders`.
-            ckpt_path: continue from this checkpoint, at the very batch it was taken.
+            ckpt_path: continue from this checkpoint, at the very batch it was taken: a path; 'best'; or 'last', the
+                newest that this Trainer wrote, else the newest in its ModelCheckpoint's directory, and a run from the
+                start where there is none.
             train_dataloader, val_dataloader: older names of the arguments.
 
         Raises:
@@ -124,41 +135,50 @@ class Trainer(Outputs):
         if datamodule is not None and (train is not None or val is not None):
             raise ConfigurationError("trainer.fit: loaders and a datamodule were both given; give one of them.")
         ckpt_path = ckpt_path or self.flags.resume_from_checkpoint
+        ckpt_paths.given("fit", ckpt_path)
         with self._running("fit", model, datamodule):
             self._fit(train, val, ckpt_path)
 
     def validate(
-        self, model: Any = None, dataloaders: Any = None, ckpt_path: str | None = None, datamodule: Any = None,
+        self, model: Any = None, dataloaders: Any = None, ckpt_path: CkptPath = None, datamodule: Any = None,
         verbose: bool = True, *, val_dataloaders: Any = None,
     ) -> list[dict[str, float]]:  # fmt: skip
-        """Run the validation loop once; gives the logged metrics, a dict per loader."""
+        """Run the validation loop once; gives the logged metrics, a dict per loader.
+
+        Args:
+            model: default: the module of the last fit.
+            ckpt_path: the weights to take: 'best', 'last' (the newest), a path; default: as they are.
+        """
         loaders = either("dataloaders", dataloaders, "val_dataloaders", val_dataloaders)
         return self._evaluate("validate", model, loaders, ckpt_path, datamodule, verbose)[0]
 
     def test(
-        self, model: Any = None, dataloaders: Any = None, ckpt_path: str | None = "best", datamodule: Any = None,
-        verbose: bool = True, *, test_dataloaders: Any = None, test_dataloader: Any = None,
+        self, model: Any = None, dataloaders: Any = None, ckpt_path: CkptPath | Default = BEST_IF_ANY,
+        datamodule: Any = None, verbose: bool = True, *, test_dataloaders: Any = None,
+        test_dataloader: Any = None,
     ) -> list[dict[str, float]]:  # fmt: skip
         """Run the test loop once; gives the logged metrics, a dict per loader.
 
         Args:
-            model: default: the module of the last fit, with the best checkpoint's weights where there is one.
-            ckpt_path: 'best', a path, or None for the weights as they are. With a model given, 'best' is not looked
-                for.
+            model: default: the module of the last fit.
+            ckpt_path: the weights to take: 'best', 'last' (the newest), a path, or None for those that the module has.
+                Left out: the best of the last fit where no model is given and there is one, else as they are.
+
+        Raises:
+            ConfigurationError: 'best' or 'last' was asked for, and there is no such checkpoint.
         """
         loaders = either("dataloaders", dataloaders, "test_dataloaders", test_dataloaders)
         loaders = either("dataloaders", loaders, "test_dataloader", test_dataloader)
-        if model is not None and ckpt_path == "best":
-            ckpt_path = None
         return self._evaluate("test", model, loaders, ckpt_path, datamodule, verbose)[0]
 
     def predict(
         self, model: Any = None, dataloaders: Any = None, datamodule: Any = None, return_predictions: bool = True,
-        ckpt_path: str | None = "best",
+        ckpt_path: CkptPath | Default = BEST_IF_ANY,
     ) -> list[Any] | None:  # fmt: skip
-        """Run predict_step over the loaders; gives its outputs, a list per loader where there are several."""
-        if model is not None and ckpt_path == "best":
-            ckpt_path = None
+        """Run predict_step over the loaders; gives its outputs, a list per loader where there are several.
+
+        `model` and `ckpt_path` are those of `test`.
+        """
         outputs = self._evaluate("predict", model, dataloaders, ckpt_path, datamodule, False)[1]
         if not return_predictions:
             return None
@@ -183,7 +203,7 @@ class Trainer(Outputs):
             with graceful(self._interrupt):
                 self._prepare()
                 yield
-            self._finish()
+            self._finish("interrupted" if self.interrupted else "success")
         except KeyboardInterrupt:
             self._interrupt()
             self.hooks.call("on_keyboard_interrupt")
@@ -213,7 +233,14 @@ class Trainer(Outputs):
                 f"trainer.{stage}() was called while trainer.{self.stage}() of the same Trainer runs; call it "
                 "afterwards, or use another Trainer."
             )
-        tell_misspelt(model)
+        if isinstance(datamodule, type):
+            raise ConfigurationError(
+                f"trainer.{stage}(datamodule={datamodule.__name__}): this is a class; give an instance of it."
+            )
+        for owner in (model, datamodule, *self.callbacks):
+            tell_misspelt(owner)
+        # What may still refuse comes before anything of the Trainer changes.
+        engine, hooks = model.make_engine(self), Hooks(self, model, self.callbacks, datamodule)
         self._busy = True
         same_run = stage != "fit" and model is self.module
         self.stage, self.module, self.datamodule = stage, model, datamodule
@@ -223,12 +250,12 @@ class Trainer(Outputs):
         model.trainer = self
         if datamodule is not None:
             datamodule.trainer = self
-        self.engine = model.make_engine(self)
+        self.engine = engine
         if not same_run:
             self.book = LogBook()
         self.book.sizes = self.engine.batch_size
         model._sink = self.book
-        self.hooks = Hooks(self, model, self.callbacks, datamodule)
+        self.hooks = hooks
 
     def _prepare(self) -> None:
         model, datamodule = self.module, self.datamodule
@@ -252,10 +279,15 @@ class Trainer(Outputs):
         self.engine.setup(stage)
         self.hooks.call("on_post_move_to_device")
 
-    def _fit(self, train: Any, val: Any, ckpt_path: str | None) -> None:
+    def _fit(self, train: Any, val: Any, wish: CkptPath) -> None:
         self._deadline = max_time(self.flags.max_time)
         self._deadline = None if self._deadline is None else time.monotonic() + self._deadline
+        ckpt_path = ckpt_paths.of_fit(wish, self.checkpoint_callbacks)
         self._set_up("fit")
+        if wish == ckpt_paths.LAST and ckpt_path is None:
+            ckpt_path = ckpt_paths.newest(ckpt_paths.standing(self.checkpoint_callbacks, self.engine.suffix))
+            if ckpt_path is None:
+                self.print("fit(ckpt_path='last'): there is no checkpoint yet, so the run starts from the beginning.")
         self.engine.configure()
         saved = checkpoints.load(self, ckpt_path, weights_only=False) if ckpt_path else None
         self._write_hyperparameters()
@@ -291,22 +323,23 @@ class Trainer(Outputs):
             self.hooks.call("on_fit_end")
 
     def _evaluate(
-        self, stage: str, model: Any, loaders: Any, ckpt_path: str | None, datamodule: Any, verbose: bool
+        self, stage: str, model: Any, loaders: Any, ckpt_path: CkptPath | Default, datamodule: Any, verbose: bool
     ) -> tuple[list[dict[str, float]], list[Any]]:
-        last = self.module
-        model = model if model is not None else last
+        fitted = self.module if self.loop is None else self.loop.module
+        wish = ckpt_paths.given(stage, ckpt_path)
+        path = ckpt_paths.of_evaluation(stage, wish, self.checkpoint_callbacks, of_the_fit=model is None)
+        model = model if model is not None else fitted
         if model is None:
             raise ConfigurationError(f"trainer.{stage}(): no module was given and none was fitted before.")
         if datamodule is None and loaders is not None and hasattr(loaders, f"{SHORT[stage]}_dataloader"):
             loaders, datamodule = None, loaders
-        if datamodule is None and model is last:
+        if datamodule is None and model is self.module:
             datamodule = self.datamodule
-        path = self.best_path if ckpt_path == "best" else ckpt_path
         outputs: list[Any] = []
-        kept = (self.engine, self.loop)
+        fit = self.loop.engine if self.loop is not None and model is fitted else None
         with self._running(stage, model, datamodule):
-            if kept[1] is not None and model is last:
-                self.engine.clock = kept[0].clock
+            if fit is not None:
+                self.engine.clock = fit.clock
             self._set_up(stage)
             if path:
                 checkpoints.load(self, path, weights_only=True)
@@ -314,22 +347,23 @@ class Trainer(Outputs):
             outputs = run_stage(self, STAGE_OF[stage], found, limits) or []
             if not self.interrupted:
                 end_stage(self, STAGE_OF[stage])
-        if kept[1] is not None and model is last:
-            self.engine, self.loop = kept
+        if fit is not None:
+            self.engine = fit
         return self._results(STAGE_OF[stage], len(outputs), verbose), outputs
 
-    def _finish(self, status: str = "success") -> None:
+    def _finish(self, status: str) -> None:
         """Leave the values in the module, tell hooks and loggers."""
         self.sanity_checking = self.training = False
+        whole = False
         try:
             self.engine.finish()
             self.hooks.call("teardown", self.stage)
+            whole = True
         finally:
             self.module._sink = None
-            for logger in self.loggers:
-                logger.save()
-                if status != "success":
-                    logger.finalize(status)
+            # A teardown that fails makes a failed run of a good one, which is finished as such.
+            if whole or status == "failed":
+                self._close_loggers(status)
 
     # parts of a fit
 
@@ -354,7 +388,8 @@ class Trainer(Outputs):
     def _plan(self, source: TrainSource) -> Plan:
         intervals = [n for callback in self.callbacks if (n := getattr(callback, "every_n_updates", lambda: None)())]
         logs = bool(self.loggers or self.acting("log_step"))
-        return make_plan(self.flags, self.loaders.cap(source.batches), self.engine.players(), intervals, logs)
+        windows = windows_of(self.flags, self.callbacks)
+        return make_plan(self.flags, self.loaders.cap(source.batches), self.engine.players(), intervals, windows, logs)
 
     # continuing
 

@@ -14,6 +14,7 @@ import pytest
 
 from functrain import claims
 from functrain.callbacks import ModelCheckpoint
+from functrain.trainer.ckpt_path import best
 from functrain_torch import ckpt
 from tests.callbacks import test_jax as jax_parts
 from tests.callbacks.helpers import Scripted, by_epoch, fit, names
@@ -142,7 +143,7 @@ def test_a_url_in_a_checkpoint_is_not_contacted(run, tmp_path, elsewhere):
         )  # fmt: skip
         second, trainer = run(2, tmp_path / "b" if elsewhere else tmp_path / "a", path, save_last=True)
         with pytest.warns(UserWarning, match="it is not opened"):
-            assert trainer.best_path is None
+            assert best(trainer.checkpoint_callbacks) is None
         server.setblocking(False)
         with pytest.raises(BlockingIOError):
             server.accept()
@@ -163,7 +164,7 @@ def test_paths_of_other_places_in_a_checkpoint_are_not_looked_at(run, tmp_path):
     sys.addaudithook(lambda event, args: seen.append((event, args)) if "secret" in repr(args) else None)
     _, trainer = run(2, tmp_path / "b", path)
     with pytest.warns(UserWarning, match="it is not opened"):
-        assert trainer.best_path is None
+        assert best(trainer.checkpoint_callbacks) is None
     opened = [event for event, args in seen if event != "import"]
     assert opened == []
 
@@ -171,7 +172,7 @@ def test_paths_of_other_places_in_a_checkpoint_are_not_looked_at(run, tmp_path):
 def test_the_best_beside_the_checkpoint_that_was_given_may_be_opened(run, tmp_path):
     first, _ = run(2, tmp_path / "a", save_last=True, values=(0.1, 0.2))
     _, trainer = run(2, tmp_path / "b", first.last_model_path, save_last=True)
-    assert trainer.best_path == first.best_model_path
+    assert best(trainer.checkpoint_callbacks) == first.best_model_path
 
 
 def test_in_a_url_only_files_of_this_run_are_replaced(make):

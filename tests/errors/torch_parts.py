@@ -42,7 +42,8 @@ def loader(n: int = 12, **more: Any) -> DataLoader[Any]:
 
 
 def trainer(**flags: Any) -> pl.Trainer:
-    quiet = {"logger": False, "progress_bar_refresh_rate": 0, "weights_summary": None, "max_epochs": 2}
+    quiet = {"logger": False, "progress_bar_refresh_rate": 0, "weights_summary": None, "max_epochs": 2,
+             "log_every_n_steps": 1}  # fmt: skip
     if "callbacks" not in flags:
         quiet["checkpoint_callback"] = False
     return pl.Trainer(**{**quiet, **flags})

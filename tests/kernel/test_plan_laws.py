@@ -143,3 +143,16 @@ def test_the_clock_that_the_kernel_moves_is_the_clock_that_the_plan_foresees(pla
         state, _ = run(backend, rules, plan, state, [{"p": np.ones(1)}] * plan.batches)
         state = next_epoch(state)
     assert state.clock == clock
+
+
+@given(plans, st.integers(0, 3))
+def test_a_run_that_will_write_step_metrics_is_told_from_one_that_will_not(plan, epochs):
+    """The forecast is what walking through the run batch by batch finds."""
+    plan = plan._replace(max_epochs=4, batches=plan.batches or 9)
+    clock = reached(plan, epochs, 0)
+    foreseen, found = due.reaches_log(plan, clock), False
+    while not due.at_limit(plan, clock):
+        before, clock = clock.update, due.after(plan, clock, 1)
+        found = found or due.log_due(plan, clock, before)
+        clock = clock.next_epoch() if due.epoch_over(plan, clock) else clock
+    assert foreseen == found

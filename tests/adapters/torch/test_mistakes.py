@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 
 import functrain_torch as pl
 from functrain.trainer.errors import ConfigurationError
+from tests.structure.graph import ROOT
 
 
 class Small(pl.LightningModule):
@@ -41,6 +46,70 @@ def test_a_misspelt_method_is_told(trainer, wrong, meant):
     kind = type("Misspelt", (Small,), {wrong: lambda self, *args: None, "__module__": __name__})
     with pytest.warns(UserWarning, match=f"Misspelt.{wrong} is never called: did you mean '{meant}'"):
         trainer.fit(kind(), loader())
+
+
+def test_a_misspelt_method_is_told_whatever_the_package_of_the_user_is_called(trainer):
+    kind = type(
+        "Misspelt", (Small,), {"validation_epoch_ends": lambda self, *args: None, "__module__": "torchlab.nets"}
+    )
+    with pytest.warns(UserWarning, match=r"validation_epoch_ends is never called: did you mean 'validation_epoch_end'"):
+        trainer.fit(kind(), loader())
+
+
+def test_a_misspelt_method_of_a_callback_is_told(tmp_path):
+    class Watching(pl.Callback):
+        def on_validation_epoch_ends(self, trainer, pl_module): ...
+
+    quiet = {"logger": False, "checkpoint_callback": False, "progress_bar_refresh_rate": 0, "weights_summary": None}
+    with pytest.warns(UserWarning, match=r"Watching.on_validation_epoch_ends is never called"):
+        pl.Trainer(max_epochs=1, callbacks=Watching(), **quiet).fit(Small(), loader())
+
+
+def test_a_misspelt_method_of_a_data_module_is_told(trainer):
+    class Data(pl.LightningDataModule):
+        def train_dataloader(self):
+            return loader()
+
+        def prepare_dataa(self): ...
+
+    with pytest.warns(UserWarning, match=r"Data.prepare_dataa is never called: did you mean 'prepare_data'"):
+        trainer.fit(Small(), datamodule=Data())
+
+
+@pytest.mark.parametrize("call", [lambda t, d: t.fit(Small(), datamodule=d), lambda t, d: t.fit(Small(), d)])
+def test_a_class_as_datamodule_is_an_error_that_names_it(trainer, call):
+    class Data(pl.LightningDataModule):
+        def train_dataloader(self):
+            return loader()
+
+    with pytest.raises(ConfigurationError, match=r"datamodule=Data\): this is a class; give an instance"):
+        call(trainer, Data)
+    with pytest.raises(ConfigurationError, match=r"trainer.test\(datamodule=Data\): this is a class"):
+        trainer.test(Small(), datamodule=Data)
+
+
+def test_a_run_that_cannot_begin_leaves_the_trainer_free(trainer):
+    class Refusing(Small):
+        def make_engine(self, trainer):
+            raise ConfigurationError("no such device")
+
+    class Asking(Small):
+        def on_train_start(self, what): ...
+
+    for wrong, error in ((Refusing(), ConfigurationError), (Asking(), TypeError)):
+        with pytest.raises(error):
+            trainer.fit(wrong, loader())
+    trainer.fit(Small(), loader())
+    assert trainer.global_step == 2
+
+
+def test_the_trainer_of_the_core_alone_says_where_the_whole_one_is():
+    """Before, it trained without checkpoints, loggers and bar, and nobody was told."""
+    code = "from functrain.trainer.trainer import Trainer; Trainer()"
+    where = {**os.environ, "PYTHONPATH": str(ROOT)}
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=where)
+    assert ran.returncode == 1
+    assert "use `from functrain import Trainer`" in ran.stderr
 
 
 def test_methods_of_ones_own_are_left_alone(trainer):
