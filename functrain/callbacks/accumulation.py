@@ -1,13 +1,8 @@
-"""GradientAccumulationScheduler: batches an update, by epoch, as a callback.
-
-Changes the Trainer's flags before the plan is made from them.
-"""
+"""GradientAccumulationScheduler: batches an update, by epoch, as a callback. Tells the Trainer's plan."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
-from typing import Any
 
 from functrain.kernel.window import Schedule
 from functrain.trainer.callback import Callback
@@ -32,14 +27,6 @@ class GradientAccumulationScheduler(Callback):
             raise ConfigurationError(f"GradientAccumulationScheduler(scheduling={scheduling!r}): {error}") from None
         self.scheduling = dict(scheduling)
 
-    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
-        """A fit begins: the Trainer makes its plan from the flags, after this."""
-        if stage != "fit":
-            return
-        given = trainer.flags.accumulate_grad_batches
-        if Schedule(given) not in (Schedule(1), Schedule(self.scheduling)):
-            raise ConfigurationError(
-                f"Trainer(accumulate_grad_batches={given!r}) and "
-                f"GradientAccumulationScheduler({self.scheduling!r}) contradict each other; leave one out."
-            )
-        trainer.flags = replace(trainer.flags, accumulate_grad_batches=dict(self.scheduling))
+    def accumulation(self) -> Mapping[int, int]:
+        """What the Trainer's plan of the fit is made with."""
+        return self.scheduling

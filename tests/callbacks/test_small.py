@@ -69,6 +69,21 @@ def test_it_is_the_flag_as_a_callback(make):
     assert by_flag.global_step == 8
 
 
+def test_its_schedule_is_not_left_in_the_flags_for_a_run_without_it(make):
+    trainer = make(GradientAccumulationScheduler({0: 3}), max_epochs=1)
+    fit(trainer, Scripted(by_epoch(1)))
+    assert trainer.flags.accumulate_grad_batches == 1
+    trainer.callbacks.pop()
+    fit(trainer, Scripted(by_epoch(1)))
+    assert trainer.global_step == 4
+
+
+def test_two_schedules_contradict_each_other(make):
+    two = [GradientAccumulationScheduler({0: 3}), GradientAccumulationScheduler({0: 2})]
+    with pytest.raises(ConfigurationError, match=r"\{0: 3\}.*\{0: 2\}.*contradict each other"):
+        fit(make(*two), Scripted(by_epoch(1)))
+
+
 def test_impossible_schedules(make):
     with pytest.raises(ConfigurationError, match=r"scheduling=\{0: 0\}"):
         GradientAccumulationScheduler({0: 0})
