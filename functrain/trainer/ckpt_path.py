@@ -79,8 +79,8 @@ def best(callbacks: Iterable[Any]) -> str | None:
     if saver is None or _may_open(saver):
         return None if saver is None else saver.best_model_path
     warnings.warn(
-        f"the best checkpoint so far, {saver.best_model_path!r}, is only named in the checkpoint that the run continued "
-        "from: it is not opened. Give its path as ckpt_path where you trust it.",
+        f"the best checkpoint so far, {saver.best_model_path!r}, is only named in the checkpoint that the run "
+        "continued from: it is not opened. Give its path as ckpt_path where you trust it.",
         UserWarning,
         stacklevel=2,
     )
