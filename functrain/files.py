@@ -6,12 +6,15 @@ May touch the disk and nothing else. fsspec is imported only for paths that have
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import os
 import secrets
 import shutil
+import sys
 import time
 from collections.abc import Iterator
+from functools import cache
 from typing import IO, Any
 
 try:
@@ -22,6 +25,7 @@ except ImportError:  # pragma: no cover - Windows has no flock; there nothing is
 _TEMPORARY = ".tmp"  # half written, or on its way out
 _ASIDE = ".old"  # the directory that atomic_directory is replacing
 _SWEEP_AGE = 60.0  # seconds; covers the moment between a temporary's creation and its lock
+_HERE, _EXCHANGE = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux
 
 _ADVICE = {
     errno.ENOSPC: "free space on that disk, or choose a directory on another one",
@@ -86,13 +90,7 @@ def list_dir(path: str | os.PathLike[str]) -> list[str]:
         OSError: there is no such directory, or it cannot be read. The message names it.
     """
     with explained("list", path):
-        if is_remote(path):
-            fs, inner = _filesystem(path)
-            listed = [entry["name"].rstrip("/") for entry in fs.ls(inner, detail=True)]
-            names = [name.rsplit("/", 1)[-1] for name in listed if name != inner.rstrip("/")]
-        else:
-            names = os.listdir(_local(path))
-    return sorted(name for name in names if _original(name) is None)
+        return [name for name in _names(path) if _original(name) is None]
 
 
 def ensure_directory(path: str | os.PathLike[str]) -> str:
@@ -196,8 +194,9 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO[
 def atomic_directory(path: str | os.PathLike[str]) -> Iterator[str]:
     """Fill a directory that appears at `path` whole, or not at all. Gives the path of the directory to fill.
 
-    An existing directory at `path` is moved aside, replaced, and only then removed. A kill between those two
-    renames leaves both versions on the disk under hidden names; `sweep` puts the older one back.
+    An existing directory at `path` changes places with the new one in one step, where the system can do that
+    (Linux), and is then removed. Elsewhere it is moved aside first: a kill between those two renames leaves both
+    versions on the disk under hidden names, where `standing` finds the older one and `sweep` puts it back.
 
     Args:
         path: a local path, or a URL that fsspec can write (there the move is as atomic as the store's own).
@@ -228,11 +227,25 @@ def atomic_directory(path: str | os.PathLike[str]) -> Iterator[str]:
             raise
 
 
+def standing(path: str | os.PathLike[str]) -> str:
+    """Where a reader finds what is called `path`: there, or where a replacement that was cut short has left it."""
+    text = os.fspath(path).rstrip("/") or os.fspath(path)
+    if exists(text):
+        return text
+    parent, slash, name = text.rpartition("/")
+    parent = parent + slash or "."
+    with contextlib.suppress(OSError):
+        aside = [other for other in _names(parent) if other.endswith(_ASIDE) and _original(other) == name]
+        if aside:
+            return join(parent, aside[-1])
+    return text
+
+
 def sweep(directory: str | os.PathLike[str]) -> list[str]:
     """Clear what killed writers left in a local directory, and give the names dealt with.
 
-    Temporaries which no living process is writing are removed; a directory that was moved aside while its
-    successor never came is put back under its name. Nothing is done to a URL, or without file locks.
+    Temporaries which no living process is writing are removed, once they are a minute old; a directory that was moved
+    aside while its successor never came is put back under its name. Nothing is done to a URL, or without file locks.
     """
     if is_remote(directory) or fcntl is None or not os.path.isdir(_local(directory)):
         return []
@@ -247,6 +260,14 @@ def sweep(directory: str | os.PathLike[str]) -> list[str]:
                     _discard(entry)
                 done.append(name)
     return done
+
+
+def _names(path: str | os.PathLike[str]) -> list[str]:
+    if not is_remote(path):
+        return sorted(os.listdir(_local(path)))
+    fs, inner = _filesystem(path)
+    listed = [entry["name"].rstrip("/") for entry in fs.ls(inner, detail=True)]
+    return sorted(name.rsplit("/", 1)[-1] for name in listed if name != inner.rstrip("/"))
 
 
 def _local(path: str | os.PathLike[str]) -> str:
@@ -341,18 +362,38 @@ def _replace_directory(new: str, path: str) -> None:
         os.rename(new, path)
         _sync_directory(parent)
         return
-    aside = _beside(path, _ASIDE)
     with _descriptor(path) as descriptor:
         _lock(descriptor)
-        os.rename(path, aside)
-        try:
-            os.rename(new, path)
-        except BaseException:
-            os.rename(aside, path)
-            raise
-    _sync_directory(parent)
-    with contextlib.suppress(OSError):
-        _discard(aside)
+        old = new if _exchanged(new, path) else _moved_aside(new, path)
+        _sync_directory(parent)
+        with contextlib.suppress(OSError):
+            _discard(old)
+
+
+def _moved_aside(new: str, path: str) -> str:
+    aside = _beside(path, _ASIDE)
+    os.rename(path, aside)
+    try:
+        os.rename(new, path)
+    except BaseException:
+        os.rename(aside, path)
+        raise
+    return aside
+
+
+def _exchanged(one: str, other: str) -> bool:
+    """Let two names change places in one step; False where this system or this file system cannot."""
+    rename = _renameat2()
+    if rename is None or rename(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _EXCHANGE):
+        return False
+    return True
+
+
+@cache
+def _renameat2() -> Any:
+    if not sys.platform.startswith("linux"):
+        return None
+    return getattr(ctypes.CDLL(None), "renameat2", None)
 
 
 def _discard(path: str) -> None:
@@ -390,7 +431,9 @@ def _lock(descriptor: int) -> None:
 def _is_stale(path: str) -> bool:
     assert fcntl is not None
     try:
-        if os.path.islink(path) or time.time() - os.stat(path).st_mtime < _SWEEP_AGE:
+        # What is moved aside was locked before.
+        age = 0.0 if path.endswith(_ASIDE) else _SWEEP_AGE
+        if os.path.islink(path) or time.time() - os.stat(path).st_mtime < age:
             return False
         with _descriptor(path) as descriptor:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -239,34 +239,51 @@ def test_a_directory_does_not_replace_a_file(tmp_path):
     assert os.listdir(tmp_path) == ["step"]
 
 
-def test_kill_between_the_two_renames_of_a_replacement(tmp_path):
-    target = tmp_path / "step"
+KILLED = """
+    import os, signal, sys
+    from functrain import files
+    if sys.argv[2] == "no exchange":
+        files._EXCHANGE = 1 << 30  # which the kernel refuses
+    renames = int(sys.argv[3])
+    def audit(event, arguments):
+        global renames
+        if event == ("os.rename" if renames else "shutil.rmtree"):
+            renames -= 1
+            if renames <= 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+    with files.atomic_directory(sys.argv[1]) as directory:
+        open(os.path.join(directory, "a"), "w").write("new")
+        sys.addaudithook(audit)
+"""
+
+
+@pytest.mark.parametrize(
+    ("system", "renames", "left"),
+    [("exchange", 0, "new"), ("no exchange", 1, "old"), ("no exchange", 2, "old"), ("no exchange", 0, "new")],
+)
+def test_a_directory_is_there_whenever_its_replacement_is_killed(tmp_path, system, renames, left):
+    target = tmp_path / "last.ckpt"
     with files.atomic_directory(target) as directory:
         fill(directory, a="old")
-    kill_when_ready(
-        start(
-            """
-            import os, sys, time
-            from functrain import files
-            rename, calls = os.rename, []
-            def slow(source, target):
-                if calls:
-                    print("ready", flush=True)
-                    time.sleep(60)
-                calls.append(1)
-                rename(source, target)
-            os.rename = slow
-            with files.atomic_directory(sys.argv[1]) as directory:
-                open(os.path.join(directory, "a"), "w").write("new")
-            """,
-            target,
-        )
-    )
-    assert not target.exists()
+    done = run(KILLED, target, system, renames)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert target.exists() == (renames != 2)
+    assert read(Path(files.standing(target))) == {"a": left}
+    files.sweep(tmp_path)
+    assert read(target) == {"a": left}, "put back at once"
     make_older(tmp_path)
-    assert len(files.sweep(tmp_path)) == 2
-    assert read(target) == {"a": "old"}
-    assert os.listdir(tmp_path) == ["step"]
+    files.sweep(tmp_path)
+    assert os.listdir(tmp_path) == ["last.ckpt"]
+
+
+def test_what_was_moved_aside_is_found_behind_a_url_too():
+    fsspec = pytest.importorskip("fsspec")
+    memory = fsspec.filesystem("memory")
+    memory.pipe("/aside/.step.12345678.old/a", b"old")
+    assert files.standing("memory://aside/step") == "memory://aside/.step.12345678.old"
+    memory.pipe("/aside/step/a", b"new")
+    assert files.standing("memory://aside/step") == "memory://aside/step"
+    assert files.standing("memory://aside/other") == "memory://aside/other"
 
 
 # --- sweep
