@@ -93,6 +93,22 @@ def list_dir(path: str | os.PathLike[str]) -> list[str]:
         return [name for name in _names(path) if _original(name) is None]
 
 
+def tree(directory: str | os.PathLike[str]) -> dict[str, int]:
+    """The size of every file below a directory, by its path from there; no file is opened.
+
+    Raises:
+        OSError: there is no such directory, or it cannot be read.
+        ValueError: something in it is neither a file nor a directory, but a link or a device; names it.
+    """
+    with explained("list", directory):
+        if is_remote(directory):
+            fs, inner = _filesystem(directory)
+            inner = inner.rstrip("/")
+            found = fs.find(inner, detail=True)
+            return {name.removeprefix(inner).lstrip("/"): int(found[name]["size"]) for name in sorted(found)}
+        return dict(_sizes(_local(directory), ""))
+
+
 def ensure_directory(path: str | os.PathLike[str]) -> str:
     """Make the directory `path`, with its parents, where it is missing, and give its path as a string.
 
@@ -148,6 +164,19 @@ def open_read(path: str | os.PathLike[str], mode: str = "rb") -> IO[Any]:
             fs, inner = _filesystem(path)
             return fs.open(inner, mode, **_text(mode))
         return open(_local(path), mode, **_text(mode))
+
+
+def open_write(path: str | os.PathLike[str]) -> IO[bytes]:
+    """Open a file that is not there yet for writing; its place is one that nobody sees before it is whole.
+
+    Raises:
+        OSError: it cannot be made. The message names it.
+    """
+    with explained("write", path):
+        if is_remote(path):
+            fs, inner = _filesystem(path)
+            return fs.open(inner, "wb")
+        return open(_local(path), "xb")
 
 
 @contextlib.contextmanager
@@ -270,6 +299,20 @@ def _names(path: str | os.PathLike[str]) -> list[str]:
     return sorted(name.rsplit("/", 1)[-1] for name in listed if name != inner.rstrip("/"))
 
 
+def _sizes(directory: str, below: str) -> Iterator[tuple[str, int]]:
+    with os.scandir(directory) as entries:
+        found = sorted(entries, key=lambda entry: entry.name)
+    for entry in found:
+        name = f"{below}{entry.name}"
+        if entry.is_dir(follow_symlinks=False):
+            yield from _sizes(entry.path, f"{name}/")
+        elif entry.is_file(follow_symlinks=False):
+            yield name, entry.stat(follow_symlinks=False).st_size
+        else:
+            kind = "a link" if entry.is_symlink() else "neither a file nor a directory"
+            raise ValueError(f"{name} in '{directory}' is {kind}")
+
+
 def _local(path: str | os.PathLike[str]) -> str:
     return os.fspath(path).removeprefix("file://")
 
@@ -299,6 +342,8 @@ def _original(name: str) -> str | None:
 
 def _explain(error: OSError, doing: str, path: str | os.PathLike[str], state: str = "") -> OSError:
     what = error.strerror or str(error) or type(error).__name__
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        what += _free(path)
     if error.filename is not None and os.path.basename(os.fspath(path)) not in str(error.filename):
         what += f" ({error.filename!r})"
     advice = _ADVICE.get(error.errno or 0, "check the path")
@@ -306,6 +351,17 @@ def _explain(error: OSError, doing: str, path: str | os.PathLike[str], state: st
     explained = OSError(error.errno, message) if error.errno is not None else OSError(message)
     explained.functrain_path = os.fspath(path)  # type: ignore[attr-defined]
     return explained
+
+
+def _free(path: str | os.PathLike[str]) -> str:
+    """How much room is left on the disk of a local path, in words."""
+    directory = os.path.abspath(_local(path))
+    while not os.path.isdir(directory):
+        directory = os.path.dirname(directory)
+    with contextlib.suppress(OSError):
+        usage = shutil.disk_usage(directory)
+        return f" ({usage.free / 1e6:,.1f} MB of {usage.total / 1e6:,.1f} MB are free without it)"
+    return ""
 
 
 @contextlib.contextmanager
@@ -384,9 +440,7 @@ def _moved_aside(new: str, path: str) -> str:
 def _exchanged(one: str, other: str) -> bool:
     """Let two names change places in one step; False where this system or this file system cannot."""
     rename = _renameat2()
-    if rename is None or rename(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _EXCHANGE):
-        return False
-    return True
+    return rename is not None and not rename(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _EXCHANGE)
 
 
 @cache

@@ -1,20 +1,23 @@
-"""Checkpoints as directories, written and read by orbax: arrays beside plain JSON. May touch the named path
-only.
+"""Checkpoints as directories: arrays in orbax's store, by tensorstore, beside plain JSON. Touches the named path only.
 
-A directory is filled beside its name and then renamed, so it is there whole or not at all. A list of its
-files with their sums tells a damaged one before anything of it is read. Nothing in it is ever run.
+A directory is filled beside its name and then takes it, so it is there whole or not at all. A list of its files with
+their sums tells a damaged one, and a tree of links and devices, before anything of it is read; each array is held
+against what was declared before memory is taken for it. Nothing in a checkpoint is ever run.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
+import re
 import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 
 from functrain import files
 from functrain.regular import open_regular
@@ -22,14 +25,23 @@ from functrain.trainer.errors import CheckpointError
 from functrain.trainer.identity import Mark, decoded, encoded, mark_of
 from functrain_jax.encoding import decode, encode, specs
 
-INNER = "orbax"
-"""The directory within a checkpoint that orbax reads and writes."""
+ARRAYS = "arrays"
+"""The store of arrays within a checkpoint."""
+
+REST = "rest.json"
+"""The file of all that is no array."""
 
 MARK = "mark.json"
 """The file that says which run wrote the checkpoint."""
 
 SUMS = "files.json"
 """The list of the files in it: path -> [bytes, CRC-32]."""
+
+LONGEST_LIST = 64 << 20
+"""Bytes that the list may have."""
+
+CACHE = 64 << 20
+"""Bytes of the store's own index that are kept while it is read."""
 
 
 def write(path: str | os.PathLike[str], checkpoint: Mapping[str, Any]) -> None:
@@ -39,20 +51,17 @@ def write(path: str | os.PathLike[str], checkpoint: Mapping[str, Any]) -> None:
         ConfigurationError: it holds a value that could not be read back safely; says where.
         OSError: the directory cannot be written, the disk is full; what was there before is untouched.
     """
-    import orbax.checkpoint as ocp
-
-    # Orbax wants one array at least.
-    arrays: dict[str, Any] = {"": jnp.zeros(1)}
-    rest = encode(checkpoint, arrays)
-    with files.atomic_directory(path) as directory, _checkpointer(ocp) as checkpointer:
-        args = ocp.args.Composite(arrays=ocp.args.StandardSave(arrays), rest=ocp.args.JsonSave(rest))
-        checkpointer.save(_absolute(directory), args)
+    # A store without an array would be none.
+    arrays: dict[str, Any] = {"": np.zeros(1, np.float32)}
+    rest = json.dumps(encode(checkpoint, arrays)).encode()
+    with files.atomic_directory(path) as directory, _as_os_errors():
+        _save(files.join(directory, ARRAYS), arrays)
+        _store(files.join(directory, REST), rest)
         own = mark_of(checkpoint.get("functrain"))
         if own is not None:
-            with files.atomic_write(files.join(directory, MARK)) as file:
-                file.write(encoded(own))
-        with files.atomic_write(files.join(directory, SUMS), "w") as file:
-            json.dump({name: _sum(directory, name) for name in _names(directory)}, file, indent=1)
+            _store(files.join(directory, MARK), encoded(own))
+        sums = {name: _sum(directory, name) for name in files.tree(directory)}
+        _store(files.join(directory, SUMS), json.dumps(sums, indent=1).encode())
 
 
 def mark(path: str | os.PathLike[str]) -> Mark | None:
@@ -76,62 +85,138 @@ def read(path: str | os.PathLike[str], sharding: Any = None) -> dict[str, Any]:
     Raises:
         CheckpointError: there is none, it is damaged, or it is something else; names the path.
     """
-    import orbax.checkpoint as ocp
-
     text = os.fspath(path)
-    _check(text)
+    directory = files.standing(text)
+    sizes = _check(text, directory)
     sharding = sharding or jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    inner = _absolute(text)
     try:
-        with _checkpointer(ocp) as checkpointer:
-            rest = checkpointer.restore(inner, ocp.args.Composite(rest=ocp.args.JsonRestore())).rest
-            wanted = {"": ("float32", (1,)), **specs(rest)}
-            abstract = {
-                name: jax.ShapeDtypeStruct(shape, jnp.dtype(dtype), sharding=sharding)
-                for name, (dtype, shape) in wanted.items()
-            }
-            args = ocp.args.Composite(arrays=ocp.args.StandardRestore(abstract))
-            return decode(rest, checkpointer.restore(inner, args).arrays)
-    except Exception as error:  # orbax and tensorstore raise of many kinds; whichever it is, this is no checkpoint
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise CheckpointError(f"{text}: not a checkpoint of this version ({lines[0]}).") from error
+        with files.open_read(files.join(directory, REST)) as file:
+            rest = json.load(file)
+        stored = sum(size for name, size in sizes.items() if name.startswith(f"{ARRAYS}/"))
+        return decode(rest, _load(files.join(directory, ARRAYS), _wanted(rest, stored), sharding))
+    except Exception as error:  # tensorstore raises of many kinds; whichever it is, this is no checkpoint
+        raise CheckpointError(f"{text}: not a checkpoint of this version ({_first_line(error)}).") from error
 
 
-def _checkpointer(ocp: Any) -> Any:
-    return ocp.Checkpointer(ocp.CompositeCheckpointHandler())
+def _save(directory: str, arrays: dict[str, Any]) -> None:
+    """Write arrays in one transaction of the store that orbax has its arrays in; as they are, so that a file is never
+    smaller than what it declares."""
+    import tensorstore as ts
+
+    transaction, context = ts.Transaction(), ts.Context()
+    values = {name: np.asarray(value) for name, value in jax.device_get(arrays).items()}
+    making = {
+        name: ts.open(
+            {**_spec(directory, name), "metadata": {"compressor": None}, "store_data_equal_to_fill_value": True},
+            dtype=value.dtype,
+            shape=value.shape,
+            chunk_layout=ts.ChunkLayout(chunk_shape=value.shape),
+            create=True,
+            transaction=transaction,
+            context=context,
+        )
+        for name, value in values.items()
+    }
+    for writing in [future.result().write(values[name]) for name, future in making.items()]:
+        writing.result()
+    transaction.commit_async().result()
 
 
-def _absolute(directory: str) -> str:
-    return files.join(directory if files.is_remote(directory) else os.path.abspath(directory), INNER)
+def _spec(directory: str, name: str) -> dict[str, Any]:
+    local = {"driver": "file", "path": os.path.abspath(directory) + os.sep}
+    base = directory + "/" if files.is_remote(directory) else local
+    return {"driver": "zarr", "kvstore": {"driver": "ocdbt", "base": base, "path": f"{name}/" if name else ""}}
 
 
-def _check(path: str) -> None:
-    """Every file that was written is there as it was written."""
-    if not files.exists(path):
+def _wanted(rest: Any, stored: int) -> dict[str, tuple[np.dtype, tuple[int, ...]]]:
+    """What the JSON says of the arrays, if so much can stand in files of `stored` bytes."""
+    wanted = {"": (np.dtype("float32"), (1,)), **specs(rest)}
+    declared = sum(dtype.itemsize * math.prod(shape) for dtype, shape in wanted.values())
+    if declared > stored:
+        raise ValueError(f"declares {declared} bytes of arrays, and has files of {stored}")
+    return wanted
+
+
+def _load(directory: str, wanted: dict[str, tuple[np.dtype, tuple[int, ...]]], sharding: Any) -> dict[str, Any]:
+    """The wanted arrays; those of types that this JAX does not have stay numpy's."""
+    import tensorstore as ts
+
+    context = ts.Context({"cache_pool": {"total_bytes_limit": CACHE}})
+    opening = {name: ts.open(_spec(directory, name), context=context) for name in wanted}
+    opened = {name: _fitting(name, future.result(), *wanted[name]) for name, future in opening.items()}
+    reading = {name: each.read() for name, each in opened.items()}
+    return {name: _placed(future.result(), sharding) for name, future in reading.items()}
+
+
+def _fitting(name: str, stored: Any, dtype: np.dtype, shape: tuple[int, ...]) -> Any:
+    """The stored array, if reading it takes the memory that it declares and no more."""
+    chunk = stored.chunk_layout.read_chunk.shape
+    plain = stored.codec.to_json().get("compressor") is None
+    same = stored.shape == shape and stored.dtype.numpy_dtype == dtype
+    if same and plain and all(c <= max(n, 1) for c, n in zip(chunk, shape, strict=True)):
+        return stored
+    form = f"{stored.dtype.name} {stored.shape} in chunks of {chunk}{'' if plain else ', compressed'}"
+    raise ValueError(f"the array {name!r} is stored as {form}, and declared as {dtype} {shape}")
+
+
+def _placed(array: np.ndarray, sharding: Any) -> Any:
+    if jax.dtypes.canonicalize_dtype(array.dtype) != array.dtype:
+        return array
+    return jax.device_put(array, sharding)
+
+
+@contextmanager
+def _as_os_errors() -> Iterator[None]:
+    """Errors of tensorstore that the operating system has raised are raised as such, so that they are explained."""
+    try:
+        yield
+    except ValueError as error:
+        number = re.search(r"os_error_code='(\d+)'", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
+
+
+def _check(path: str, directory: str) -> dict[str, int]:
+    """Every file that was written is there as it was written, and nothing else than files and directories is; gives
+    their sizes.
+
+    Raises:
+        CheckpointError: not so; nothing but regular files within the directory has been opened.
+    """
+    if not files.exists(directory):
         raise CheckpointError(f"{path}: no such checkpoint.")
-    if not files.is_dir(path):
+    if not files.is_dir(directory):
         raise CheckpointError(
             f"{path}: a file, but checkpoints of JAX modules are directories; is it one of a torch module, or damaged?"
         )
     try:
-        with files.open_read(files.join(path, SUMS)) as file:
-            sums = json.load(file)
-        damaged = [name for name, whole in sums.items() if _sum(path, name) != whole]
-    except (OSError, ValueError, AttributeError) as error:
-        raise CheckpointError(f"{path}: damaged or not a checkpoint ({error}); an earlier one may be whole.") from error
+        sizes = files.tree(directory)
+        sums = _listed(directory, sizes)
+        damaged = [name for name, (size, _) in sums.items() if sizes.get(name) != size]
+        damaged = damaged or [name for name in sums if _sum(directory, name) != sums[name]]
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(
+            f"{path}: damaged or not a checkpoint ({_first_line(error)}); an earlier one may be whole."
+        ) from error
     if damaged:
         raise CheckpointError(
             f"{path}: damaged: {damaged[0]} is not as it was written; an earlier checkpoint may be whole."
         )
+    return {name: sizes[name] for name in sums}
 
 
-def _names(directory: str, below: str = "") -> Iterator[str]:
-    for name in files.list_dir(files.join(directory, below) if below else directory):
-        inner = f"{below}/{name}" if below else name
-        if files.is_dir(files.join(directory, inner)):
-            yield from _names(directory, inner)
-        elif inner != SUMS:
-            yield inner
+def _listed(directory: str, sizes: Mapping[str, int]) -> dict[str, list[int]]:
+    """What the list of files says."""
+    if sizes.get(SUMS, 0) > LONGEST_LIST:
+        raise ValueError(f"{SUMS} has {sizes[SUMS]} bytes")
+    with files.open_read(files.join(directory, SUMS)) as file:
+        sums = json.load(file)
+    entries = sums.items() if isinstance(sums, dict) else [("it", sums)]
+    wrong = [name for name, sum_ in entries if not isinstance(sum_, list) or [type(n) for n in sum_] != [int, int]]
+    if wrong:
+        raise ValueError(f"{SUMS}: {wrong[0]} is not listed as [bytes, sum]")
+    return sums
 
 
 def _sum(directory: str, name: str) -> list[int]:
@@ -140,3 +225,13 @@ def _sum(directory: str, name: str) -> list[int]:
         while block := file.read(1 << 20):
             size, crc = size + len(block), zlib.crc32(block, crc)
     return [size, crc]
+
+
+def _store(path: str, content: bytes) -> None:
+    """A file in a directory that is not there yet for anybody else."""
+    with files.open_write(path) as file:
+        file.write(content)
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

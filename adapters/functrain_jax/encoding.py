@@ -66,7 +66,8 @@ def _encode_array(value: Any, arrays: dict[str, Any], where: str, kind: str) -> 
     if value.ndim == 0 and kind == ARRAY and np.dtype(value.dtype).kind in "biuf":
         return {SCALAR: [str(value.dtype), np.asarray(value).item()]}
     name = where.strip("/")
-    arrays[name] = value
+    if value.size:  # orbax stores no empty ones; their form says all
+        arrays[name] = value
     return {kind: [name, str(value.dtype), list(value.shape)]}
 
 
@@ -86,12 +87,35 @@ def decode(value: Any, arrays: Mapping[str, Any]) -> Any:
         if tag == BYTES:
             return base64.b64decode(inner, validate=True)
         if tag == SCALAR:
-            return np.asarray(inner[1], jnp.dtype(inner[0]))
+            return np.asarray(inner[1], dtype_of(inner[0]))
         if tag == ARRAY:
-            return arrays[inner[0]]
+            return _array(inner, arrays)
         if tag == TENSOR:
-            return _tensor(np.asarray(arrays[inner[0]]))
+            return _tensor(np.asarray(_array(inner, arrays)))
     return {key: decode(item, arrays) for key, item in value.items()}
+
+
+def _array(spec: list[Any], arrays: Mapping[str, Any]) -> Any:
+    name, dtype, shape = spec
+    return arrays[name] if 0 not in shape else jnp.zeros(_shape(shape), dtype_of(dtype))
+
+
+def dtype_of(name: Any) -> np.dtype:
+    """The type of numbers that has this name.
+
+    Raises:
+        TypeError, ValueError: it is none of numbers.
+    """
+    dtype = jnp.dtype(name)
+    if not (jnp.issubdtype(dtype, np.number) or dtype == np.bool_):
+        raise ValueError(f"{name!r} is no type of numbers")
+    return dtype
+
+
+def _shape(shape: Any) -> tuple[int, ...]:
+    if not isinstance(shape, list) or len(shape) > 32 or not all(type(n) is int and n >= 0 for n in shape):
+        raise ValueError(f"{shape!r} is no shape of an array")
+    return tuple(shape)
 
 
 def _tensor(array: np.ndarray) -> Any:
@@ -99,16 +123,22 @@ def _tensor(array: np.ndarray) -> Any:
     return array if torch is None else torch.from_numpy(array.copy())
 
 
-def specs(value: Any) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """The arrays that some JSON of `encode` refers to: name -> (type, shape)."""
-    found: dict[str, tuple[str, tuple[int, ...]]] = {}
+def specs(value: Any) -> dict[str, tuple[np.dtype, tuple[int, ...]]]:
+    """The arrays that some JSON of `encode` refers to and that are not empty: name -> (type, shape).
+
+    Raises:
+        KeyError, TypeError, ValueError: the JSON is none of its kind.
+    """
+    found: dict[str, tuple[np.dtype, tuple[int, ...]]] = {}
     if isinstance(value, list):
         for item in value:
             found.update(specs(item))
     elif isinstance(value, dict):
         for tag, item in value.items():
             if tag in (ARRAY, TENSOR) and len(value) == 1:
-                found[item[0]] = (item[1], tuple(item[2]))
+                name, dtype, shape = item
+                if 0 not in shape:
+                    found[str(name)] = (dtype_of(dtype), _shape(shape))
             else:
                 found.update(specs(item))
     return found

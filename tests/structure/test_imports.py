@@ -10,9 +10,9 @@ from tests.structure.graph import Import, find_cycles, find_modules, imports_of,
 MODULES = project_modules()
 IMPORTS = {name: imports_of(name, path, MODULES) for name, path in MODULES.items()}
 
-FRAMEWORKS = {"torch", "torchmetrics", "jax", "jaxlib", "flax", "optax", "orbax", "torch_xla"}
+FRAMEWORKS = {"torch", "torchmetrics", "jax", "jaxlib", "flax", "optax", "orbax", "tensorstore", "torch_xla"}
 ADAPTERS = {
-    "functrain_torch": {"jax", "jaxlib", "flax", "optax", "orbax"},
+    "functrain_torch": {"jax", "jaxlib", "flax", "optax", "orbax", "tensorstore"},
     "functrain_jax": {"torch", "torchmetrics"},
 }
 
