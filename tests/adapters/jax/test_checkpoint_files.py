@@ -69,9 +69,7 @@ def test_a_file_that_is_longer_than_the_list_says_is_not_read(saved):
         read(saved)
 
 
-@pytest.mark.parametrize(
-    "content", ["[]", '{"rest.json": 3}', '{"rest.json": [1]}', '{"rest.json": ["1", 2]}', "["]
-)
+@pytest.mark.parametrize("content", ["[]", '{"rest.json": 3}', '{"rest.json": [1]}', '{"rest.json": ["1", 2]}', "["])
 def test_a_list_that_is_none(saved, content):
     (saved / SUMS).write_text(content)
     with pytest.raises(ft.CheckpointError, match=r"a\.ckpt: damaged or not a checkpoint"):
