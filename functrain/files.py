@@ -6,26 +6,14 @@ May touch the disk and nothing else. fsspec is imported only for paths that have
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import os
 import secrets
 import shutil
-import sys
-import time
 from collections.abc import Iterator
-from functools import cache
 from typing import IO, Any
 
-try:
-    import fcntl
-except ImportError:  # pragma: no cover - Windows has no flock; there nothing is ever swept
-    fcntl = None
-
-_TEMPORARY = ".tmp"  # half written, or on its way out
-_ASIDE = ".old"  # the directory that atomic_directory is replacing
-_SWEEP_AGE = 60.0  # seconds; covers the moment between a temporary's creation and its lock
-_HERE, _EXCHANGE = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux
+from functrain import disk
 
 _ADVICE = {
     errno.ENOSPC: "free space on that disk, or choose a directory on another one",
@@ -90,7 +78,7 @@ def list_dir(path: str | os.PathLike[str]) -> list[str]:
         OSError: there is no such directory, or it cannot be read. The message names it.
     """
     with explained("list", path):
-        return [name for name in _names(path) if _original(name) is None]
+        return [name for name in _names(path) if disk.original(name) is None]
 
 
 def tree(directory: str | os.PathLike[str]) -> dict[str, int]:
@@ -106,7 +94,7 @@ def tree(directory: str | os.PathLike[str]) -> dict[str, int]:
             inner = inner.rstrip("/")
             found = fs.find(inner, detail=True)
             return {name.removeprefix(inner).lstrip("/"): int(found[name]["size"]) for name in sorted(found)}
-        return dict(_sizes(_local(directory), ""))
+        return dict(disk.sizes(_local(directory), ""))
 
 
 def ensure_directory(path: str | os.PathLike[str]) -> str:
@@ -144,11 +132,11 @@ def remove(path: str | os.PathLike[str]) -> None:
             return
         local = _local(path).rstrip(os.sep)
         if os.path.isdir(local) and not os.path.islink(local):
-            doomed = _beside(local, _TEMPORARY)
+            doomed = disk.beside(local, disk.TEMPORARY)
             os.rename(local, doomed)
             local = doomed
         with contextlib.suppress(FileNotFoundError):
-            _discard(local)
+            disk.discard(local)
 
 
 def open_read(path: str | os.PathLike[str], mode: str = "rb") -> IO[Any]:
@@ -204,10 +192,10 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO[
             return
         local = _local(path)
         ensure_directory(os.path.dirname(local) or ".")
-        temporary = _beside(local, _TEMPORARY)
+        temporary = disk.beside(local, disk.TEMPORARY)
         try:
             with open(temporary, mode.replace("w", "x"), **_text(mode)) as file:
-                _lock(file.fileno())
+                disk.lock(file.fileno())
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
@@ -216,7 +204,7 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO[
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
             raise
-        _sync_directory(os.path.dirname(local) or ".")
+        disk.sync_directory(os.path.dirname(local) or ".")
 
 
 @contextlib.contextmanager
@@ -243,14 +231,14 @@ def atomic_directory(path: str | os.PathLike[str]) -> Iterator[str]:
         if os.path.exists(local) and not os.path.isdir(local):
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
         ensure_directory(os.path.dirname(local) or ".")
-        temporary = _beside(local, _TEMPORARY)
+        temporary = disk.beside(local, disk.TEMPORARY)
         try:
             os.mkdir(temporary)
-            with _descriptor(temporary) as descriptor:
-                _lock(descriptor)
+            with disk.held_open(temporary) as descriptor:
+                disk.lock(descriptor)
                 yield temporary
-                _sync_tree(temporary)
-                _replace_directory(temporary, local)
+                disk.sync_tree(temporary)
+                disk.replace_directory(temporary, local)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
@@ -264,7 +252,7 @@ def standing(path: str | os.PathLike[str]) -> str:
     parent, slash, name = text.rpartition("/")
     parent = parent + slash or "."
     with contextlib.suppress(OSError):
-        aside = [other for other in _names(parent) if other.endswith(_ASIDE) and _original(other) == name]
+        aside = [other for other in _names(parent) if other.endswith(disk.ASIDE) and disk.original(other) == name]
         if aside:
             return join(parent, aside[-1])
     return text
@@ -276,17 +264,17 @@ def sweep(directory: str | os.PathLike[str]) -> list[str]:
     Temporaries which no living process is writing are removed, once they are a minute old; a directory that was moved
     aside while its successor never came is put back under its name. Nothing is done to a URL, or without file locks.
     """
-    if is_remote(directory) or fcntl is None or not os.path.isdir(_local(directory)):
+    if is_remote(directory) or not disk.LOCKS or not os.path.isdir(_local(directory)):
         return []
     local, done = _local(directory), []
     for name in sorted(os.listdir(local)):
-        original = _original(name)
-        if original is not None and _is_stale(entry := os.path.join(local, name)):
+        original = disk.original(name)
+        if original is not None and disk.is_stale(entry := os.path.join(local, name)):
             with contextlib.suppress(OSError):
-                if name.endswith(_ASIDE) and not os.path.lexists(os.path.join(local, original)):
+                if name.endswith(disk.ASIDE) and not os.path.lexists(os.path.join(local, original)):
                     os.rename(entry, os.path.join(local, original))
                 else:
-                    _discard(entry)
+                    disk.discard(entry)
                 done.append(name)
     return done
 
@@ -297,20 +285,6 @@ def _names(path: str | os.PathLike[str]) -> list[str]:
     fs, inner = _filesystem(path)
     listed = [entry["name"].rstrip("/") for entry in fs.ls(inner, detail=True)]
     return sorted(name.rsplit("/", 1)[-1] for name in listed if name != inner.rstrip("/"))
-
-
-def _sizes(directory: str, below: str) -> Iterator[tuple[str, int]]:
-    with os.scandir(directory) as entries:
-        found = sorted(entries, key=lambda entry: entry.name)
-    for entry in found:
-        name = f"{below}{entry.name}"
-        if entry.is_dir(follow_symlinks=False):
-            yield from _sizes(entry.path, f"{name}/")
-        elif entry.is_file(follow_symlinks=False):
-            yield name, entry.stat(follow_symlinks=False).st_size
-        else:
-            kind = "a link" if entry.is_symlink() else "neither a file nor a directory"
-            raise ValueError(f"{name} in '{directory}' is {kind}")
 
 
 def _local(path: str | os.PathLike[str]) -> str:
@@ -325,19 +299,6 @@ def _filesystem(path: str | os.PathLike[str]) -> tuple[Any, str]:
     from fsspec.core import url_to_fs
 
     return url_to_fs(os.fspath(path))
-
-
-def _beside(path: str, suffix: str) -> str:
-    directory, name = os.path.split(path)
-    return os.path.join(directory, f".{name}.{secrets.token_hex(4)}{suffix}")
-
-
-def _original(name: str) -> str | None:
-    """The name that a temporary stands for; None where `name` is not one of ours."""
-    stem, dot, suffix = name.rpartition(".")
-    base, _, token = stem.rpartition(".")
-    ours = dot + suffix in (_TEMPORARY, _ASIDE) and base.startswith(".") and len(base) > 1
-    return base[1:] if ours and len(token) == 8 and set(token) <= set("0123456789abcdef") else None
 
 
 def _explain(error: OSError, doing: str, path: str | os.PathLike[str], state: str = "") -> OSError:
@@ -380,7 +341,7 @@ def _remote_temporary(path: str | os.PathLike[str]) -> Iterator[tuple[Any, str]]
     """A name beside `path` on its own file system, moved onto it at the end, removed on any failure."""
     fs, inner = _filesystem(path)
     parent, _, name = inner.rstrip("/").rpartition("/")
-    temporary = f"{parent}/.{name}.{secrets.token_hex(4)}{_TEMPORARY}"
+    temporary = f"{parent}/.{name}.{secrets.token_hex(4)}{disk.TEMPORARY}"
     if parent:
         fs.makedirs(parent, exist_ok=True)
     try:
@@ -398,7 +359,7 @@ def _remote_replace(fs: Any, new: str, path: str) -> None:
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         fs.mv(new, path)
         return
-    aside = new.removesuffix(_TEMPORARY) + _ASIDE
+    aside = new.removesuffix(disk.TEMPORARY) + disk.ASIDE
     replacing = fs.exists(path)
     if replacing:
         fs.mv(path, aside, recursive=True)
@@ -410,96 +371,3 @@ def _remote_replace(fs: Any, new: str, path: str) -> None:
         raise
     if replacing:
         fs.rm(aside, recursive=True)
-
-
-def _replace_directory(new: str, path: str) -> None:
-    parent = os.path.dirname(path) or "."
-    if not os.path.lexists(path):
-        os.rename(new, path)
-        _sync_directory(parent)
-        return
-    with _descriptor(path) as descriptor:
-        _lock(descriptor)
-        old = new if _exchanged(new, path) else _moved_aside(new, path)
-        _sync_directory(parent)
-        with contextlib.suppress(OSError):
-            _discard(old)
-
-
-def _moved_aside(new: str, path: str) -> str:
-    aside = _beside(path, _ASIDE)
-    os.rename(path, aside)
-    try:
-        os.rename(new, path)
-    except BaseException:
-        os.rename(aside, path)
-        raise
-    return aside
-
-
-def _exchanged(one: str, other: str) -> bool:
-    """Let two names change places in one step; False where this system or this file system cannot."""
-    rename = _renameat2()
-    return rename is not None and not rename(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _EXCHANGE)
-
-
-@cache
-def _renameat2() -> Any:
-    if not sys.platform.startswith("linux"):
-        return None
-    return getattr(ctypes.CDLL(None), "renameat2", None)
-
-
-def _discard(path: str) -> None:
-    if os.path.isdir(path) and not os.path.islink(path):
-        shutil.rmtree(path)
-    else:
-        os.unlink(path)
-
-
-def _sync_tree(directory: str) -> None:
-    for folder, _, names in os.walk(directory):
-        for name in names:
-            _sync(os.path.join(folder, name))
-        _sync_directory(folder)
-
-
-def _sync(path: str) -> None:
-    with _descriptor(path) as descriptor:
-        os.fsync(descriptor)
-
-
-def _sync_directory(directory: str) -> None:
-    # Some file systems refuse to sync a directory; the rename itself is atomic there all the same.
-    with contextlib.suppress(OSError):
-        _sync(directory)
-
-
-def _lock(descriptor: int) -> None:
-    """Mark a temporary as being written. The lock goes with the process, however that ends."""
-    if fcntl is not None:
-        with contextlib.suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
-def _is_stale(path: str) -> bool:
-    assert fcntl is not None
-    try:
-        # What is moved aside was locked before.
-        age = 0.0 if path.endswith(_ASIDE) else _SWEEP_AGE
-        if os.path.islink(path) or time.time() - os.stat(path).st_mtime < age:
-            return False
-        with _descriptor(path) as descriptor:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
-
-
-@contextlib.contextmanager
-def _descriptor(path: str) -> Iterator[int]:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)

@@ -243,7 +243,7 @@ KILLED = """
     import os, signal, sys
     from functrain import files
     if sys.argv[2] == "no exchange":
-        files._EXCHANGE = 1 << 30  # which the kernel refuses
+        files.disk.EXCHANGE = 1 << 30  # which the kernel refuses
     renames = int(sys.argv[3])
     def audit(event, arguments):
         global renames
