@@ -33,7 +33,8 @@ def rebuilt(saved: dict[str, Any], own: Tree) -> Tree:
 
 
 def differences(saved: dict[str, Any], own: dict[str, Any]) -> str | None:
-    """What differs between two named trees: missing, unexpected, of another shape; None where nothing."""
+    """What differs between two named trees: missing, unexpected, of another shape, of another kind of numbers (another
+    precision is the same kind); None where nothing."""
     missing = [name for name in own if name not in saved]
     unexpected = [name for name in saved if name not in own]
     shapes = [
@@ -41,12 +42,23 @@ def differences(saved: dict[str, Any], own: dict[str, Any]) -> str | None:
         for name in own
         if name in saved and jnp.shape(saved[name]) != jnp.shape(own[name])
     ]
+    kinds = [
+        f"{name} {jnp.result_type(saved[name])} instead of {jnp.result_type(own[name])}"
+        for name in own
+        if name in saved and _kind(saved[name]) != _kind(own[name])
+    ]
+    found = ("missing", missing), ("unexpected", unexpected), ("of another shape:", shapes), ("of another type:", kinds)
     parts = [
         f"{what} {', '.join(names[:5])}{f' and {len(names) - 5} more' if len(names) > 5 else ''}"
-        for what, names in (("missing", missing), ("unexpected", unexpected), ("of another shape:", shapes))
+        for what, names in found
         if names
     ]
     return "; ".join(parts) or None
+
+
+def _kind(leaf: Any) -> Any:
+    kinds = (jnp.bool_, jnp.integer, jnp.floating, jnp.complexfloating)
+    return next((kind for kind in kinds if jnp.issubdtype(jnp.result_type(leaf), kind)), None)
 
 
 def is_key(leaf: Any) -> bool:

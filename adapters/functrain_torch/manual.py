@@ -46,6 +46,14 @@ class HandledOptimizer:
         return getattr(self.optimizer, name)
 
 
+def without_optimizer(args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The arguments of `Tensor.backward` among these: an optimizer (or None) and its index may stand before them."""
+    if not args or isinstance(args[0], Tensor) or (args[0] is None and isinstance(args[-1], bool)):
+        return args
+    rest = args[1:]
+    return rest[1:] if rest and type(rest[0]) is int else rest
+
+
 class ManualOptimization:
     """What the engine offers to a module whose `automatic_optimization` is False."""
 
@@ -115,7 +123,7 @@ class ManualOptimization:
     def wrapped_optimizers(self) -> list[HandledOptimizer]:
         return [HandledOptimizer(self, index) for index in range(len(self.configured.optimizers))]
 
-    def manual_backward(self, loss: Tensor, optimizer: Any = None, *args: Any, **kwargs: Any) -> None:
+    def manual_backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         """Backward of the scaled loss. All optimizers have the same scale, so it does not matter whose loss it is."""
         if self.policy.scale is not None and self.state.players:
             loss = loss.float() * self.state.players[0].scale.value

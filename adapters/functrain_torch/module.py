@@ -15,6 +15,7 @@ from functrain.trainer.hooks import HOOKS, MODULE, default
 from functrain.trainer.hparams import HyperParameters, HyperparametersMixin, load_hparams_yaml, load_tags_csv
 from functrain.trainer.module import ModuleBase
 from functrain_torch import ckpt
+from functrain_torch.manual import without_optimizer
 from functrain_torch.transfer import TransferHooks
 from functrain_torch.tree import split_time
 
@@ -81,9 +82,15 @@ class LightningModule(ModuleBase, HyperparametersMixin, TransferHooks, nn.Module
     # what a step is made of; override to change
 
     @default
-    def backward(self, loss: Tensor, optimizer: Any = None, optimizer_idx: int | None = None) -> None:
-        """Run backward; the loss is scaled as the precision needs it."""
-        loss.backward()
+    def backward(
+        self, loss: Tensor, *args: Any, optimizer: Any = None, optimizer_idx: int | None = None, **kwargs: Any
+    ) -> None:
+        """Run backward; the loss is scaled as the precision needs it.
+
+        An override takes `(loss, optimizer, optimizer_idx)`, or `(loss, *args, **kwargs)` with arguments of
+        `Tensor.backward`.
+        """
+        loss.backward(*without_optimizer(args), **kwargs)
 
     @default
     def optimizer_step(
@@ -149,7 +156,7 @@ class LightningModule(ModuleBase, HyperparametersMixin, TransferHooks, nn.Module
 
     def manual_backward(self, loss: Tensor, optimizer: Any = None, *args: Any, **kwargs: Any) -> None:
         """Backward within `training_step`, the loss scaled as the precision needs it."""
-        self._run("manual_backward()").engine.manual_backward(loss, optimizer, *args, **kwargs)
+        self._run("manual_backward()").engine.manual_backward(loss, *without_optimizer((optimizer, *args)), **kwargs)
 
     def toggle_optimizer(self, optimizer: Any, optimizer_idx: int | None = None) -> None:
         """Let only this optimizer's parameters require gradients, until `untoggle_optimizer`."""
@@ -202,7 +209,7 @@ class LightningModule(ModuleBase, HyperparametersMixin, TransferHooks, nn.Module
         module = cls(**_accepted(cls, _as_arguments(cls, hparams, kwargs, saved.get("hparams_name")), kwargs))
         getattr(module, "on_load_checkpoint")(saved)  # noqa: B009  (made from the hook table, below)
         weights = saved.get("state_dict", {})
-        differs = ckpt.compare(weights, module.state_dict()) if strict else None
+        differs = ckpt.compare(weights, module.state_dict(), strict)
         if differs:
             raise CheckpointError(f"{checkpoint_path}: does not fit {cls.__name__}: {differs}.")
         module.load_state_dict(weights, strict=strict)

@@ -71,7 +71,7 @@ def put_back(engine: Any, saved: dict[str, Any], weights_only: bool, strict: boo
     module, name = engine.module, type(engine.module).__name__
     if "state_dict" not in saved:
         raise CheckpointError(f"has no weights (no 'state_dict'), so it is no checkpoint of {name}.")
-    differs = ckpt.compare(saved["state_dict"], module.state_dict()) if strict else None
+    differs = ckpt.compare(saved["state_dict"], module.state_dict(), strict)
     if differs:
         raise CheckpointError(f"is of another module than {name}: {differs}.")
     if not weights_only:

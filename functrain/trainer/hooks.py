@@ -26,6 +26,7 @@ class Hook:
         owners: who may define it: module, callback, data.
         doc: when it is called, in one line.
         per_batch: it is called at every training batch, so overriding it brings the host in at every batch.
+        rest: an owner's `*args` takes all arguments; else only those that are named get theirs.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Hook:
     owners: tuple[str, ...]
     doc: str
     per_batch: bool = False
+    rest: bool = True
 
 
 BOTH = (CALLBACK, MODULE)
@@ -92,7 +94,7 @@ HOOKS: tuple[Hook, ...] = (
         "optimizer_zero_grad", ("epoch", "batch_idx", "optimizer", "optimizer_idx"), (MODULE,), "clears the gradients"
     ),
     Hook("on_before_backward", ("loss",), BOTH, "before backward; the loss is scaled as it will be differentiated"),
-    Hook("backward", ("loss", "optimizer", "optimizer_idx"), (MODULE,), "runs backward"),
+    Hook("backward", ("loss", "optimizer", "optimizer_idx"), (MODULE,), "runs backward", rest=False),
     Hook("on_after_backward", (), BOTH, "after backward, before the optimizer does anything"),
     Hook("on_before_optimizer_step", ("optimizer", "optimizer_idx"), BOTH, "gradients are unscaled means, not clipped"),
     Hook(
@@ -192,12 +194,13 @@ def keyed(callbacks: Iterable[Any]) -> Iterator[tuple[str, Any]]:
         yield key if seen[key] == 1 else f"{key}#{seen[key]}", callback
 
 
-def adapt(method: Callable[..., Any], args: tuple[str, ...], what: str = "") -> Callable[..., Any]:
+def adapt(method: Callable[..., Any], args: tuple[str, ...], what: str = "", rest: bool = True) -> Callable[..., Any]:
     """A function of the documented arguments, by position, that hands `method` those that its signature takes.
 
     Args:
         args: the documented names, in order. A method's own names are matched to them, older names included; a first
             argument of another name is matched by position (`def training_step(self, x, i)`).
+        rest: a method with `*args` takes all of them; else only those that it names, where it names any.
 
     Raises:
         TypeError: the method asks for a required argument that the hook does not have.
@@ -206,7 +209,7 @@ def adapt(method: Callable[..., Any], args: tuple[str, ...], what: str = "") -> 
         parameters = list(inspect.signature(method).parameters.values())
     except (TypeError, ValueError):
         return method
-    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
+    if any(p.kind is p.VAR_POSITIONAL for p in (parameters if rest else parameters[:1])):
         return method
     picks = _picks(parameters, args, what or method.__qualname__)
     if [index for _, index in picks] == list(range(len(args))) and all(name is None for name, _ in picks):
@@ -309,7 +312,8 @@ def _calls(
             if overrides(callback, hook.name):
                 yield key, _bound(getattr(callback, hook.name), hook, trainer, module, type(callback).__name__)
     if MODULE in hook.owners and overrides(module, hook.name):
-        yield MODULE, adapt(getattr(module, hook.name), hook.args, f"{type(module).__name__}.{hook.name}")
+        method, what = getattr(module, hook.name), f"{type(module).__name__}.{hook.name}"
+        yield MODULE, adapt(method, hook.args, what, hook.rest)
 
 
 def _takes_outputs(hook: Hook, callbacks: tuple[object, ...], module: object) -> bool:
