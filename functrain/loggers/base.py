@@ -6,6 +6,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from functrain.trainer.logger_states import rewind, states
+
 
 class Logger(ABC):
     """A place for the metrics and hyperparameters of a run. Subclass it for one's own.
@@ -71,6 +73,22 @@ class Logger(ABC):
             status: "success", "failed" or "interrupted".
         """
         self.save()
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps of this logger, as plain values; it was written out before. Nothing by default."""
+        return {}
+
+    def rewind(self, step: int, state: Mapping[str, Any]) -> None:
+        """A run continues from a checkpoint of `step`: what was recorded of later steps is going to come again.
+
+        Take that back, if the run goes on in the very place it left; so that the place holds each step once. A logger
+        that cannot take anything back, or starts a place of its own, does nothing.
+
+        Args:
+            step: updates since the start of training.
+            state: what `state_dict` gave for that checkpoint; empty where it holds nothing of this logger.
+        """
+        return
 
     def after_save_checkpoint(self, path: str) -> None:
         """A checkpoint is at `path`: a crash from here on must not lose what was logged before it."""
@@ -150,6 +168,14 @@ class LoggerCollection(Logger):
                 failures.append(error)
         if failures:
             raise failures[0]
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state of every logger."""
+        return states(self._loggers)
+
+    def rewind(self, step: int, state: Mapping[str, Any]) -> None:
+        """Tell every logger where the run goes on."""
+        rewind(self._loggers, step, state)
 
     def after_save_checkpoint(self, path: str) -> None:
         """Tell every logger of a checkpoint."""

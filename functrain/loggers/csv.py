@@ -2,88 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import logging
 import os
 from collections.abc import Mapping
 from typing import Any
 
 from functrain import files
-from functrain.loggers.append import AppendFile
 from functrain.loggers.base import numbers
 from functrain.loggers.directory import DirectoryLogger
-
-_log = logging.getLogger(__name__)
-
-
-class MetricsFile:
-    """A CSV file with named columns. Rows are appended; the file is written anew only when a column is added.
-
-    An existing file is continued: its rows, its columns and their order stay. A last row that a crash cut
-    short is taken off.
-
-    Args:
-        path: a local path or a URL. The directory is made at the first row.
-
-    Raises:
-        ValueError: at the first row, where the existing file is no CSV. The message names it.
-    """
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-        self.columns: list[str] = []
-        self._rows: AppendFile | None = None
-
-    def write(self, row: Mapping[str, Any]) -> None:
-        """Add a row. Columns that it has no value for stay empty there, and None is empty too."""
-        if self._rows is None:
-            self._rows = self._opened()
-        added = [name for name in row if name not in self.columns]
-        if added:
-            self._rows = self._widened(self._rows, added)
-        self._rows.append(_line([row.get(name) for name in self.columns]))
-
-    def flush(self) -> None:
-        """Write out the rows held back."""
-        if self._rows is not None:
-            self._rows.flush()
-
-    def _opened(self) -> AppendFile:
-        files.ensure_directory(os.path.dirname(self.path) or ".")
-        self.columns = self._continued() if files.exists(self.path) else []
-        return AppendFile(self.path)
-
-    def _continued(self) -> list[str]:
-        """The columns of the existing file, whose rows are whole afterwards."""
-        with files.open_read(self.path) as file:
-            content = file.read()
-        whole = content.rfind(b"\n") + 1
-        if whole < len(content):
-            _log.warning("'%s' ended in a torn row, which is left out: %r", self.path, content[whole:])
-            with files.atomic_write(self.path) as file:
-                file.write(content[:whole])
-        try:
-            return next(csv.reader(io.StringIO(content[:whole].decode("utf-8"), newline="")), [])
-        except (csv.Error, UnicodeDecodeError) as error:
-            message = f"'{self.path}' is no CSV file and cannot be continued: {error}. Move it away"
-            raise ValueError(message) from error
-
-    def _widened(self, rows: AppendFile, added: list[str]) -> AppendFile:
-        """The file with more columns, by an atomic rewrite where it has rows already."""
-        if not self.columns:
-            self.columns = added
-            rows.append(_line(added))
-            return rows
-        rows.flush()
-        with files.open_read(self.path, "r") as old, files.atomic_write(self.path, "w") as new:
-            writer = csv.writer(new, lineterminator="\n")
-            reader = csv.reader(old)
-            # The header on the disk counts: another logger may have widened the file since.
-            self.columns = list(dict.fromkeys([*next(reader), *added]))
-            writer.writerow(self.columns)
-            writer.writerows(row + [""] * (len(self.columns) - len(row)) for row in reader)
-        return AppendFile(self.path)
+from functrain.loggers.metrics_file import MetricsFile
 
 
 class CSVLogger(DirectoryLogger):
@@ -150,13 +76,22 @@ class CSVLogger(DirectoryLogger):
         if metrics is not None:
             self.log_metrics(metrics if isinstance(metrics, Mapping) else {"hp_metric": metrics})
 
+    def state_dict(self) -> dict[str, Any]:
+        """The directory, and how many rows the file has."""
+        state = super().state_dict()
+        return {**state, "rows": self.experiment.rows} if state else {}
+
+    def rewind(self, step: int, state: Mapping[str, Any]) -> None:
+        """In the same directory, the rows of later steps are taken out of the file, which is replaced by one that has
+        been written whole. Rows without a step stay, and those that stood there before this run.
+
+        A row of `step` itself gives way to one with the same columns, once that is written again.
+        """
+        if self._goes_on(state):
+            kept = state.get("rows")
+            self.experiment.rewind(step, kept if isinstance(kept, int) else 0)
+
     def save(self) -> None:
         """Write out the rows held back."""
         if self._file is not None:
             self._file.flush()
-
-
-def _line(values: list[Any]) -> bytes:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow(values)
-    return text.getvalue().encode("utf-8")

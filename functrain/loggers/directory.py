@@ -68,6 +68,17 @@ class DirectoryLogger(Logger):
         version = self.version if isinstance(self.version, str) else f"version_{self.version}"
         return files.join(self.root_dir, version, *([self._sub_dir] if self._sub_dir else []))
 
+    def state_dict(self) -> dict[str, Any]:
+        """The directory of this run; nothing where it is not settled yet."""
+        return {} if self._version is None else {"log_dir": self._place()}
+
+    def _goes_on(self, state: Mapping[str, Any]) -> bool:
+        """Does a run that left this state go on in the same directory?"""
+        return self._version is not None and state.get("log_dir") == self._place() and files.is_dir(self._place())
+
+    def _place(self) -> str:
+        return self.log_dir if files.is_remote(self.log_dir) else os.path.abspath(self.log_dir)
+
     def log_hyperparams(self, params: Any, metrics: Mapping[str, float] | float | None = None) -> None:
         """Add to the hyperparameters and write them all to `hparams.yaml`, atomically.
 

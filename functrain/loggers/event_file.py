@@ -15,11 +15,12 @@ import struct
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from functrain import files
 from functrain.loggers.append import AppendFile
+from functrain.regular import open_regular
 
 
 class _NoTorch:
@@ -77,6 +78,8 @@ class EventFile:
         self._directory = directory
         self._flush_every = flush_every
         self._waiting = 0
+        self._again: int | None = None
+        self._repeated: set[str] = set()
         self._file: AppendFile | None = None
 
     def get_logdir(self) -> str:
@@ -94,6 +97,8 @@ class EventFile:
 
     def add_scalars(self, values: Mapping[str, float], step: int) -> None:
         """Add numbers of one step, as one event. TensorBoard keeps 32 bits of each."""
+        if self._again is not None:
+            self._supersede(values, step, self._again)
         value = _summary.Summary.Value
         self._add([value(tag=name, simple_value=number) for name, number in values.items()], step)
 
@@ -110,6 +115,34 @@ class EventFile:
         data = _summary.SummaryMetadata.PluginData(plugin_name="hparams", content=content)
         metadata = _summary.SummaryMetadata(plugin_data=data)
         self._add([_summary.Summary.Value(tag="_hparams_/session_end_info", metadata=metadata)])
+
+    def restart(self, step: int) -> None:
+        """Tell readers that a run goes on after `step`: what other files here say of later steps no longer counts."""
+        self._start(step + 1)
+        self.flush()
+        self._again, self._repeated = step, set()
+
+    def _start(self, step: int) -> None:
+        start = _event.SessionLog(status=_event.SessionLog.START)
+        self.add_event(_event.Event(wall_time=time.time(), step=step, session_log=start))
+
+    def _supersede(self, values: Mapping[str, float], step: int, again: int) -> None:
+        """Numbers of the step that the run went on from are logged again: the old ones give way, others of it stay."""
+        if step != again:
+            self._again = None if step > again else again
+            return
+        new = values.keys() - self._repeated
+        self._repeated |= new
+        self.flush()
+        there = events_of(self._directory, step)
+        if not any(value.tag in new for event in there for value in event.summary.value):
+            return
+        self._start(step)
+        for event in there:
+            rest = [value for value in event.summary.value if value.tag not in new]
+            if rest:
+                summary = _summary.Summary(value=rest)
+                self.add_event(_event.Event(wall_time=event.wall_time, step=step, summary=summary))
 
     def flush(self) -> None:
         """Write out the events held back."""
@@ -159,6 +192,33 @@ class Experiment(SummaryWriter):
             self.file_writer = _Writer(self._events)
             self.all_writers = {self._events.get_logdir(): self.file_writer}
         return self.file_writer
+
+
+def events_of(directory: str, step: int) -> list[Any]:
+    """The summaries of one step in a directory's event files that TensorBoard would show."""
+    found: list[Any] = []
+    for name in files.list_dir(directory):
+        if "tfevents" not in name:
+            continue
+        for event in _events(files.join(directory, name)):
+            if event.session_log.status == _event.SessionLog.START:
+                found = [each for each in found if each.step < event.step]
+            elif event.step == step and event.HasField("summary"):
+                found.append(event)
+    return found
+
+
+def _events(path: str) -> Iterator[Any]:
+    """The events of a file, up to one that was cut short or damaged."""
+    with open_regular(path) as file:
+        while len(head := file.read(12)) == 12:
+            (length,) = struct.unpack("<Q", head[:8])
+            if struct.pack("<I", masked_crc32c(head[:8])) != head[8:]:
+                return
+            data = file.read(length + 4)
+            if len(data) < length + 4 or struct.pack("<I", masked_crc32c(data[:-4])) != data[-4:]:
+                return
+            yield _event.Event.FromString(data[:-4])
 
 
 def _record(data: bytes) -> bytes:

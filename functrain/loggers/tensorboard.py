@@ -148,6 +148,15 @@ class TensorBoardLogger(DirectoryLogger):
         if self._events is not None:
             self._events.close()
 
+    def rewind(self, step: int, state: Mapping[str, Any]) -> None:
+        """In the same directory, TensorBoard is told to forget what it has read of later steps.
+
+        A value of `step` itself gives way to a new one of the same name.
+        """
+        self._last_step = step
+        if self._goes_on(state):
+            self._event_file().restart(step)
+
     def __getstate__(self) -> dict[str, Any]:
         self.save()
         return {**self.__dict__, "_events": None, "_experiment": None}

@@ -19,6 +19,7 @@ from functrain.trainer.data import loaders_rng, set_loaders_rng
 from functrain.trainer.errors import CheckpointError, ConfigurationError
 from functrain.trainer.hooks import adapt, keyed, overrides
 from functrain.trainer.hparams import storable
+from functrain.trainer.logger_states import rewind, states
 
 FORMAT = 1
 
@@ -58,6 +59,7 @@ def assemble(trainer: Any, weights_only: bool) -> dict[str, Any]:
         checkpoint["hparams_name"] = module._hparams_name
     if not weights_only:
         checkpoint["callbacks"] = callback_states(trainer, checkpoint)
+        checkpoint["loggers"] = states(trainer.loggers)
         if trainer.datamodule is not None and hasattr(trainer.datamodule, "state_dict"):
             checkpoint["datamodule"] = trainer.datamodule.state_dict()
     for owner in (trainer.datamodule, module):
@@ -230,6 +232,7 @@ def continue_from(trainer: Any, loop: Any, saved: dict[str, Any], path: str) -> 
         trainer.should_stop = state["should_stop"]
         set_loaders_rng(trainer.engine, trainer.val_loaders, state["val_loaders"])
         trainer.resumed_rng = dict(saved["rng"])
+    rewind(trainer.loggers, trainer.engine.clock.update, saved.get("loggers"))
     restore_callbacks(trainer, saved)
     if trainer.datamodule is not None and "datamodule" in saved:
         trainer.datamodule.load_state_dict(saved["datamodule"])

@@ -1,0 +1,33 @@
+"""What a checkpoint keeps of the loggers, and how they learn where a run goes on.
+
+Knows two methods of theirs; a logger that lacks them is left out.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+
+def states(loggers: Iterable[Any]) -> dict[str, Any]:
+    """The states of several loggers, by the names of their classes, counted where there are several of one."""
+    found = {key: logger.state_dict() for key, logger in _keyed(loggers) if hasattr(logger, "state_dict")}
+    return {key: state for key, state in found.items() if state}
+
+
+def rewind(loggers: Iterable[Any], step: int, saved: Any) -> None:
+    """Tell several loggers that a run continues from `step`, each with its part of what `states` gave."""
+    known = saved if isinstance(saved, Mapping) else {}
+    for key, logger in _keyed(loggers):
+        state = known.get(key)
+        if hasattr(logger, "rewind"):
+            logger.rewind(step, state if isinstance(state, Mapping) else {})
+
+
+def _keyed(loggers: Iterable[Any]) -> Iterator[tuple[str, Any]]:
+    seen: Counter[str] = Counter()
+    for logger in loggers:
+        kind = type(logger).__qualname__
+        seen[kind] += 1
+        yield (f"{kind} {seen[kind]}" if seen[kind] > 1 else kind), logger
