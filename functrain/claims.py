@@ -44,15 +44,14 @@ class Claim:
                 os.ftruncate(self._descriptor, 0)
                 os.pwrite(self._descriptor, content[:_LONGEST], 0)
 
-    def release(self, keep: bool = False) -> None:
-        """Let go of the name; `keep` leaves the note of a killed process where it is."""
+    def release(self) -> None:
+        """Let go of the name."""
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is None or descriptor not in _open:
             return
         _open.discard(descriptor)
-        if not keep:
-            with contextlib.suppress(OSError):
-                os.unlink(hidden(self.path))
+        with contextlib.suppress(OSError):
+            os.unlink(hidden(self.path))
         os.close(descriptor)
 
 

@@ -50,7 +50,7 @@ def write(path: str | os.PathLike[str], checkpoint: Mapping[str, Any]) -> None:
 
 
 @contextmanager
-def _commented(file: Any, comment: bytes) -> Iterator[_ButTheEnd]:
+def _commented(file: Any, comment: bytes) -> Iterator[Any]:
     """A zip archive that is written in the block gets a comment: its last field, which other readers pass over."""
     archive = _ButTheEnd(file)
     yield archive

@@ -302,28 +302,27 @@ class ModelCheckpoint(Callback):
 
     def _claim(self, trainer: Any, name: str, ours: list[str]) -> str:
         """A path that nobody else has, or one of `ours`; until the end of `checkpoint`."""
-        assert self._place is not None, "made where a fit that saves anything begins"
-        return self._place.claim(name, ours, trainer.global_step)
+        assert self._place is not None, "a fit that saves anything made it"
+        return self._place.claim(name, self._records.paths(), ours, trainer.global_step)
 
     def _write(self, trainer: Any, path: str, records: Records, replaced: list[str]) -> None:
-        """Write the state, then remove the files that it replaces.
-
-        The records go first, so that the file knows of itself, and a run that continues from it of what a kill left.
-        """
-        before = self._records
+        """Write the state, then remove the files that it replaces; the file knows both, whenever a kill comes."""
+        before, place = self._records, self._place
+        assert place is not None, "it gave the path"
         self._set(records)
         self._replaced = [old for old in replaced if old != path]
         try:
-            trainer.save_checkpoint(path, weights_only=self.save_weights_only)
+            with trainer.identity.saving(place.key):
+                trainer.save_checkpoint(path, weights_only=self.save_weights_only)
         except BaseException:
             self._set(before)
             self._replaced = []
             raise
-        self._remove_replaced()
+        self._remove_replaced(place)
 
-    def _remove_replaced(self) -> None:
-        while self._replaced and self._place is not None:
-            self._place.remove(self._replaced.pop())
+    def _remove_replaced(self, place: Place) -> None:
+        while self._replaced:
+            place.remove(self._replaced.pop())
 
     def _name(self, trainer: Any, moment: str, template: NameTemplate) -> str:
         values: dict[str, float] = {}
@@ -388,7 +387,8 @@ class ModelCheckpoint(Callback):
         """
         records, self._replaced = taken_back(state_dict, self._records, self._place)
         self._set(records)
-        self._remove_replaced()
+        if self._place is not None:
+            self._remove_replaced(self._place)
         self._due = bool(state_dict["due"])
         self._watch.load_state(state_dict["watch"])
 

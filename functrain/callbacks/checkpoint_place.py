@@ -6,7 +6,7 @@ through a link, and counts only if its own mark says that this run wrote it.
 
 from __future__ import annotations
 
-import json
+import hashlib
 import os
 import warnings
 from collections.abc import Callable, Collection
@@ -54,7 +54,7 @@ class Place:
     ) -> None:
         self.directory = directory
         self.suffix = suffix
-        self.key = key
+        self.key = hashlib.sha256(key.encode()).hexdigest()[:32]
         self.identity = identity
         self.mark = mark
         self._claims: list[Claim] = []
@@ -104,11 +104,12 @@ class Place:
 
     # names
 
-    def claim(self, name: str, ours: Collection[str], step: int) -> str:
+    def claim(self, name: str, counted: Collection[str], replaced: Collection[str], step: int) -> str:
         """A path for `name` that no other process can get, until `settle`.
 
-        It gets -v1, -v2, ... where something stands there that may not be replaced: all but those of `ours` which this
-        run owns, and what this run wrote in a save that a kill cut short.
+        It gets -v1, -v2, ... where something stands there that may not be replaced. What may be: those files of
+        `replaced` which this run owns, and those that this callback has written, no further than at `step`, without
+        counting them now: later than the state that the run continues from, by a process that was killed.
         """
         self.identity.hold(self.directory)
         for version in count():
@@ -116,30 +117,21 @@ class Place:
             claim = claims.claim(path)
             if claim is None:
                 continue
-            if self._free(path, ours) or self._cut_short(claim, step):
-                claim.note(json.dumps([self.identity.run, self.key]).encode())
+            if self._free(path, counted, replaced, step):
                 self._claims.append(claim)
                 return path
-            claim.release(keep=bool(claim.found))
+            claim.release()
         raise AssertionError("there is always another number")
 
-    def _free(self, path: str, ours: Collection[str]) -> bool:
-        there = files.exists(path) if files.is_remote(path) else os.path.lexists(path)
-        return not there or (path in ours and self.owns(path))
-
-    def _cut_short(self, claim: Claim, step: int) -> bool:
-        """Did a killed process of this run write the file, no further than `step`, and not come to the end of the
-        save?"""
-        if not claim.found or not self.identity.hold(self.directory):
+    def _free(self, path: str, counted: Collection[str], replaced: Collection[str], step: int) -> bool:
+        if not (files.exists(path) if files.is_remote(path) else os.path.lexists(path)):
+            return True
+        if path in counted:
+            return path in replaced and self.owns(path)
+        mark = self.mark(path) if self._plain(path) else None
+        if mark is None or mark.by != self.key or mark.step > step:
             return False
-        try:
-            noted = json.loads(claim.found)
-        except (ValueError, RecursionError):
-            return False
-        mark = self.mark(claim.path) if self._plain(claim.path) else None
-        return (
-            noted == [self.identity.run, self.key] and mark is not None and mark.run == noted[0] and mark.step <= step
-        )
+        return mark.fit in self.identity.killed or self.owns(path)
 
     def settle(self) -> None:
         """A save is over, with all that belongs to it: let go of the names."""

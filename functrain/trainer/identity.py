@@ -10,12 +10,14 @@ from __future__ import annotations
 import json
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeGuard
 
 from functrain import claims, files
 from functrain.claims import Claim
 
+MOST_KILLED = 100
 _ID = re.compile(r"[0-9a-f]{32}")
 
 
@@ -26,11 +28,13 @@ class Mark(NamedTuple):
         run: the id that all fits of a run share, whoever continues it.
         fit: the id of the very fit.
         step: updates since the start of training.
+        by: the key of the callback that saved it; "" where it was somebody else.
     """
 
     run: str
     fit: str
     step: int
+    by: str = ""
 
 
 class Identity:
@@ -40,19 +44,22 @@ class Identity:
         run: the id of the run: a new one, or that of the checkpoint that is continued from.
         fit: the id of this fit, always a new one: a checkpoint may be continued from twice at once.
         past: the fits before this one: id -> the step at which this run left it.
+        killed: the fits of this run that were killed, as far as directories that it holds tell: they left their locks.
         source: the path of the checkpoint that is continued from; "" where there is none.
+        by: the key of the callback that is saving at this moment; "" where none is.
     """
 
     def __init__(self) -> None:
         self.run = secrets.token_hex(16)
         self.fit = secrets.token_hex(16)
         self.past: dict[str, int] = {}
-        self.source = ""
+        self.killed: set[str] = set()
+        self.source = self.by = ""
         self._held: dict[str, Claim | None] = {}
 
     def state(self, step: int) -> dict[str, Any]:
         """What a checkpoint at this step keeps: its mark, and the past."""
-        return {"run": self.run, "fit": self.fit, "step": step, "past": dict(self.past)}
+        return {"run": self.run, "fit": self.fit, "step": step, "by": self.by, "past": dict(self.past)}
 
     def continue_from(self, about: Any, path: str) -> None:
         """Go on as the run of the checkpoint at `path`, that says this of itself.
@@ -68,6 +75,15 @@ class Identity:
         past = {fit: step for fit, step in items if _is_id(fit) and _is_step(step)}
         self.run, self.past = mark.run, {**past, mark.fit: mark.step}
 
+    @contextmanager
+    def saving(self, by: str) -> Iterator[None]:
+        """What is saved in the block is saved by the callback of this key, an id."""
+        self.by = by
+        try:
+            yield
+        finally:
+            self.by = ""
+
     def wrote(self, mark: Mark | None) -> bool:
         """Did this very fit write what is marked so?"""
         return mark is not None and mark.fit == self.fit
@@ -82,7 +98,10 @@ class Identity:
         The first to ask is, until `let_go` or the process' end. Others leave those files alone.
         """
         if directory not in self._held:
-            self._held[directory] = claims.claim(files.join(directory, self.run))
+            claim = self._held[directory] = claims.claim(files.join(directory, self.run))
+            if claim is not None:
+                self.killed |= {fit for fit in (claim.found or b"").decode("ascii", "replace").split() if _is_id(fit)}
+                claim.note(" ".join([*sorted(self.killed)[-MOST_KILLED:], self.fit]).encode("ascii"))
         return self._held[directory] is not None
 
     def let_go(self) -> None:
@@ -98,7 +117,10 @@ def mark_of(about: Any) -> Mark | None:
     if not isinstance(about, Mapping):
         return None
     run, fit, step = about.get("run"), about.get("fit"), about.get("step")
-    return Mark(run, fit, step) if _is_id(run) and _is_id(fit) and _is_step(step) else None
+    by = about.get("by", "")
+    if _is_id(run) and _is_id(fit) and _is_step(step) and (by == "" or _is_id(by)):
+        return Mark(run, fit, step, by)
+    return None
 
 
 def encoded(mark: Mark) -> bytes:

@@ -98,6 +98,16 @@ def test_going_back_to_an_older_state_keeps_what_came_after_it(run, tmp_path):
     assert first.last_model_path.endswith("last.ckpt")
 
 
+def test_a_file_saved_by_hand_is_not_replaced(make, tmp_path):
+    class ByHand(Scripted):
+        def on_train_start(self):
+            self.trainer.save_checkpoint(tmp_path / "epoch=0-step=4.ckpt")
+
+    callback = ModelCheckpoint(tmp_path)
+    fit(make(callback, max_epochs=1), ByHand(by_epoch(0.5)))
+    assert names(tmp_path) == ["epoch=0-step=4-v1.ckpt", "epoch=0-step=4.ckpt"]
+
+
 def test_files_of_a_version_without_ids_are_left(run, tmp_path):
     first, trainer = run(2, tmp_path / "a", save_last=True)
     content = trainer.engine.read(first.last_model_path)
@@ -201,7 +211,7 @@ def test_who_wrote_a_checkpoint_is_read_without_its_tensors(run, tmp_path):
     first, trainer = run(1, tmp_path / "a")
     about = trainer.engine.read(first.best_model_path)["functrain"]
     mark = trainer.engine.mark(first.best_model_path)
-    assert (mark.run, mark.fit, mark.step) == (about["run"], about["fit"], about["step"])
+    assert mark._asdict() == {name: about[name] for name in ("run", "fit", "step", "by")}
     second, trainer = run(2, tmp_path / "a", first.best_model_path)
     again = trainer.engine.mark(second.best_model_path)
     assert again.run == mark.run
@@ -277,8 +287,7 @@ def test_a_claim_of_a_killed_process_is_taken_over_with_its_note(tmp_path):
     claim = claims.claim(path)
     assert claim is not None
     assert claim.found == b"mine"
-    claim.release(keep=True)
-    claims.forget(path)
+    claim.release()
     assert names(tmp_path) == []
 
 

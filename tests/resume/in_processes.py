@@ -121,9 +121,13 @@ def train(directory: str) -> dict[str, Any]:
     ckpt.torch = HalfWritten()  # type: ignore[assignment]
     trainer.fit(module, cases.shuffled(), cases.validation(), ckpt_path=last if os.path.exists(last) else None)
     state = json.dumps(final(trainer, []), default=plain)
-    # A file that a killed process has left is not overwritten: the next one's is called -v1.
-    state = state.replace(directory, "HERE").replace("-v1.ckpt", ".ckpt")
-    return {"final": json.loads(state), "rows": rows(directory), "files": sorted(os.listdir(directory))}
+    state = state.replace(directory, "HERE")
+    return {"final": json.loads(state), "rows": rows(directory), "files": visible(directory)}
+
+
+def visible(directory: str) -> list[str]:
+    """The files, without what a killed process was writing or had locked: that is swept later."""
+    return sorted(name for name in os.listdir(directory) if not name.startswith("."))
 
 
 def plain(value: Any) -> Any:
@@ -133,14 +137,14 @@ def plain(value: Any) -> Any:
 
 
 def rows(directory: str) -> list[list[str]]:
-    """The log. What was logged twice is taken once: by the killed process after its checkpoint, and by the next."""
+    """The log."""
     with open(f"{directory}/logs/version_0/metrics.csv") as file:
-        found = [sorted((k, v) for k, v in row.items() if v) for row in csv.DictReader(file)]
-    return [row for i, row in enumerate(found) if row not in found[:i]]
+        return [sorted((k, v) for k, v in row.items() if v) for row in csv.DictReader(file)]
 
 
 def killed(directory: str, where: str, ns: list[int]) -> list[str]:
     """Killed again and again, at the n-th call in every process; then left alone. What differs in the end?"""
+    continued = True
     for n in ns:
 
         def work(n: int = n) -> Any:
@@ -150,14 +154,17 @@ def killed(directory: str, where: str, ns: list[int]) -> list[str]:
         ended, given = in_child(work)
         if ended != signal.SIGKILL:
             return [f"was not killed at {where} {n}: {given}"]
+        continued = os.path.exists(f"{directory}/last.ckpt")
     ended, given = in_child(lambda: train(directory))
     if ended or not isinstance(given, dict):
         return [f"the run that continues ended with {ended}: {given}"]
     found = differences(given["final"], REFERENCE["final"])
     found += [f"row {row}" for row in given["rows"] if row not in REFERENCE["rows"]]
     found += [f"no row {row}" for row in REFERENCE["rows"] if row not in given["rows"]]
-    there = {name.replace("-v1.ckpt", ".ckpt") for name in given["files"]}
-    found += [f"no file {name}" for name in REFERENCE["files"] if name not in there]
+    if continued:  # and not begun anew, in the log of the killed run
+        found += [f"twice {row}" for i, row in enumerate(given["rows"]) if row in given["rows"][:i]]
+    found += [f"no file {name}" for name in REFERENCE["files"] if name not in given["files"]]
+    found += [f"file {name}" for name in given["files"] if name not in REFERENCE["files"]]
     return found[:5]
 
 
