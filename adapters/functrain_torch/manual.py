@@ -12,6 +12,7 @@ from functrain.kernel.plan import passed
 from functrain.kernel.scale import next_scale
 from functrain.kernel.state import Clock
 from functrain_torch.backend import multiply
+from functrain_torch.precision import UpdatesOutside
 from functrain_torch.tree import detached
 
 
@@ -72,6 +73,7 @@ class ManualOptimization:
     _raise_on_nan: Any
     _handles: list[Any]
     _finite: list[bool]
+    device: torch.device
     _toggled: list[tuple[Any, bool]] | None = None
     _stepped: bool = False
 
@@ -100,6 +102,8 @@ class ManualOptimization:
         """From now on every step of an optimizer is counted, torch's own `step` too; until `finish`."""
         for index, optimizer in enumerate(self.configured.optimizers):
             self._handles.append(optimizer.register_step_post_hook(lambda *_, index=index: self._count(index)))
+        if self.backend.context is not None:
+            self._handles.extend(UpdatesOutside(self.backend.context, self.device.type).register())
 
     def stop_counting(self) -> None:
         """Undo `count_steps`."""
@@ -130,7 +134,12 @@ class ManualOptimization:
         hooks = self.trainer.hooks
         if hooks.on_before_backward is not None:
             hooks.on_before_backward(loss)
-        loss.backward(*args, **kwargs)
+        if self.backend.context is None:
+            loss.backward(*args, **kwargs)
+        else:
+            with torch.autocast(self.device.type, enabled=False):
+                loss.backward(*args, **kwargs)
+            torch.clear_autocast_cache()
         if hooks.on_after_backward is not None:
             hooks.on_after_backward()
 

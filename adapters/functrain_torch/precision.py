@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
+from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from functrain.kernel.scale import ScaleRule
 
@@ -50,3 +52,45 @@ def precision(flag: Any) -> Precision:
     if name not in POLICIES:
         raise ValueError(f"precision={flag!r}: must be one of {', '.join(POLICIES)}.")
     return POLICIES[name]
+
+
+class UpdatesOutside:
+    """Steps of optimizers within autocast, done as if outside of it: at full precision, and weights are cast anew after
+    each, for a closure too.
+
+    Autocast keeps the weights that it has cast until its outermost block ends; where that is a whole training step, the
+    casts would outlive the weights.
+
+    Args:
+        context: makes the autocast of a forward pass.
+    """
+
+    def __init__(self, context: Callable[[], AbstractContextManager[Any]], device_type: str) -> None:
+        self.context, self.device_type = context, device_type
+        self.before: list[bool] = []
+
+    def register(self) -> tuple[Any, Any]:
+        """Look after every optimizer's step from now on; gives the handles that end it."""
+        return register_optimizer_step_pre_hook(self._begin), register_optimizer_step_post_hook(self._end)
+
+    def _begin(self, optimizer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        self.before.append(torch.is_autocast_enabled(self.device_type))
+        torch.set_autocast_enabled(self.device_type, False)
+        # The first of the arguments is the optimizer itself.
+        if len(args) > 1 and callable(args[1]):
+            args = (args[0], self._cast_anew(args[1]), *args[2:])
+        elif callable(kwargs.get("closure")):
+            kwargs = {**kwargs, "closure": self._cast_anew(kwargs["closure"])}
+        return args, kwargs
+
+    def _cast_anew(self, closure: Callable[[], Any]) -> Callable[[], Any]:
+        def evaluate() -> Any:
+            torch.clear_autocast_cache()
+            with self.context():
+                return closure()
+
+        return evaluate
+
+    def _end(self, optimizer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        torch.set_autocast_enabled(self.device_type, self.before.pop())
+        torch.clear_autocast_cache()
