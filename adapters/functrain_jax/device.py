@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import AbstractContextManager
 from typing import Any
 
 import jax
@@ -12,6 +13,17 @@ from functrain.kernel import plan as plans
 from functrain.kernel.plan import Plan
 from functrain.kernel.state import Clock
 from functrain.trainer.errors import ConfigurationError
+
+
+def debugging() -> bool:
+    """Has the user told JAX to look for NaN, or to compile nothing? Steps run eagerly then, or once more, eagerly."""
+    config: Any = jax.config
+    return config.jax_debug_nans or config.jax_debug_infs or config.jax_disable_jit
+
+
+def guarded() -> AbstractContextManager[None]:
+    """Within the block a hidden transfer to the device is an error. Eager steps move their constants, as they must."""
+    return jax.transfer_guard_host_to_device("allow" if debugging() else "disallow")
 
 
 def choose_device(flags: Any) -> Any:

@@ -31,14 +31,14 @@ from functrain_jax.checkpoint import mark
 from functrain_jax.checkpoint import read as read_checkpoint
 from functrain_jax.checkpoint import write as write_checkpoint
 from functrain_jax.context import STEP_HOOKS
-from functrain_jax.device import check_determinism, choose_device, stacked_flags
+from functrain_jax.device import check_determinism, choose_device, guarded, stacked_flags
 from functrain_jax.evaluating import Evaluating
 from functrain_jax.feed import LONGEST, Chunk, Feed, Form
 from functrain_jax.keys import STREAM
 from functrain_jax.loaders import Loaders, register_generators
 from functrain_jax.players import Spec, players_of
 from functrain_jax.precision import keep_types, policy_of
-from functrain_jax.programs import Discovery, Tracer, Training
+from functrain_jax.programs import BAD_LOSS, Discovery, Tracer, Training
 from functrain_jax.rates import Rates
 from functrain_jax.summary import rows
 
@@ -224,7 +224,7 @@ class JaxEngine(Evaluating, Loaders):
         self.state = state._replace(params=copied[0], vars=copied[1])
 
     def _dispatch(self, chunk: Chunk) -> None:
-        program, found = self.programs.get(chunk.form) or self._program(chunk.form)
+        program, found = self.programs.get(chunk.form) or self._program(chunk)
         book, clock = self.trainer.book, self.clock
         found.logged.declare(book)
         turns = None if self.plain else stacked_flags(self.plan, clock, chunk.count, chunk.size)
@@ -234,17 +234,21 @@ class JaxEngine(Evaluating, Loaders):
             calls = self._calls(found.slow, turns, chunk.count)
             buffers = chunk.on_device(self._put)
             self._place_clock()
-        with jax.transfer_guard_host_to_device("disallow"):
+        with guarded():
             for number, turn in calls:
                 self.state, after = program(self.state, metrics, number, turn, buffers)
                 metrics = {name: after[name] for name in metrics}
+                if "bad" in metrics and int(metrics["bad"]):
+                    break
         metrics = after
-        found.logged.put(book, metrics, self._names_played(found, turns, chunk.count))
-        self.clock = self.placed = self._after(clock, chunk)
+        bad = int(metrics["bad"]) if "bad" in metrics else 0
+        done = int(metrics["done"]) - clock.batch if bad else chunk.count
+        found.logged.put(book, metrics, self._names_played(found, turns, done))
+        self.clock = self.placed = self._after(clock, chunk.form, done)
         if self.wants_outputs:
             self.outputs = [self._output(metrics["outputs"])]
-        if "bad" in metrics:
-            self._raise_on_nan(int(metrics["bad"]))
+        if bad:
+            self._raise_on_nan(bad)
         self._throttle(metrics["done"])
 
     def _calls(self, slow: bool, turns: np.ndarray | None, count: int) -> list[tuple[Any, Any]]:
@@ -274,10 +278,10 @@ class JaxEngine(Evaluating, Loaders):
             clock = self.state.clock._replace(epoch=epoch, batch=batch, update=update)
             self.state = self.state._replace(clock=clock)
 
-    def _program(self, form: Form) -> tuple[Any, Discovery]:
-        found = self.training.discover(self.state, form, self.device.platform)  # type: ignore[arg-type]
+    def _program(self, chunk: Chunk) -> tuple[Any, Discovery]:
+        found = self.training.discover(self.state, chunk.example(), self.device.platform)  # type: ignore[arg-type]
         made = self.training.program(found, self.plain, self.wants_outputs), found
-        self.programs[form] = made
+        self.programs[chunk.form] = made
         return made
 
     def _names_played(self, found: Discovery, turns: Any, count: int) -> set[str]:
@@ -287,12 +291,12 @@ class JaxEngine(Evaluating, Loaders):
         played = turns[:count, :, 0].any(axis=0)
         return {name for i, names in enumerate(found.names) if played[i] for name in names}
 
-    def _after(self, clock: Clock, chunk: Chunk) -> Clock:
+    def _after(self, clock: Clock, form: Form, count: int) -> Clock:
         if self.pieces is None:
-            return plans.after(self.plan, clock, chunk.count)
-        lengths = {shape[1] for shape in chunk.form.shapes if len(shape) > 1}
-        updates = -(-max(lengths) // self.pieces) * chunk.count
-        return clock._replace(batch=clock.batch + chunk.count, update=clock.update + updates)
+            return plans.after(self.plan, clock, count)
+        lengths = {shape[1] for shape in form.shapes if len(shape) > 1}
+        updates = -(-max(lengths) // self.pieces) * count
+        return clock._replace(batch=clock.batch + count, update=clock.update + updates)
 
     def _output(self, outputs: tuple[Any, ...]) -> Any:
         return outputs[0] if len(outputs) == 1 else list(outputs)
@@ -302,10 +306,10 @@ class JaxEngine(Evaluating, Loaders):
         if len(self.in_flight) > IN_FLIGHT:
             self.in_flight.popleft().block_until_ready()
 
-    def _raise_on_nan(self, batch: int) -> None:
+    def _raise_on_nan(self, bad: int) -> None:
         assert self.state is not None
-        if batch >= 0:
-            raise NotFiniteError(f"the loss is not finite at epoch {self.clock.epoch}, batch {batch}.")
+        if bad & BAD_LOSS:
+            raise NotFiniteError(f"the loss is not finite at epoch {self.clock.epoch}, batch {self.clock.batch - 1}.")
         for path, leaf in jax.tree_util.tree_leaves_with_path(self.state.params):
             if not bool(jnp.isfinite(leaf).all()):
                 name = jax.tree_util.keystr(path, simple=True, separator=".")

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from itertools import islice
 from typing import Any
 
 import jax
@@ -13,6 +12,7 @@ import numpy as np
 
 from functrain.kernel.state import Clock, TrainState
 from functrain_jax.binding import Binding
+from functrain_jax.device import guarded
 from functrain_jax.feed import Chunk, Feed
 from functrain_jax.precision import Policy
 from functrain_jax.programs import Evaluation, Tracer
@@ -66,21 +66,18 @@ class Evaluating:
 
     def evaluate_many(self, stage: str, batches: Iterator[Any], n: int, first: int, loader_idx: int) -> int:
         """As many as fit a buffer in one compiled call."""
-        taken = list(islice(batches, n))
         count = 0
-        if taken:
-            for chunk in self._eval_feed(stage, loader_idx, False, len(taken)).chunks(iter(taken), n):
-                self._evaluate(stage, chunk, first + count, loader_idx, False)
-                count += chunk.count
+        for chunk in self._eval_feed(stage, loader_idx, False, n).chunks(batches, n):
+            self._evaluate(stage, chunk, first + count, loader_idx, False)
+            count += chunk.count
         return count
 
-    def _eval_feed(self, stage: str, loader: int, single: bool, count: int) -> Feed:
+    def _eval_feed(self, stage: str, loader: int, single: bool, longest: int) -> Feed:
         feed = self.eval_feeds.get((stage, loader, single))
         if feed is None:
             prepare = None if self.prepare is None else partial(self.prepare, loader=loader)
-            feed = self.eval_feeds[stage, loader, single] = Feed(prepare, self.wide)
-            # A short loader gets a short buffer: the next power of two.
-            feed.longest = 1 if single else 1 << (count - 1).bit_length()
+            # A short loader gets a short buffer.
+            feed = self.eval_feeds[stage, loader, single] = Feed(prepare, self.wide, longest, settles=not single)
         return feed
 
     def _evaluate(self, stage: str, chunk: Chunk, first: int, loader: int, outputs: bool) -> Any:
@@ -89,15 +86,15 @@ class Evaluating:
         key = (stage, loader, book.suffix, chunk.form, outputs)
         if key not in self.evaluations:
             evaluation = Evaluation(self.tracer, stage)
-            logged = evaluation.discover(state, chunk.form, loader)
-            self.evaluations[key] = evaluation.program(logged, loader, outputs), logged
+            logged, output = evaluation.discover(state, chunk.example(), loader)
+            self.evaluations[key] = evaluation.program(logged, output, loader, outputs), logged
         program, logged = self.evaluations[key]
         logged.declare(book)
         control = np.array([chunk.count, self.clock.epoch, self.clock.update, first], np.int32)
         with jax.transfer_guard_host_to_device("allow"):
             running = jax.tree.map(self._put, logged.running(book, self.policy.store))
             moved = self._put(control), chunk.on_device(self._put)
-        with jax.transfer_guard_host_to_device("disallow"):
+        with guarded():
             metrics, output = program(state.params, state.vars, state.rng, running, *moved)
         logged.put(book, metrics, set(logged.options))
         return output

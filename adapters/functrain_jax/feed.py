@@ -7,7 +7,7 @@ same compiled program serves any number of them. What stands behind the real one
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, NamedTuple
@@ -65,9 +65,34 @@ class Chunk:
         pairs = zip(form.shapes, form.types, strict=True)
         return cls(form, size, [aligned((size, *shape), dtype) for shape, dtype in pairs])
 
+    def add(self, leaves: list[np.ndarray]) -> None:
+        """One batch more, copied."""
+        for buffer, leaf in zip(self.buffers, leaves, strict=True):
+            buffer[self.count] = leaf
+        self.count += 1
+
+    def cut(self, size: int) -> None:
+        """Room for so many only."""
+        self.size, self.buffers = size, [buffer[:size] for buffer in self.buffers]
+
+    def example(self) -> Any:
+        """A batch to trace a step with: its shapes and types. Its first batch where the user has told JAX to compile
+        nothing, so that a step sees values always."""
+        if not jax.config.jax_disable_jit:  # pyright: ignore[reportAttributeAccessIssue]
+            return self.form.abstract()
+        return jax.tree.unflatten(self.form.structure, [jnp.asarray(buffer[0]) for buffer in self.buffers])
+
     def on_device(self, put: Callable[[np.ndarray], jax.Array]) -> Any:
         """The buffers as one tree of arrays with a leading axis of `size`."""
         return jax.tree.unflatten(self.form.structure, [put(buffer) for buffer in self.buffers])
+
+
+class Taken(NamedTuple):
+    """A batch that was drawn, and its leaves as `Feed.leaves` gives them."""
+
+    batch: Any
+    leaves: list[np.ndarray]
+    structure: Any
 
 
 class Feed:
@@ -76,72 +101,97 @@ class Feed:
     Args:
         prepare: applied to every batch first (the hooks that may change one); None leaves it.
         wide: whether 64-bit floating values are kept.
+        longest: at most so many batches in one chunk.
+        settles: what comes in the first chunk decides how long the others are.
     """
 
-    def __init__(self, prepare: Callable[[Any], Any] | None = None, wide: bool = False) -> None:
+    def __init__(
+        self,
+        prepare: Callable[[Any], Any] | None = None,
+        wide: bool = False,
+        longest: int = 1,
+        settles: bool = False,
+    ) -> None:
         self.prepare = prepare
         self.wide = wide
+        self.longest = longest
+        self.settles = settles
         self.sizes: dict[Form, int] = {}
-        self.longest = 1
 
     def chunks(self, batches: Iterator[Any], n: int) -> Iterator[Chunk]:
-        """The next n batches as chunks: neighbours of one form together, as far as a buffer goes."""
-        while taken := list(islice(batches, min(n, LONGEST))):
-            n -= len(taken)
-            columns = self._columns(taken) if len(taken) > 1 else None
-            yield from self._one_by_one(taken) if columns is None else self._at_once(taken[0], columns)
+        """The next n batches as chunks: neighbours of one form together, as far as a buffer goes.
 
-    def _columns(self, taken: list[Any]) -> list[Any] | None:
-        """The batches leaf by leaf, where all of them are tuples of numpy arrays of one form, which is the common case
-        and goes several times faster; else None."""
-        kind = type(taken[0])
-        if self.prepare is not None or kind not in (tuple, list):
-            return None
-        if any(type(batch) is not kind or len(batch) != len(taken[0]) for batch in taken):
-            return None
-        columns = list(zip(*taken, strict=True))
-        for column in columns:
-            first = column[0]
-            if type(first) is not np.ndarray or first.dtype not in KEPT:
-                return None
-            shape, dtype = first.shape, first.dtype
-            if any(type(x) is not np.ndarray or x.shape != shape or x.dtype != dtype for x in column):
-                return None
-        return columns or None
-
-    def _at_once(self, first: Any, columns: list[Sequence[np.ndarray]]) -> Iterator[Chunk]:
-        leaves, structure = jax.tree.flatten(first)
-        form, total, start = form_of(leaves, structure), len(columns[0]), 0
-        while start < total:
-            if form in self.sizes and self.sizes[form] == 1 and total > 1:
-                self._grow(form)
-            chunk = Chunk.empty(form, self.size(form))
-            chunk.count = min(chunk.size, total - start)
-            for buffer, column in zip(chunk.buffers, columns, strict=True):
-                _fill(buffer[: chunk.count], column[start : start + chunk.count])
-            start += chunk.count
+        A batch is copied as it is drawn, as its loader may fill the same arrays again. Where the loader fails, what it
+        gave before comes first.
+        """
+        given = islice(batches, n)
+        begin, chunk = self._next(given), None
+        while begin is not None:
+            chunk, error = self._begun(begin, chunk), None
+            try:
+                begin = self._fill(chunk, given, type(begin.batch))
+            except Exception as failed:
+                error = failed
+            full = chunk.count == chunk.size
+            self._settle(chunk)
             yield chunk
+            if error is not None:
+                raise error
+            if full:
+                begin = self._next(given)
 
-    def _one_by_one(self, taken: list[Any]) -> Iterator[Chunk]:
-        chunk: Chunk | None = None
-        for batch in taken:
-            leaves, structure = self.leaves(batch)
-            if chunk is not None and not (chunk.count < chunk.size and fits(chunk, leaves, structure)):
-                yield chunk
-                chunk = self._after(chunk, form_of(leaves, structure))
-            elif chunk is None:
-                form = form_of(leaves, structure)
-                chunk = Chunk.empty(form, self.size(form))
-            for buffer, leaf in zip(chunk.buffers, leaves, strict=True):
-                buffer[chunk.count] = leaf
-            chunk.count += 1
-        if chunk is not None:
-            yield chunk
+    def _next(self, given: Iterator[Any]) -> Taken | None:
+        for batch in given:
+            return Taken(batch, *self.leaves(batch))
+        return None
 
-    def _after(self, full: Chunk, form: Form) -> Chunk:
-        if form == full.form and full.size == 1:
+    def _begun(self, taken: Taken, before: Chunk | None) -> Chunk:
+        """A chunk that begins with this batch."""
+        form = form_of(taken.leaves, taken.structure)
+        if before is not None and form == before.form and before.size == 1:
             self._grow(form)
-        return Chunk.empty(form, self.size(form))
+        chunk = Chunk.empty(form, self.size(form))
+        chunk.add(taken.leaves)
+        return chunk
+
+    def _fill(self, chunk: Chunk, given: Iterator[Any], kind: type) -> Taken | None:
+        """Batches into the chunk until it is full; gives the first that does not fit, and None where there was none.
+
+        Tuples of numpy arrays are the common case, and go several times faster.
+        """
+        size, count = chunk.size, chunk.count
+        parts = list(zip(chunk.buffers, chunk.form.shapes, chunk.form.types, strict=True))
+        plain = self.prepare is None and kind in (tuple, list)
+        plain = plain and chunk.form.structure == jax.tree.structure(kind(range(len(parts))))
+        if count == size:
+            return None
+        for batch in given:
+            if plain and type(batch) is kind and len(batch) == len(parts):
+                for leaf, (buffer, shape, dtype) in zip(batch, parts, strict=True):
+                    if type(leaf) is not np.ndarray or leaf.shape != shape or leaf.dtype != dtype:
+                        break
+                    buffer[count] = leaf
+                else:
+                    chunk.count = count = count + 1
+                    if count == size:
+                        return None
+                    continue
+            leaves, structure = self.leaves(batch)
+            if not fits(chunk, leaves, structure):
+                return Taken(batch, leaves, structure)
+            chunk.add(leaves)
+            count = chunk.count
+            if count == size:
+                return None
+        return None
+
+    def _settle(self, chunk: Chunk) -> None:
+        """Where the first chunk decides: what came in it, as the next power of two, is the length from here on."""
+        if self.settles:
+            self.settles = False
+            self.longest = 1 << (chunk.count - 1).bit_length()
+            self.sizes[chunk.form] = min(chunk.size, self.longest)
+            chunk.cut(self.sizes[chunk.form])
 
     def _grow(self, form: Form) -> None:
         """A form that comes again and again deserves a longer buffer."""
@@ -183,7 +233,17 @@ class Feed:
             dtype = np.dtype(np.float32)
         if dtype.kind not in "biufcV" or (dtype.kind == "V" and not jnp.issubdtype(dtype, np.number)):
             raise _unusable(leaf, batch, index, f"its type is {array.dtype}")
-        return array.astype(dtype, copy=False)
+        kept = array.astype(dtype, copy=False)
+        if dtype.kind in "iu" and dtype != array.dtype and not (kept == array).all():
+            lost = array.flat[np.argmax(kept != array)]
+            raise _unusable(
+                leaf,
+                batch,
+                index,
+                f"JAX keeps {dtype} of {array.dtype}, and {lost} does not fit; "
+                "jax.config.update('jax_enable_x64', True) keeps 64 bits",
+            )
+        return kept
 
 
 KEPT = frozenset(np.dtype(t) for t in (np.float32, np.float16, np.int32, np.uint8, np.int8, np.bool_))
@@ -197,14 +257,6 @@ def _unusable(leaf: Any, batch: Any, index: int, why: str) -> ConfigurationError
         "numbers and "
         "arrays. Convert or drop it in the loader's collate function or in on_before_batch_transfer."
     )
-
-
-def _fill(buffer: np.ndarray, column: Sequence[np.ndarray]) -> None:
-    """Put the arrays behind one another; concatenating is several times faster than stacking."""
-    if buffer.ndim > 1:
-        np.concatenate(column, out=buffer.reshape(-1, *buffer.shape[2:]))
-    else:
-        np.stack(column, out=buffer)
 
 
 def form_of(leaves: list[np.ndarray], structure: Any) -> Form:

@@ -25,7 +25,7 @@ from functrain_jax.backend import JaxBackend, check_scalar
 from functrain_jax.binding import Binding
 from functrain_jax.collect import Collector, Logged, Record, check_same
 from functrain_jax.context import Context
-from functrain_jax.feed import Form
+from functrain_jax.device import debugging
 from functrain_jax.loops import slow_in_loops
 from functrain_jax.precision import Policy
 from functrain_jax.step import cut_time
@@ -37,6 +37,9 @@ TRACE_ERRORS = (
     jax.errors.ConcretizationTypeError,
     jax.errors.NonConcreteBooleanIndexError,
 )
+
+BAD_LOSS, BAD_PARAMETER = 1, 2
+"""What of a batch was not finite, where that is watched."""
 
 
 class Call(NamedTuple):
@@ -146,7 +149,7 @@ class Training:
     Args:
         always: for each player, whether every batch is its turn.
         pieces: steps of time a piece, where batches are cut along time; else None.
-        watch: note the first batch whose loss is not finite.
+        watch: end with the first batch whose loss is not finite, or that leaves a parameter so.
     """
 
     def __init__(
@@ -168,11 +171,11 @@ class Training:
         self.pieces = pieces
         self.watch = watch
 
-    def discover(self, state: TrainState, form: Form, platform: str) -> Discovery:
-        """Trace every player's step once, compiling nothing."""
-        batch = form.abstract()
+    def discover(self, state: TrainState, batch: Any, platform: str) -> Discovery:
+        """Trace every player's step once, compiling nothing. `batch` is one of shapes and types, or of arrays where the
+        step is to see values."""
         if self.pieces is not None:
-            batch = jax.eval_shape(lambda b: cut_time(b, self.pieces or 1)[0], batch)
+            batch = shapes_of(lambda b: cut_time(b, self.pieces or 1)[0], batch)[1]
         records: list[list[Record]] = []
         outputs: list[Any] = []
         drew = slow = False
@@ -186,9 +189,9 @@ class Training:
                 drew = drew or call.drew
                 return call.output
 
-            jaxpr, shapes = jax.make_jaxpr(run, return_shape=True)(state, batch, state.rng)
+            jaxpr, shapes = shapes_of(run, state, batch, state.rng)
             outputs.append(shapes)
-            slow = slow or slow_in_loops(jaxpr, platform)
+            slow = slow or (jaxpr is not None and slow_in_loops(jaxpr, platform))
         logged = Logged.of([record for player in records for record in player])
         names = tuple(tuple(dict.fromkeys(r.name for r in player)) for player in records)
         return Discovery(logged, names, tuple(outputs), drew, slow)
@@ -221,8 +224,7 @@ class Training:
                     *metrics["outputs"][player + 1 :],
                 )
             if self.watch:
-                first = (metrics["bad"] < 0) & ~jnp.isfinite(value)
-                metrics["bad"] = jnp.where(first, _batch_idx(state), metrics["bad"])
+                metrics["bad"] = metrics["bad"] | jnp.where(jnp.isfinite(value), 0, BAD_LOSS)
             hidden = hidden if self.pieces is not None else None
             return value, weight, state._replace(vars=call.vars, hidden=hidden, metrics=metrics)
 
@@ -238,10 +240,13 @@ class Training:
 
             def body(i: Any, state: TrainState, turns: Any) -> TrainState:
                 batch = lax.optimization_barrier(jax.tree.map(lambda x: at(x, i), buffers))
-                return self._move(backend, state, batch, turns)
+                state = self._move(backend, state, batch, turns)
+                return self._marked(state) if self.watch else state
 
             if found.slow:
                 state = body(number, state, turns)
+            elif self.watch:
+                state = self._watched(body, number, state, None if plain else turns)
             elif self.always == (True,) and not plain:
                 state = self._windows(backend, body, number, state, turns)
             else:
@@ -249,7 +254,8 @@ class Training:
             metrics = {**state.metrics, "done": state.clock.batch + 0}
             return state._replace(metrics=None, rng=state.rng if found.drew else kept), metrics
 
-        return jax.jit(run, donate_argnums=0, static_argnums=(3,) if found.slow else ())
+        # Where JAX looks for NaN it runs a step again, with the same state.
+        return jax.jit(run, donate_argnums=() if debugging() else 0, static_argnums=(3,) if found.slow else ())
 
     def _move(self, backend: JaxBackend, state: TrainState, batch: Any, turns: Any) -> TrainState:
         players = len(self.rules)
@@ -264,6 +270,23 @@ class Training:
             each = tuple(Turn(self.always[i] or turns[i][0], turns[i][1]) for i in range(players))
             closes = turns[:, 1].any() if isinstance(turns, jax.Array) else any(turn.closes for turn in each)
         return kernel.play(backend, self.rules, state, batch, each, closes)[0]
+
+    def _marked(self, state: TrainState) -> TrainState:
+        finite = jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params)]).all()
+        bad = state.metrics["bad"] | jnp.where(finite, 0, BAD_PARAMETER)
+        return state._replace(metrics={**state.metrics, "bad": bad})
+
+    def _watched(self, body: Callable[..., TrainState], number: Any, state: TrainState, turns: Any) -> TrainState:
+        """A loop that ends with the first batch whose loss, or what it left in the parameters, is not finite."""
+
+        def goes_on(both: tuple[Any, TrainState]) -> Any:
+            return (both[0] < number) & (both[1].metrics["bad"] == 0)
+
+        def one(both: tuple[Any, TrainState]) -> tuple[Any, TrainState]:
+            i, state = both
+            return i + 1, body(i, state, None if turns is None else at(turns, i))
+
+        return lax.while_loop(goes_on, one, (jnp.int32(0), state))[1]
 
     def _windows(
         self, backend: JaxBackend, body: Callable[..., TrainState], number: Any, state: TrainState, turns: Any
@@ -288,7 +311,7 @@ class Training:
     def metrics(self, found: Discovery, running: Any) -> dict[str, Any]:
         """What a dispatch begins with."""
         metrics: dict[str, Any] = {"last": found.logged.last(), "running": running}
-        return {**metrics, "bad": np.int32(-1)} if self.watch else metrics
+        return {**metrics, "bad": np.int32(0)} if self.watch else metrics
 
     def closing(self) -> Callable[..., TrainState]:
         """`run(state, flags) -> state`: the update of every player whose flag is set, with what its window
@@ -322,8 +345,8 @@ class Evaluation:
         key = jax.random.fold_in(key, index)
         return self.tracer.call(self.name, self.method, clock, key, moved, cast(batch), loader, index, loader)
 
-    def discover(self, state: TrainState, form: Form, loader: int) -> Logged:
-        """Trace the step once, compiling nothing."""
+    def discover(self, state: TrainState, batch: Any, loader: int) -> tuple[Logged, Any]:
+        """Trace the step once, compiling nothing: what it logs, and its output as shapes."""
         records: list[Record] = []
 
         def run(params: Any, vars_: Any, batch: Any, key: Any, index: Any) -> Any:
@@ -332,33 +355,43 @@ class Evaluation:
             records.extend(call.records)
             return call.output
 
-        index = jax.ShapeDtypeStruct((), jnp.int32)
-        jax.eval_shape(run, state.params, state.vars, form.abstract(), state.rng, index)
-        return Logged.of(records)
+        _, output = shapes_of(run, state.params, state.vars, batch, state.rng, jnp.int32(0))
+        return Logged.of(records), output
 
-    def program(self, logged: Logged, loader: int, outputs: bool) -> Callable[..., tuple[dict[str, Any], Any]]:
+    def program(
+        self, logged: Logged, output: Any, loader: int, outputs: bool
+    ) -> Callable[..., tuple[dict[str, Any], Any]]:
         """`run(params, vars, key, running, control, buffers) -> (metrics, output)`, compiled at its first
         call.
 
-        With `outputs` it runs one batch and gives the step's output; else as many as `control` says, and
-        None.
+        It runs as many batches as `control` says. With `outputs` it gives the last one's output, whose shapes are
+        `output`; else None. The step is the body of a loop either way, so that its bits are the same.
         """
 
         def run(params: Any, vars_: Any, key: Any, running: Any, control: Any, buffers: Any) -> Any:
             clock = Clock(control[1], control[3], control[2], jnp.int32(0))
 
-            def one(i: Any, metrics: Any) -> tuple[Any, Any]:
+            def one(i: Any, both: tuple[Any, Any]) -> tuple[Any, Any]:
+                metrics = both[0]
                 batch = lax.optimization_barrier(jax.tree.map(lambda x: at(x, i), buffers))
                 call = self._call((params, vars_), clock, key, batch, control[3] + i, loader)
                 check_same(logged, call.records)
-                return logged.merged(metrics, call.records), call.output
+                given = jax.tree.map(jnp.asarray, call.output) if outputs else None
+                return logged.merged(metrics, call.records), given
 
             metrics = {"last": logged.last(), "running": running}
-            if outputs:
-                return one(0, metrics)
-            return lax.fori_loop(0, control[0], lambda i, m: one(i, m)[0], metrics), None
+            empty = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), output) if outputs else None
+            return lax.fori_loop(0, control[0], one, (metrics, empty))
 
         return jax.jit(run)
+
+
+def shapes_of(f: Callable[..., Any], *args: Any) -> tuple[Any, Any]:
+    """The jaxpr of f, and what it gives, as shapes. Where the user has told JAX to compile nothing f is called, and
+    gives arrays and no jaxpr."""
+    if jax.config.jax_disable_jit:  # pyright: ignore[reportAttributeAccessIssue]
+        return None, jax.tree.map(jnp.asarray, f(*args))
+    return jax.make_jaxpr(f, return_shape=True)(*args)
 
 
 def _batch_idx(state: TrainState) -> Any:

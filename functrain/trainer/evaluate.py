@@ -79,7 +79,7 @@ def _run_loader(
 ) -> list[Any]:
     suffix = f"/dataloader_idx_{index}" if len(loaders) > 1 else ""
     trainer.book.begin(stage, in_step=True, suffix=suffix)
-    drawn = Drawn(islice(iter(loaders[index]), batches), trainer)
+    drawn = Drawn(islice(iter(loaders[index]), batches), trainer, f"the {stage} loader {index}")
     hooks = [getattr(trainer.hooks, f"on_{stage}_batch_{when}") for when in ("start", "end")]
     with noted(lambda: f"in the {stage} loop, loader {index}, batch {drawn.count - 1}{describe(trainer.book.batch)}"):
         if any(hooks) or wants:
@@ -117,8 +117,9 @@ def _one_by_one(
 class Drawn:
     """An iterator over batches that counts them, and ends where Ctrl-C was pressed."""
 
-    def __init__(self, batches: Iterator[Any], trainer: Any) -> None:
+    def __init__(self, batches: Iterator[Any], trainer: Any, loader: str) -> None:
         self.batches = batches
+        self.loader = loader
         self.trainer = trainer
         self.count = self.done = 0
 
@@ -128,7 +129,9 @@ class Drawn:
     def __next__(self) -> Any:
         if self.trainer.interrupted:
             raise StopIteration
-        self.trainer.book.batch = batch = next(self.batches)
+        with noted(lambda: f"while {self.loader} was asked for batch {self.count}"):
+            batch = next(self.batches)
+        self.trainer.book.batch = batch
         self.count += 1
         self.trainer.evaluated += 1
         return batch

@@ -118,11 +118,12 @@ class FitLoop:
 
     def told(self, batches: Iterator[Any]) -> Iterator[Any]:
         """The batches; an error of the loader says where the run was."""
-        clock = self.engine.clock
-        with noted(
-            lambda: f"while the training loader was asked for batch {self.engine.clock.batch} of epoch {clock.epoch}"
-        ):
-            yield from batches
+        # The engine may draw many before it trains on them, so its clock does not know.
+        epoch, asked = self.engine.clock.epoch, self.engine.clock.batch
+        with noted(lambda: f"while the training loader was asked for batch {asked} of epoch {epoch}"):
+            for batch in batches:
+                asked += 1
+                yield batch
 
     def dispatch(self) -> int:
         """Train until the next event; gives the number of batches, and notes where the loader has ended."""
