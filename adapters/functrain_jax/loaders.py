@@ -7,15 +7,12 @@ user, has loaded that framework already.
 
 from __future__ import annotations
 
-import random
 import sys
 from collections.abc import Iterator, Sequence
 from importlib import import_module
 from typing import Any
 
-import numpy as np
-
-from functrain.trainer.errors import CheckpointError
+from functrain.trainer import generators
 
 FRAMEWORKS = ("torch",)
 """Frameworks with loaders whose adapters, `functrain_<name>`, have the modules `data` and `rng`."""
@@ -49,65 +46,14 @@ class Loaders:
         return None
 
     def loader_rng(self, loader: Any) -> Any | None:
-        """The states of generators that belong to the loader, its sampler and its data set alone, as plain values and
-        arrays; None where they have none."""
-        tools = tools_of(loader)
-        if tools is not None:
-            states = tools.loader_rng(loader)
-            return None if states is None else [state.numpy() for state in states]
-        return [_state(generator) for generator in _generators(loader)] or None
+        """See `functrain.trainer.generators`."""
+        return generators.loader_rng(loader)
 
     def set_loader_rng(self, loader: Any, state: Any) -> None:
-        """Take `loader_rng` back.
-
-        Raises:
-            CheckpointError: the loader has other generators now.
-        """
-        tools = tools_of(loader)
-        if tools is not None:
-            from_numpy = sys.modules["torch"].from_numpy
-            tools.set_loader_rng(loader, [from_numpy(np.array(s)) for s in state])
-            return
-        generators = _generators(loader)
-        if len(generators) != len(state):
-            raise CheckpointError(
-                f"the loader had {len(state)} random generators of its own, and this {type(loader).__name__} has "
-                f"{len(generators)}; continue with the same loader."
-            )
-        for generator, kept in zip(generators, state, strict=True):
-            _set_state(generator, kept)
+        """See `functrain.trainer.generators`."""
+        generators.set_loader_rng(loader, state)
 
     def unshuffled(self, loader: Any) -> Any:
         """The same loader in a fixed order."""
         tools = tools_of(loader)
         return loader if tools is None else tools.unshuffled(loader)
-
-
-GENERATORS = (random.Random, np.random.Generator, np.random.RandomState)
-
-
-def _generators(loader: Any) -> list[Any]:
-    """Generators among the attributes of the loader, its sampler and its data set."""
-    found: list[Any] = []
-    for owner in (loader, getattr(loader, "sampler", None), getattr(loader, "dataset", None)):
-        for value in getattr(owner, "__dict__", {}).values():
-            if isinstance(value, GENERATORS) and all(value is not known for known in found):
-                found.append(value)
-    return found
-
-
-def _state(generator: Any) -> Any:
-    if isinstance(generator, random.Random):
-        return generator.getstate()
-    if isinstance(generator, np.random.Generator):
-        return generator.bit_generator.state
-    return generator.get_state(legacy=False)
-
-
-def _set_state(generator: Any, state: Any) -> None:
-    if isinstance(generator, random.Random):
-        generator.setstate(state)
-    elif isinstance(generator, np.random.Generator):
-        generator.bit_generator.state = state
-    else:
-        generator.set_state(state)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import warnings
 from collections.abc import Iterable, Iterator
@@ -11,7 +10,6 @@ from weakref import WeakKeyDictionary
 
 import numpy
 import torch
-from torch import Tensor
 from torch.utils.data import (
     BatchSampler,
     DataLoader,
@@ -20,8 +18,6 @@ from torch.utils.data import (
     SequentialSampler,
     get_worker_info,
 )
-
-from functrain.trainer.errors import CheckpointError
 
 
 class SeededIndices(list[int]):
@@ -165,71 +161,3 @@ def unshuffled(loader: Any) -> Any:
         timeout=loader.timeout,
         worker_init_fn=loader.worker_init_fn,
     )
-
-
-def loader_rng(loader: Any) -> list[Tensor] | None:
-    """The states of the generators that the loader, its samplers and its data set have of their own, as bytes.
-
-    They are found among the attributes: torch's, numpy's and Python's generators. A data set that worker processes read
-    is left out: they have copies of it. None where there are no generators.
-    """
-    return [_state(generator) for generator in _generators(loader)] or None
-
-
-def set_loader_rng(loader: Any, states: list[Tensor]) -> None:
-    """Take `loader_rng` back.
-
-    Raises:
-        CheckpointError: the loader has other generators now.
-    """
-    generators = _generators(loader)
-    if len(generators) != len(states):
-        raise CheckpointError(
-            f"the loader had {len(states)} random generators of its own, and this {type(loader).__name__} has "
-            f"{len(generators)}; continue with the same loader."
-        )
-    for generator, state in zip(generators, states, strict=True):
-        _set_state(generator, state)
-
-
-def _generators(loader: Any) -> list[Any]:
-    batch_sampler = getattr(loader, "batch_sampler", None)
-    owners = [loader, getattr(loader, "sampler", None), batch_sampler, getattr(batch_sampler, "sampler", None)]
-    if not getattr(loader, "num_workers", 0):
-        owners.append(getattr(loader, "dataset", None))
-    found: list[Any] = []
-    for owner in owners:
-        for value in getattr(owner, "__dict__", {}).values():
-            if isinstance(value, GENERATORS) and all(value is not known for known in found):
-                found.append(value)
-    return found
-
-
-GENERATORS = (torch.Generator, random.Random, numpy.random.Generator, numpy.random.RandomState)
-
-
-def _state(generator: Any) -> Tensor:
-    if isinstance(generator, torch.Generator):
-        return generator.get_state()
-    if isinstance(generator, random.Random):
-        state: Any = generator.getstate()
-    elif isinstance(generator, numpy.random.Generator):
-        state = generator.bit_generator.state
-    else:
-        state = generator.get_state(legacy=False)
-    text = json.dumps(state, default=lambda array: array.tolist())
-    return torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8)
-
-
-def _set_state(generator: Any, state: Tensor) -> None:
-    if isinstance(generator, torch.Generator):
-        generator.set_state(state)
-        return
-    plain = json.loads(state.numpy().tobytes())
-    if isinstance(generator, random.Random):
-        version, words, gauss = plain
-        generator.setstate((version, tuple(words), gauss))
-    elif isinstance(generator, numpy.random.Generator):
-        generator.bit_generator.state = plain
-    else:
-        generator.set_state(plain)

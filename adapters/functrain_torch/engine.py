@@ -21,6 +21,7 @@ from functrain.kernel.plan import Plan, PlayerPlan
 from functrain.kernel.scale import Clip
 from functrain.kernel.state import Accumulator, Clock, LossScale, Player, TrainState
 from functrain.kernel.step import Rule, Rules, play, step, update
+from functrain.trainer import generators
 from functrain.trainer.errors import ConfigurationError, NotFiniteError
 from functrain.trainer.hooks import adapt, overrides
 from functrain.trainer.module import ModuleBase
@@ -351,10 +352,10 @@ class TorchEngine(ManualOptimization, Modes):
         return data.skip(loader, n)
 
     def loader_rng(self, loader: Any) -> Any | None:
-        return data.loader_rng(loader)
+        return generators.loader_rng(loader)
 
     def set_loader_rng(self, loader: Any, state: Any) -> None:
-        data.set_loader_rng(loader, state)
+        generators.set_loader_rng(loader, state)
 
     def unshuffled(self, loader: Any) -> Any:
         return data.unshuffled(loader)

@@ -7,12 +7,18 @@ from typing import Any
 import torch
 
 from functrain.seed import register_rng, register_seeder
+from functrain.trainer.generators import register_kind
 
 
 def register() -> None:
-    """Make `functrain.seed` know of torch."""
+    """Make `functrain.seed` and `functrain.trainer.generators` know of torch."""
     register_seeder("torch", _seed)
     register_rng("torch", _state, _set_state)
+    register_kind(
+        torch.Generator,
+        lambda generator: generator.get_state().numpy().tobytes().hex(),
+        lambda generator, state: generator.set_state(_tensor(state)),
+    )
 
 
 def _seed(seed: int) -> None:

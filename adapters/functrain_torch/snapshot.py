@@ -95,7 +95,7 @@ def put_back(engine: Any, saved: dict[str, Any], weights_only: bool, strict: boo
     book.load_state(saved["metrics"])
     metric_states.put_back(module, saved["metric_states"])
     for stage, links in saved["metric_links"].items():
-        metric_states.put_back_links(module, book.entries[stage], links)
+        metric_states.put_back_links(module, book.entries.get(stage, {}), links)
 
 
 def _check_optimizers(engine: Any, saved: dict[str, Any], name: str) -> None:

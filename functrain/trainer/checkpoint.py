@@ -14,9 +14,9 @@ from typing import Any
 
 from functrain import __version__
 from functrain.kernel.state import Clock
-from functrain.seed import rng_state
 from functrain.trainer.data import loaders_rng, set_loaders_rng
 from functrain.trainer.errors import CheckpointError, ConfigurationError
+from functrain.trainer.generators import random_state, tell_copies
 from functrain.trainer.hooks import adapt, keyed, overrides
 from functrain.trainer.hparams import storable
 from functrain.trainer.logger_states import rewind, states
@@ -74,6 +74,9 @@ def _loop_state(trainer: Any) -> dict[str, Any]:
     if loop is None or loop.engine is not trainer.engine:
         raise ConfigurationError("trainer.save_checkpoint: nothing was trained; use weights_only=True.")
     redone = loop.before_validation
+    for loader in trainer.val_loaders:
+        if getattr(loader, "persistent_workers", False):
+            tell_copies(loader, "val_dataloader")
     return {
         **loop.state(),
         "published": dict(trainer.book.published),
@@ -88,7 +91,7 @@ def _rng(trainer: Any) -> dict[str, Any]:
     if trainer.resumed_rng is not None:
         return trainer.resumed_rng
     redone = trainer.loop.before_validation
-    return redone["rng"] if redone else rng_state()
+    return redone["rng"] if redone else random_state(trainer)
 
 
 def _hyper_parameters(hparams: Mapping[str, Any], owner: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from functrain.seed import isolate_rng, rng_state, set_rng_state
 from functrain.trainer.errors import ConfigurationError
 from functrain.trainer.flags import limit
+from functrain.trainer.generators import tell_copies
 
 
 def length_of(loader: Any) -> int | None:
@@ -132,6 +133,7 @@ class TrainSource:
         self._tools = tools
         self._iterator: Iterator[Any] | None = None
         self._epoch_rng: dict[str, Any] | None = None
+        self._by_index = False
 
     def open(self, epoch: int, cursor: dict[str, Any] | None = None) -> Iterator[Any]:
         """An iterator over the epoch's batches: from its start, or from a cursor of `state()`."""
@@ -160,6 +162,7 @@ class TrainSource:
 
     def _begin(self, seen: int) -> Iterator[Any]:
         iterator = None if self._keeps_state() else self._tools.skip(self.loader, seen)
+        self._by_index = iterator is not None
         if iterator is None:
             iterator = iter(self.loader)
             for _ in islice(iterator, seen):
@@ -191,6 +194,8 @@ class TrainSource:
             seen: batches of the open epoch that were seen; None between epochs.
             waiting: the cursor of a checkpoint that the run continues from, not opened yet: it still holds.
         """
+        if self._by_index and (seen or getattr(self.loader, "persistent_workers", False)):
+            tell_copies(self.loader, "train_dataloader")
         return {
             "cursor": waiting if waiting is not None or seen is None else self._cursor(seen),
             "loader_rng": self._tools.loader_rng(self.loader),

@@ -13,10 +13,10 @@ from typing import Any
 
 from functrain.kernel import plan as plans
 from functrain.kernel.plan import Plan
-from functrain.seed import rng_state
 from functrain.trainer.checkpoint import storable_outputs
 from functrain.trainer.data import TrainSource, loaders_rng
 from functrain.trainer.errors import ConfigurationError, describe, noted
+from functrain.trainer.generators import random_state
 from functrain.trainer.logbook import TRAIN
 
 # What happens at an epoch's start, after a batch and at an epoch's end, in order. Names of methods of the loop or of
@@ -239,7 +239,7 @@ class FitLoop:
         if self.trainer.interrupted:
             return False
         self.before_validation = {
-            "rng": rng_state(),
+            "rng": random_state(self.trainer),
             "val_loaders": loaders_rng(self.engine, self.trainer.val_loaders),
         }
         done = self.trainer.run_validation()

@@ -22,6 +22,7 @@ from functrain.trainer.errors import ConfigurationError, beside, nearest
 from functrain.trainer.evaluate import end_stage, run_stage, sanity_check
 from functrain.trainer.fit import FitLoop
 from functrain.trainer.flag_checks import callbacks_of, max_time
+from functrain.trainer.generators import put_back_held
 from functrain.trainer.hooks import Hooks, overrides, tell_misspelt
 from functrain.trainer.identity import Identity
 from functrain.trainer.interrupt import graceful, interrupted_at
@@ -397,6 +398,7 @@ class Trainer(Outputs):
         """The random state of the checkpoint that the run continues from, once, right before the first batch."""
         if self.resumed_rng is not None:
             put_back_rng(self.resumed_rng)
+            put_back_held(self, self.resumed_rng.get("held", {}))
             self.resumed_rng = None
 
     # small things

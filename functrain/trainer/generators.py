@@ -1,0 +1,241 @@
+"""Random generators that objects hold among their attributes, however deep: found by their paths, their states as text.
+
+Knows Python's and numpy's; an adapter adds its framework's.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+import types
+import warnings
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache, partial
+from typing import Any, NamedTuple
+from weakref import WeakSet
+
+from functrain.seed import rng_state
+from functrain.trainer.errors import CheckpointError
+from functrain.trainer.hooks import keyed
+
+MANY = 256
+"""A longer container holds data, not parts."""
+
+MOST = 200_000
+"""Objects that are looked at; a larger graph of them is data."""
+
+ATOMS = frozenset((type(None), bool, int, float, complex, str, bytes, bytearray, type, types.ModuleType))
+CONTAINERS = (dict, list, tuple, set, frozenset, deque, OrderedDict)
+ELSEWHERE = ("_trainer", "trainer", "_sink", "_iterator")
+"""Attributes that lead out of an object, into the run or into an iterator under way. Nor is looked into what is called
+a cache: it can be made anew."""
+
+
+class Kind(NamedTuple):
+    """How the state of one class of generators is read and set, as what JSON can hold."""
+
+    get: Callable[[Any], Any]
+    put: Callable[[Any, Any], None]
+
+
+def _set_python(generator: random.Random, state: Any) -> None:
+    version, words, gauss = state
+    generator.setstate((version, tuple(words), gauss))
+
+
+_kinds: dict[type, Kind] = {random.Random: Kind(lambda generator: generator.getstate(), _set_python)}
+
+
+def register_kind(kind: type, get: Callable[[Any], Any], put: Callable[[Any, Any], None]) -> None:
+    """Have generators of this class found; the same class replaces."""
+    _kinds[kind] = Kind(get, put)
+
+
+def _known() -> dict[type, Kind]:
+    numpy: Any = sys.modules.get("numpy")
+    if numpy is not None and numpy.random.Generator not in _kinds:
+        register_kind(numpy.random.Generator, lambda g: g.bit_generator.state, _set_numpy)
+        register_kind(numpy.random.RandomState, lambda g: g.get_state(legacy=False), lambda g, s: g.set_state(s))
+    return _kinds
+
+
+def _set_numpy(generator: Any, state: Any) -> None:
+    generator.bit_generator.state = state
+
+
+def held(owner: Any, without: tuple[Any, ...] = ()) -> dict[str, Any]:
+    """The generators that the owner's attributes lead to, by path: through objects, containers, closures, partials.
+
+    Args:
+        without: objects that are not looked into.
+    """
+    kinds, found, seen = tuple(_known()), {}, {id(other) for other in without}
+    todo: list[tuple[tuple[str, ...], Any]] = [((), owner)]
+    while todo and len(seen) < MOST:
+        path, value = todo.pop()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if isinstance(value, kinds):
+            found[".".join(path)] = value
+        else:
+            todo.extend(((*path, name), part) for name, part in reversed(list(_parts(value))))
+    return found
+
+
+def _parts(value: Any) -> Iterator[tuple[str, Any]]:
+    for name, part in _inside(value):
+        kind = type(part)
+        if kind in ATOMS or (kind in CONTAINERS and not part) or name in ELSEWHERE or name.endswith("cache"):
+            continue
+        if name == "_modules":
+            yield from part.items()  # torch keeps a module's parts there; their own names say more
+        elif name not in ("_parameters", "_buffers"):
+            yield name, part
+
+
+def _inside(value: Any) -> Iterator[tuple[str, Any]]:
+    kind = type(value)
+    if issubclass(kind, CONTAINERS):
+        if len(value) <= MANY:
+            items = value.items() if isinstance(value, dict) else enumerate(value)
+            yield from [(str(key), item) for key, item in items]
+    elif kind is types.FunctionType:
+        yield from _closure(value)
+    elif kind is types.MethodType:
+        yield "__self__", value.__self__
+    elif kind is partial:
+        yield from (("func", value.func), ("args", value.args), ("keywords", value.keywords))
+    slots, array = _form(kind)
+    if array:
+        return
+    attributes = getattr(value, "__dict__", None)
+    if isinstance(attributes, dict):
+        yield from list(attributes.items())
+    for name in slots:
+        if hasattr(value, name):
+            yield name, getattr(value, name)
+
+
+@cache
+def _form(kind: type) -> tuple[tuple[str, ...], bool]:
+    """The slots of a class, and whether it is one of arrays."""
+    slots = tuple(name for base in kind.__mro__ for name in _slots(base))
+    return slots, hasattr(kind, "shape") and hasattr(kind, "dtype")
+
+
+def _closure(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        try:
+            yield name, cell.cell_contents
+        except ValueError:
+            continue  # not set yet
+
+
+def _slots(base: type) -> tuple[str, ...]:
+    slots = base.__dict__.get("__slots__", ())
+    return (slots,) if isinstance(slots, str) else tuple(name for name in slots if not name.startswith("__"))
+
+
+def states(generators: Mapping[str, Any]) -> dict[str, str]:
+    """The state of every generator, as text."""
+    return {path: json.dumps(_kind(g).get(g), default=lambda array: array.tolist()) for path, g in generators.items()}
+
+
+def put_back(generators: Mapping[str, Any], saved: Mapping[str, str]) -> None:
+    """Take `states` back, of those that are there."""
+    for path, generator in generators.items():
+        if path in saved:
+            _kind(generator).put(generator, json.loads(saved[path]))
+
+
+def _kind(generator: Any) -> Kind:
+    return next(kind for base, kind in _known().items() if isinstance(generator, base))
+
+
+# of loaders
+
+
+def _of_loader(loader: Any) -> dict[str, Any]:
+    return held(loader, (loader.dataset,) if _by_workers(loader) else ())
+
+
+def _by_workers(loader: Any) -> bool:
+    return bool(getattr(loader, "num_workers", 0)) and hasattr(loader, "dataset")
+
+
+def loader_rng(loader: Any) -> dict[str, str] | None:
+    """The states of the generators that the loader, its samplers and its data set hold, by their paths; None without.
+
+    A data set that worker processes read is left out: they have copies of it.
+    """
+    return states(_of_loader(loader)) or None
+
+
+def set_loader_rng(loader: Any, saved: Mapping[str, str]) -> None:
+    """Take `loader_rng` back.
+
+    Raises:
+        CheckpointError: the loader has other generators now.
+    """
+    generators = _of_loader(loader)
+    if not isinstance(saved, Mapping) or generators.keys() != saved.keys():
+        raise CheckpointError(
+            f"the loader had {len(saved)} random generators of its own ({', '.join(map(str, saved))[:200]}), and this "
+            f"{type(loader).__name__} has {len(generators)} ({', '.join(generators) or 'none'}); continue with the "
+            "same loader."
+        )
+    put_back(generators, saved)
+
+
+_told: WeakSet[Any] = WeakSet()
+
+
+def tell_copies(loader: Any, what: str) -> None:
+    """Say, once a loader, that worker processes draw from copies of generators, where no checkpoint can see them."""
+    if not _by_workers(loader) or loader in _told:
+        return
+    copied = held(loader.dataset)
+    if copied:
+        _told.add(loader)
+        warnings.warn(
+            f"{what}: its data set holds random generators ({', '.join(list(copied)[:5])}), and num_workers="
+            f"{loader.num_workers} processes draw from copies of them that a checkpoint cannot hold: a run that "
+            "continues from this one draws other numbers there. Draw from the global generators (torch's, numpy's, "
+            "Python's), which are seeded for every batch, or set num_workers=0.",
+            UserWarning,
+            stacklevel=2,
+        )
+
+
+# of a run
+
+
+def random_state(trainer: Any) -> dict[str, Any]:
+    """The state of the global generators, and of those that the module, the data module and callbacks hold."""
+    return {**rng_state(), "held": {name: states(found) for name, found in _of_run(trainer).items()}}
+
+
+def put_back_held(trainer: Any, saved: Mapping[str, Mapping[str, str]]) -> None:
+    """Take the part of `random_state` back that belongs to objects. A generator that is gone is told."""
+    now = _of_run(trainer)
+    for name, kept in saved.items():
+        put_back(now.get(name, {}), kept)
+    gone = [f"{name}.{path}" for name, kept in saved.items() for path in kept if path not in now.get(name, {})]
+    if gone:
+        warnings.warn(
+            f"the checkpoint has the states of random generators that are not there now: {', '.join(gone)}. A run that "
+            "continues draws other numbers from what stands in their place; make them in __init__ or in setup.",
+            UserWarning,
+            stacklevel=2,
+        )
+
+
+def _of_run(trainer: Any) -> dict[str, dict[str, Any]]:
+    owners = {"module": trainer.module, "datamodule": trainer.datamodule}
+    owners |= {f"callback {key}": callback for key, callback in keyed(trainer.callbacks)}
+    run = (trainer, trainer.book, trainer.engine, trainer.loop, trainer.loggers)
+    found = {name: held(owner, run) for name, owner in owners.items() if owner is not None}
+    return {name: generators for name, generators in found.items() if generators}
