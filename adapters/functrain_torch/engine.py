@@ -268,16 +268,17 @@ class TorchEngine(ManualOptimization, Modes):
 
     def close_window(self) -> bool:
         """Update with what open windows hold."""
-        closed = False
         assert self.state is not None
+        reports: list[Any] = [None] * len(self.state.players)
         for index, player in enumerate(self.state.players):
             if player.acc.count:
-                self.state, _ = update(self.backend, self.rules, self.state, index)
-                closed = True
-        if closed:
-            self.clock = self.clock._replace(update=self.clock.update + 1, skipped=self.state.clock.skipped)
-            self.state = self.state._replace(clock=self.clock)
-        return closed
+                self.state, reports[index] = update(self.backend, self.rules, self.state, index)
+        if not any(reports):
+            return False
+        self.clock = self.clock._replace(update=self.clock.update + 1, skipped=self.state.clock.skipped)
+        self.state = self.state._replace(clock=self.clock)
+        self._after_update(tuple(reports))
+        return True
 
     def epoch_start(self) -> None:
         assert self.state is not None

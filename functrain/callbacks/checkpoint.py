@@ -17,7 +17,7 @@ from functrain.callbacks.checkpoint_files import NameTemplate, absolute, default
 from functrain.callbacks.checkpoint_place import Place
 from functrain.callbacks.checkpoint_records import Records
 from functrain.callbacks.checkpoint_resume import taken_back
-from functrain.callbacks.monitor import Watch, direction, epoch_number, position
+from functrain.callbacks.monitor import Watch, direction, position
 from functrain.kernel.plan import passed
 from functrain.trainer.callback import Callback
 from functrain.trainer.errors import ConfigurationError
@@ -242,7 +242,7 @@ class ModelCheckpoint(Callback):
             due = self._time_is_up()
             self._since = time.monotonic() if due else self._since
             return due
-        epoch = epoch_number(trainer, moment)
+        epoch = trainer.current_epoch
         if not self.every_n_epochs or not passed(self.every_n_epochs, epoch, epoch + 1):
             return False
         if moment == "validation":
@@ -287,8 +287,7 @@ class ModelCheckpoint(Callback):
         self._write(trainer, path, self._records.adding(path, score, fallen), fallen)
         if self.verbose:
             what = "" if self.monitor is None else f", {self.monitor} {score:.5g}"
-            epoch = epoch_number(trainer, moment)
-            trainer.print(f"Epoch {epoch}, step {trainer.global_step}{what}: saved {path}")
+            trainer.print(f"Epoch {trainer.current_epoch}, step {trainer.global_step}{what}: saved {path}")
 
     def _save_last(self, trainer: Any, moment: str) -> None:
         if not self.save_last or self._last_saved_at == position(trainer):
@@ -329,7 +328,7 @@ class ModelCheckpoint(Callback):
         if template.metrics:
             logged = trainer.callback_metrics
             values = {name: float(logged[name]) for name in template.metrics if name in logged}
-        return template.render({**values, "epoch": epoch_number(trainer, moment), "step": trainer.global_step})
+        return template.render({**values, "epoch": trainer.current_epoch, "step": trainer.global_step})
 
     def format_checkpoint_name(self, metrics: dict[str, Any]) -> str:
         """The path that these values of 'epoch', 'step' and metrics give, whether or not a file is there."""

@@ -6,7 +6,7 @@ import math
 import warnings
 from typing import Any
 
-from functrain.callbacks.monitor import Watch, cut_short, direction, epoch_number, rank
+from functrain.callbacks.monitor import Watch, cut_short, direction, rank
 from functrain.trainer.callback import Callback
 from functrain.trainer.errors import ConfigurationError
 
@@ -94,7 +94,7 @@ class EarlyStopping(Callback):
             self._missing(trainer)
         elif self._watch.is_new(trainer, moment):
             self._watch.taken()
-            self._look(trainer, value, epoch_number(trainer, moment))
+            self._look(trainer, value, trainer.current_epoch)
 
     def _missing(self, trainer: Any) -> None:
         if not self._watch.overdue(trainer):

@@ -40,14 +40,8 @@ def position(trainer: Any) -> tuple[int, int, int]:
 
 
 def cut_short(trainer: Any, moment: str) -> bool:
-    """At the 'epoch' moment: did a limit or a stop end the run within the epoch? Then the position is still in it."""
-    return moment == "epoch" and trainer.engine.clock.batch > 0
-
-
-def epoch_number(trainer: Any, moment: str) -> int:
-    """The epoch, from 0, that this moment belongs to: once an epoch is over, the clock shows the next one."""
-    clock = trainer.engine.clock
-    return clock.epoch - 1 if moment == "epoch" and clock.batch == 0 else clock.epoch
+    """At the 'epoch' moment: did a limit or a stop end the run within the epoch?"""
+    return moment == "epoch" and trainer.loop.mid_epoch()
 
 
 class Watch:

@@ -13,7 +13,7 @@ import sys
 import time
 from typing import Any
 
-from functrain.callbacks.monitor import cut_short, epoch_number
+from functrain.callbacks.monitor import cut_short
 from functrain.trainer.callback import Callback
 from functrain.trainer.errors import ConfigurationError
 
@@ -136,7 +136,7 @@ class ProgressBarBase(Callback):
         if TRAINING in self._tracks:
             self.move(TRAINING, self._shown, metrics)
         elif not self._live:
-            self._line(epoch_number(trainer, moment), cut_short(trainer, moment), metrics)
+            self._line(trainer.current_epoch, cut_short(trainer, moment), metrics)
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         """The bar of the last epoch stays."""

@@ -154,8 +154,13 @@ def in_turn(plan: Plan, clock: Clock) -> bool:
 
 
 def validate_at_end(plan: Plan, clock: Clock) -> bool:
-    """Is validation due when a loader without a length has ended, as no interval within the epoch is set?"""
-    return plan.val_batches is None and in_turn(plan, clock)
+    """Is validation due where the epoch has ended at a place that could not be foreseen?
+
+    Where the interval is the whole epoch: no number is given, or the one that the epoch was to have, and it had less.
+    """
+    every = plan.val_batches
+    shorter = plan.batches is not None and every == plan.batches and clock.batch < plan.batches
+    return (every is None or shorter) and in_turn(plan, clock)
 
 
 def checkpoint_due(plan: Plan, clock: Clock, before: int) -> bool:

@@ -53,7 +53,8 @@ class Engine(LoaderTools, Protocol):
         ...
 
     def close_window(self) -> bool:
-        """A loader without a length has ended: update with what open windows hold. False where none was open."""
+        """A loader has ended by itself: update with what open windows hold, and all that follows an update. False where
+        none was open."""
         ...
 
     def epoch_start(self) -> None:
@@ -61,7 +62,7 @@ class Engine(LoaderTools, Protocol):
         ...
 
     def epoch_end(self, metrics: dict[str, Any]) -> None:
-        """Step the schedulers whose interval is the epoch; `metrics` are the callback metrics, for plateaus."""
+        """The epoch is whole: step the schedulers whose interval it is; `metrics` are the callback metrics."""
         ...
 
     def eval_mode(self, stage: str) -> None: ...

@@ -21,7 +21,7 @@ from functrain.trainer.hooks import adapt, keyed, overrides
 from functrain.trainer.hparams import storable
 from functrain.trainer.logger_states import rewind, states
 
-FORMAT = 1
+FORMAT = 2
 
 
 def save(trainer: Any, path: str, weights_only: bool) -> None:
@@ -241,7 +241,7 @@ def continue_from(trainer: Any, loop: Any, saved: dict[str, Any], path: str) -> 
         trainer.datamodule.load_state_dict(saved["datamodule"])
     clock = trainer.engine.clock
     trainer.print(f"Continuing from {path}: epoch {clock.epoch}, batch {clock.batch}.")
-    if loop.over():
+    if loop.nothing_left():
         why = "a stop was asked for; to train on, set trainer.should_stop = False in on_train_start"
         if not trainer.should_stop:
             why = f"the limits are reached: max_epochs={trainer.max_epochs}, max_steps={trainer.max_steps}"

@@ -123,12 +123,16 @@ class TrainSource:
     Args:
         tools: what the adapter knows of loaders of its framework.
 
+    Attributes:
+        sized: the loader tells its length, so that nobody need look for its end.
+
     Raises:
         ConfigurationError: it is no loader, or has no batch.
     """
 
     def __init__(self, loader: Any, how_much: int | float, tools: LoaderTools) -> None:
         self.loader = checked(loader, "train_dataloader")
+        self.sized = length_of(loader) is not None
         self.batches = limit(length_of(loader), how_much, "limit_train_batches")
         self._tools = tools
         self._iterator: Iterator[Any] | None = None
@@ -151,6 +155,15 @@ class TrainSource:
             if now is not None:
                 self._tools.set_loader_rng(self.loader, now)
         return self._iterator
+
+    def look_ahead(self, batches: Iterator[Any], seen: int) -> dict[str, Any] | None:
+        """Draw one batch more of the open epoch, `seen` batches into it: the cursor to find that batch again with,
+        random states as before; None where there is none."""
+        cursor, random_state, missing = self._cursor(seen), self._random_state(), object()
+        if next(batches, missing) is missing:
+            return None
+        self._set_random_state(random_state)
+        return cursor
 
     def close(self) -> None:
         """The epoch is over: let go of its iterator, and with it of worker processes.

@@ -6,29 +6,20 @@ from the position alone; so a run that continues from a checkpoint finds the sam
 
 from __future__ import annotations
 
-import time
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from functrain.kernel import plan as plans
 from functrain.kernel.plan import Plan
+from functrain.kernel.state import Clock
 from functrain.trainer.checkpoint import storable_outputs
 from functrain.trainer.data import TrainSource, loaders_rng
 from functrain.trainer.errors import ConfigurationError, describe, noted
+from functrain.trainer.events import EVENTS, Position, named, numbered, turned_before
 from functrain.trainer.generators import random_state
 from functrain.trainer.logbook import TRAIN
-
-# What happens at an epoch's start, after a batch and at an epoch's end, in order. Names of methods of the loop or of
-# hooks. A checkpoint records how many of them were done.
-EVENTS: dict[str, tuple[str, ...]] = {
-    "start": ("begin_epoch", "on_epoch_start", "on_train_epoch_start", "open"),
-    "batch": ("on_batch_end", "log", "validate", "on_validation_end", "checkpoint", "stop"),
-    "epoch": (
-        "close_window", "validate_rest", "on_validation_end", "training_epoch_end", "on_train_epoch_end",
-        "on_epoch_end", "publish", "turn_epoch", "checkpoint", "stop",
-    ),
-}  # fmt: skip
+from functrain.trainer.pace import Pace
 
 
 class FitLoop:
@@ -48,7 +39,7 @@ class FitLoop:
         self.book = trainer.book
         self.plan = plan
         self.source = source
-        self.position: tuple[str, int] | None = ("epoch", len(EVENTS["epoch"]))
+        self.position: Position | None = ("epoch", len(EVENTS["epoch"]))
         self.called: list[str] = []
         self.cursor: dict[str, Any] | None = None
         self.batches: Iterator[Any] = iter(())
@@ -59,6 +50,7 @@ class FitLoop:
         self.in_epoch = False
         self.ended = False
         self.skipped = False
+        self.looked = False
         self.before = 0
         self.validates_now = self.told_short = False
         self.before_validation: dict[str, Any] | None = None
@@ -76,7 +68,9 @@ class FitLoop:
         kind, done = self.position
         self.book.begin(TRAIN, in_step=False)
         try:
-            self.run_events(kind, done)
+            if (kind, done) == ("batch", 0):
+                self.find_end()  # a checkpoint of a batch's last hook was taken before it was known
+            self.run_events(kind, done) if kind != "batch" else self.after_batches(kind, done)
             if kind != "epoch" or (self.in_epoch and not self.over()):
                 self.rest_of_epoch()
             while not self.over():
@@ -86,16 +80,19 @@ class FitLoop:
             self.let_go()
 
     def over(self) -> bool:
-        """Has the run ended? Limits come first; a stop that was asked for waits for the minima."""
-        clock = self.engine.clock
-        if (
-            self.plan.batches == 0
-            or self.trainer.interrupted
-            or plans.at_limit(self.plan, clock)
-            or self.trainer.out_of_time()
-        ):
-            return True
-        return self.trainer.should_stop and plans.may_stop(self.plan, clock)
+        """Has the run ended?"""
+        stopped = self.plan.batches == 0 or self.trainer.interrupted or self.trainer.out_of_time()
+        return stopped or self.stops(self.engine.clock)
+
+    def stops(self, clock: Clock) -> bool:
+        """Does the run end at this position? Limits come first; a stop that was asked for waits for the minima."""
+        return plans.at_limit(self.plan, clock) or (self.trainer.should_stop and plans.may_stop(self.plan, clock))
+
+    def nothing_left(self) -> bool:
+        """Will the run be over once the events that a checkpoint left undone are done?"""
+        assert self.position is not None
+        turns = self.position[0] == "epoch" and self.in_epoch and not self.mid_epoch()
+        return self.over() or (turns and self.stops(self.engine.clock.next_epoch()))
 
     def rest_of_epoch(self) -> None:
         """Batches until the epoch or the run is over, then the events of the epoch's end.
@@ -105,10 +102,39 @@ class FitLoop:
         """
         while self.mid_epoch() and not self.over():
             self.reopen()
-            if self.dispatch():
-                self.run_events("batch", 0)
+            self.after_batches("batch" if self.dispatch() else "end", 0)
         if not self.trainer.interrupted or (not self.mid_epoch() and not self.pending()):
             self.run_events("epoch", 0)
+
+    def after_batches(self, kind: str, done: int) -> None:
+        """The events after a dispatch; where they ask for a stop, it may be the epoch's end as well."""
+        self.run_events(kind, done)
+        before = self.engine.clock.update
+        if self.find_end():
+            self.before = before
+            self.run_events("end", 0)
+
+    def find_end(self) -> bool:
+        """Where the run stops, does the epoch end too? A loader without a length is asked for one batch more to know
+        it, once, and the run that continues finds that batch again."""
+        clock = self.engine.clock
+        if self.looked or self.source.sized or not self.mid_epoch() or self.trainer.interrupted:
+            return False
+        if not self.stops(clock):
+            return False
+        self.looked = True
+        self.reopen()
+        self.cursor = self.source.look_ahead(self.batches, clock.batch)
+        self.ended = self.cursor is None
+        self.close_window()
+        return self.ended
+
+    def close_window(self) -> None:
+        """A loader that ended by itself may have left a window open; closing it is the update of its last batch."""
+        if self.ended:
+            position, self.position = self.position, None
+            self.engine.close_window()
+            self.position = position
 
     def reopen(self) -> None:
         """Draw from the loader where the checkpoint left it."""
@@ -128,11 +154,13 @@ class FitLoop:
     def dispatch(self) -> int:
         """Train until the next event; gives the number of batches, and notes where the loader has ended."""
         self.book.begin(TRAIN, in_step=True)
-        self.position, self.before = None, self.engine.clock.update
+        self.position, self.before, self.looked = None, self.engine.clock.update, False
         with noted(self.where):
             count = self.one_batch() if self.one_by_one else self.many_batches()
+            self.close_window()
         if not count and not self.engine.clock.batch and not self.skipped:
             raise ConfigurationError(self.source.why_empty(self.engine.clock.epoch))
+        self.find_end()
         self.position = ("batch", 0)
         self.book.begin(TRAIN, in_step=False)
         self.pace.after(count, self.trainer.tick)
@@ -225,11 +253,12 @@ class FitLoop:
 
     def validation_due(self, kind: str) -> bool:
         """Is validation due after this batch, or at the end of a loader whose end nobody could foresee?"""
-        if not self.trainer.validates:
+        if not self.trainer.validates or kind not in ("batch", "end"):
             return False
-        if kind == "batch":
-            return plans.validate_due(self.plan, self.engine.clock)
-        return kind == "epoch" and self.ended and plans.validate_at_end(self.plan, self.engine.clock)
+        plan, clock = self.plan, self.engine.clock
+        if self.ended and plans.validate_at_end(plan, clock):
+            return True
+        return kind == "batch" and plans.validate_due(plan, clock)
 
     def validate(self, kind: str) -> bool:
         """One validation; gives False where Ctrl-C has left it undone. A checkpoint taken before its metrics are
@@ -247,15 +276,6 @@ class FitLoop:
             self.before_validation = None
         return done
 
-    def close_window(self, kind: str) -> None:
-        """A loader that ended by itself may have left a window open."""
-        self.before = self.engine.clock.update
-        if self.ended and self.engine.close_window():
-            self.log(kind)
-
-    def validate_rest(self, kind: str) -> bool:
-        return self.validate(kind)
-
     def on_validation_end(self, kind: str) -> None:
         if self.validates_now:
             self.hook("on_validation_end")
@@ -268,7 +288,7 @@ class FitLoop:
             moments.append("epoch")
         elif plans.checkpoint_due(self.plan, self.engine.clock, self.before):
             moments.append("steps")
-        if kind == "batch" and self.validates_now and self.mid_epoch():
+        if self.validates_now and self.mid_epoch():
             moments.append("validation")
         self.each("checkpoint", moments)
 
@@ -314,14 +334,15 @@ class FitLoop:
                 stacklevel=2,
             )
 
-    def turn_epoch(self, kind: str) -> None:
-        """The epoch is done: schedulers that count epochs step, and the position moves on.
+    def step_schedulers(self, kind: str) -> None:
+        """Those that count epochs; not where the epoch was cut short."""
+        if not self.mid_epoch():
+            self.engine.epoch_end(self.trainer.callback_metrics)
 
-        Not where it was cut short.
-        """
+    def turn_epoch(self, kind: str) -> None:
+        """The epoch is done, and the position moves on; not where it was cut short."""
         if self.mid_epoch():
             return
-        self.engine.epoch_end(self.trainer.callback_metrics)
         self.engine.clock = self.engine.clock.next_epoch()
         self.in_epoch, self.outputs, self.cursor = False, [], None
         self.let_go()
@@ -345,7 +366,7 @@ class FitLoop:
                 "call it from on_train_batch_end or later."
             )
         return {
-            "position": list(self.position),
+            "position": named(self.position),
             "called": list(self.called),
             "source": self.source.state(self.engine.clock.batch if self.in_epoch else None, self.cursor),
             "in_epoch": self.in_epoch,
@@ -356,10 +377,13 @@ class FitLoop:
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Take `state()` back; before `run`."""
-        kind, done = state["position"]
-        self.position, self.called = (kind, done), list(state["called"])
+        self.position, self.called = numbered(state["position"]), list(state["called"])
         self.cursor = self.source.load_state(state["source"])
         self.in_epoch, self.ended, self.before = state["in_epoch"], state["ended"], state["before"]
+        if turned_before(state["position"]) and not self.in_epoch:
+            clock = self.engine.clock
+            self.engine.clock = clock._replace(epoch=clock.epoch - 1, batch=self.plan.batches or 1)
+            self.in_epoch = self.ended = True
         self.outputs = list(state["outputs"] or ())
         if state["outputs"] is None and self.keeps_outputs:
             warnings.warn(
@@ -368,29 +392,3 @@ class FitLoop:
                 UserWarning,
                 stacklevel=2,
             )
-
-
-class Pace:
-    """How many batches may pass before the host looks up again, so that a bar stays alive: about `seconds` worth.
-
-    Only how many batches are dispatched at once depends on it, never what they compute.
-    """
-
-    def __init__(self, seconds: float | None) -> None:
-        self.seconds = seconds
-        self.batches = plans.NO_EVENT if seconds is None else 1
-        self.since = time.monotonic()
-        self.counted = 0
-
-    def after(self, count: int, tick: Any) -> None:
-        """So many batches have passed: tick if it is time, and measure."""
-        if self.seconds is None:
-            return
-        self.counted += count
-        elapsed = time.monotonic() - self.since
-        if elapsed >= self.seconds:
-            tick()
-            self.batches = max(1, int(self.counted / elapsed * self.seconds))
-            self.since, self.counted = time.monotonic(), 0
-        else:
-            self.batches = min(2 * self.batches, plans.NO_EVENT)

@@ -210,3 +210,11 @@ def test_turns_name_who_plays_and_whose_window_closes():
         (Turn(False, False), Turn(True, True)),
         (Turn(True, True), Turn(False, False)),
     ]
+
+
+def test_an_epoch_that_ends_before_its_length_is_validated_where_the_interval_is_the_whole_epoch():
+    plan = Plan(9, val_batches=9)
+    assert due.validate_at_end(plan, Clock(batch=4))
+    assert not due.validate_at_end(plan, Clock(batch=9))  # after the last batch it was due anyway
+    assert not due.validate_at_end(plan._replace(val_batches=3), Clock(batch=4))
+    assert not due.validate_at_end(plan._replace(val_epochs=2), Clock(batch=4))
