@@ -61,8 +61,9 @@ def make_step(
             loss, or a dict with 'loss' and, where it has them, 'weight' (how many samples or tokens the loss
             is a mean of; default 1), 'vars' and 'hiddens'.
         optimizer: an optax transformation.
-        accumulate: micro-batches an update. A batch is cut into so many along its first axis; a *list* is a
-            window of micro-batches as it is, which may differ in length. With `tbptt`: pieces an update.
+        accumulate: micro-batches an update. A batch is cut into so many along its first axis, every
+            `accumulate`-th sample into one, so that a batch spread over devices stays where it is; a *list* is
+            a window of micro-batches as it is, which may differ in length. With `tbptt`: pieces an update.
         clip_norm, clip_value: bounds on the norm of the mean gradient, and on each of its components.
         precision: '32', '64', 'bf16' or '16': what the forward pass computes in. Parameters keep their type.
         loss_scale: how the loss scale moves, or a constant; default: none, and for '16' a `ScaleRule`. With a
@@ -147,11 +148,25 @@ def _loss(loss_fn: Callable[..., Any], takes: frozenset[str], carry_hidden: bool
         if "loss" not in given:
             keys = ", ".join(map(repr, given)) or "nothing"
             raise ValueError(f"{_name(loss_fn)} returned a dict with {keys}: 'loss' is missing.")
+        check_keys(given, carry_hidden, _name(loss_fn))
         if carry_hidden:
             state = state._replace(hidden=given.get("hiddens"))
         return given["loss"], given.get("weight", 1.0), state._replace(vars=given.get("vars"))
 
+    loss.__qualname__ = _name(loss_fn)
     return loss
+
+
+def check_keys(given: Mapping[str, Any], tbptt: bool, name: str) -> None:
+    """Raises ValueError where a loss function's dict holds what a step has no place for."""
+    known = ("loss", "weight", "vars", *(("hiddens",) if tbptt else ()))
+    extra = [key for key in given if key not in known]
+    if extra:
+        why = " ('hiddens' is for tbptt=...)" if "hiddens" in extra else ""
+        raise ValueError(
+            f"{name} returned {', '.join(map(repr, extra))} beside the loss{why}: a step keeps only "
+            f"{', '.join(map(repr, known))}. Keep further results in 'vars', or compute them apart."
+        )
 
 
 def key_of(rng: Any) -> Any:
@@ -161,6 +176,9 @@ def key_of(rng: Any) -> Any:
 
 def window_of(batch: Any, size: int) -> Any:
     """A list as it is; a batch cut along its first axis into `size` micro-batches of equal length.
+
+    Micro-batch i holds the samples i, i + size, i + 2 * size and so on: where the batch is spread over devices, each
+    cuts the part that it has, and nothing is gathered.
 
     Raises:
         ValueError: its length is not a multiple of `size`.
@@ -175,7 +193,11 @@ def window_of(batch: Any, size: int) -> Any:
             f"a batch of {n} cannot be cut into {size} micro-batches of equal length (accumulate={size}): "
             f"make its length a multiple of {size}, or give a list of micro-batches."
         )
-    return jax.tree.map(lambda x: jnp.reshape(x, (size, n // size, *jnp.shape(x)[1:])), batch)
+
+    def cut(x: Any) -> Any:
+        return jnp.swapaxes(jnp.reshape(x, (n // size, size, *jnp.shape(x)[1:])), 0, 1)
+
+    return jax.tree.map(cut, batch)
 
 
 def cut_time(batch: Any, size: int) -> list[Any]:

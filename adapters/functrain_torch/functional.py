@@ -71,7 +71,9 @@ def make_step(
         loss_scale = ScaleRule(init=float(loss_scale), growth=1.0, backoff=1.0)
     scale = loss_scale or policy.scale
     rules = (Rule(Clip(norm=clip_norm, value=clip_value), scale, skip_nonfinite),)
-    backend = TorchBackend(_forward(loss_fn), partial(policy.context, "cpu") if policy.autocast is not None else None)
+    backend = TorchBackend(
+        _forward(loss_fn, tbptt is not None), partial(policy.context, "cpu") if policy.autocast is not None else None
+    )
 
     def init(params: nn.Module | Mapping[str, Tensor], vars: Any = None) -> TrainState:
         params, moved = _parameters(params, policy.dtype)
@@ -113,9 +115,22 @@ def _weighted(window: list[Any]) -> list[Any]:
     return [_Sized(batch, size) for batch, size in zip(window, sizes, strict=True)]
 
 
-def _forward(loss_fn: Callable[..., Any]) -> Callable[[TrainState, Any, int], Any]:
+def _check_keys(given: dict[str, Any], tbptt: bool, name: str) -> None:
+    """Raises ValueError where a loss function's dict holds what a step has no place for."""
+    known = ("loss", "weight", "vars", *(("hiddens",) if tbptt else ()))
+    extra = [key for key in given if key not in known]
+    if extra:
+        why = " ('hiddens' is for tbptt=...)" if "hiddens" in extra else ""
+        raise ValueError(
+            f"{name} returned {', '.join(map(repr, extra))} beside the loss{why}: a step keeps only "
+            f"{', '.join(map(repr, known))}. Keep further results in 'vars', or compute them apart."
+        )
+
+
+def _forward(loss_fn: Callable[..., Any], tbptt: bool) -> Callable[[TrainState, Any, int], Any]:
     """Call the loss function with those of the extra arguments that its signature names."""
     names = inspect.signature(loss_fn).parameters
+    called = getattr(loss_fn, "__name__", type(loss_fn).__name__)
     takes_vars, takes_hiddens = "vars" in names, "hiddens" in names
 
     def forward(state: TrainState, batch: Any, player: int) -> Any:
@@ -128,6 +143,8 @@ def _forward(loss_fn: Callable[..., Any]) -> Callable[[TrainState, Any, int], An
         if takes_hiddens:
             extras["hiddens"] = state.hidden
         output = loss_fn(state.params, batch, **extras)
+        if isinstance(output, dict):
+            _check_keys(output, tbptt, called)
         if weight is None or (isinstance(output, dict) and "weight" in output):
             return output
         return {**(output if isinstance(output, dict) else {"loss": output}), "weight": weight}
