@@ -4,7 +4,7 @@ arguments."""
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import jax
@@ -15,6 +15,8 @@ from jax import lax
 
 from functrain.kernel.scale import ScaleRule
 from functrain.kernel.state import Accumulator, Clock, LossScale, Player, Report, Scalar, TrainState, Tree
+from functrain.trainer.errors import ConfigurationError
+from functrain_jax.dataflow import depends
 from functrain_jax.loops import arrays, fold, length, scan
 from functrain_jax.precision import SINGLE, Policy, is_floating, keep_types
 
@@ -49,6 +51,8 @@ class JaxBackend:
     owned: tuple[tuple[Hashable, ...] | None, ...] = (None,)
     policy: Policy = SINGLE
     open_windows: bool = True
+    checked: set[int] = field(default_factory=set, compare=False, repr=False)
+    """Players whose loss was seen to depend on what they move."""
 
     # the state
 
@@ -138,10 +142,27 @@ class JaxBackend:
             scaled = weighted if me.scale is None else weighted * me.scale.value.astype(self.policy.store)
             return scaled, (weighted, weight, after.vars, after.hidden, after.metrics)
 
-        grads, (loss, weight, vars, hidden, metrics) = jax.grad(objective, has_aux=True)(mine)
+        scaled, pull, (loss, weight, vars, hidden, metrics) = jax.vjp(objective, mine, has_aux=True)
+        self._check_depends(pull, scaled, player)
+        (grads,) = pull(jnp.ones_like(scaled))
         acc = Accumulator(self._added(me.acc, grads), me.acc.loss + loss, me.acc.weight + weight, me.acc.count + 1)
         state = state._replace(vars=keep_form(vars, state.vars), hidden=hidden, metrics=metrics)
         return state.with_player(player, me._replace(acc=acc))
+
+    def _check_depends(self, pull: Any, loss: jax.Array, player: int) -> None:
+        """Raises ConfigurationError where no gradient reaches a parameter, whatever the values: found by what the
+        traced backward pass reads, once for each player."""
+        if player in self.checked:
+            return
+        if not depends(jax.make_jaxpr(pull)(jnp.ones_like(loss)).jaxpr):
+            names = self.owned[player]
+            which = "the parameters" if names is None else " and ".join(f"self.{name}" for name in names)
+            raise ConfigurationError(
+                f"{getattr(self.loss, '__qualname__', 'the loss function')}: the loss does not depend on {which}, so "
+                "nothing would be trained. Compute it from them within the step, not through stop_gradient or "
+                "integers alone."
+            )
+        self.checked.add(player)
 
     def _added(self, acc: Accumulator, grads: Tree) -> Tree:
         if acc.grads is None:
