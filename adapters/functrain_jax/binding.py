@@ -6,23 +6,27 @@ Touches the module's attributes: `bound` for the time of a call, `publish` for g
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from typing import Any
 
 import jax
+import numpy as np
 from flax import nnx
 from flax.nnx import graphlib
 from jax.core import Tracer
 
 from functrain.kernel.state import Tree
 from functrain.trainer.errors import ConfigurationError
+from functrain_jax.device import check_one_device
 from functrain_jax.loops import arrays
 
 MODES = ("deterministic", "use_running_average")
 """The attributes by which flax tells evaluation from training."""
 
 PLAIN = ("params", "vars")
+UNSET = object()
 OWN = ("_trainer", "_sink", "_step", "_hparams", "_hparams_initial", "trainer")
 
 
@@ -47,6 +51,13 @@ class Binding:
             for path, v in nnx.to_flat_state(rest)
             if isinstance(v, nnx.RngCount)
         )
+        self.kept: tuple[str, ...] = ()
+        """The attributes whose parameters no optimizer moves: they count among the vars, and a step may write them."""
+        self._variables = self._in_order()
+
+    def leave(self, names: Iterable[str]) -> None:
+        """From here on the parameters of these attributes are no optimizer's."""
+        self.kept = tuple(names)
         self._variables = self._in_order()
 
     def _in_order(self) -> list[Any] | None:
@@ -98,13 +109,43 @@ class Binding:
         return {id(part): ".".join((self.names[int(path[0])], *path[1:])) for path, part in nodes}
 
     def collect(self) -> tuple[dict[str, Tree], dict[str, Tree]]:
-        """(params, vars): what is trained, and what the forward pass changes by itself; both by attribute."""
+        """(params, vars): what is trained, and what the forward pass may change; both by attribute.
+
+        Raises:
+            ConfigurationError: an array is spread over several devices.
+        """
+        trained, others = self._present()
+        for name in self.plain:
+            tree = trained if name in trained else others
+            tree[name] = arrays(tree[name])
+        for path, leaf in jax.tree_util.tree_leaves_with_path((trained, others)):
+            check_one_device(leaf, "self." + jax.tree_util.keystr(path[1:], simple=True, separator="."))
+        return trained, others
+
+    def _present(self) -> tuple[dict[str, Tree], dict[str, Tree]]:
         _, params, rest = nnx.split(self._nodes(), nnx.Param, ...)
         trained, others = self._by_name(params), self._by_name(rest)
         for name, tree in zip(PLAIN, (trained, others), strict=True):
             if name in self.plain:
-                tree[name] = arrays(vars(self.module)[name])
+                tree[name] = vars(self.module)[name]
+        for name in self.kept:
+            others[name] = _joined(others.get(name), trained.pop(name))
         return trained, others
+
+    def parameters(self, params: dict[str, Tree], vars_: dict[str, Tree]) -> dict[str, Tree]:
+        """All parameters by attribute, those that no optimizer moves too."""
+        return {**params, **{name: self._only_parameters(name, vars_[name]) for name in self.kept}}
+
+    def _only_parameters(self, name: str, tree: Tree) -> Tree:
+        if name in self.plain:
+            return tree
+        _, params, _ = nnx.split(self._nodes(), nnx.Param, ...)
+        return _like(tree, self._by_name(params)[name], name)
+
+    def cast(self, vars_: dict[str, Tree], cast: Callable[[Tree], Tree], but: Iterable[str] = ()) -> dict[str, Tree]:
+        """The vars with the parameters among them cast as those of optimizers are, but for these attributes'."""
+        names = [name for name in self.kept if name not in but]
+        return {**vars_, **{n: _joined(vars_[n], cast(self._only_parameters(n, vars_[n]))) for n in names}}
 
     def _by_name(self, state: Any) -> dict[str, Tree]:
         return {self.names[int(i)]: tree for i, tree in nnx.to_pure_dict(state).items()}
@@ -123,35 +164,63 @@ class Binding:
         before = dict(attributes)
         nodes = nnx.merge(nnx.split(self._nodes())[0], self._by_index(params), self._by_index(vars_))
         attributes.update(zip(self.names, nodes, strict=True))
-        attributes.update(
-            {name: tree[name] for name, tree in zip(PLAIN, (params, vars_), strict=True) if name in self.plain}
-        )
+        contents = {name: copy(v) for name, v in before.items() if isinstance(v, list | dict | set)}
+        # A tree of their own, since a step may put other leaves into it.
+        attributes.update({name: jax.tree.map(lambda x: x, (params | vars_)[name]) for name in self.plain})
         try:
             yield
-            self._check_leaks(before)
+            self._check_attributes(before, contents)
         finally:
             attributes.update({name: before[name] for name in (*self.names, *self.plain)})
             for name in [n for n, value in attributes.items() if n not in before and is_traced(value)]:
                 del attributes[name]
 
-    def _check_leaks(self, before: dict[str, Any]) -> None:
+    def _check_attributes(self, before: dict[str, Any], contents: dict[str, Any]) -> None:
+        """A step that sets an attribute does so once, while it is traced."""
+        owner, state = type(self.module).__name__, (*self.names, *self.plain, *OWN)
         for name, value in vars(self.module).items():
-            known = name in self.names or name in self.plain or name in OWN
-            if not known and value is not before.get(name) and is_traced(value):
+            if name in state:
+                continue
+            old = before.get(name, getattr(type(self.module), name, UNSET))
+            if value is not old and is_traced(value):
                 self.module.__dict__.update({name: before.get(name)})
                 raise ConfigurationError(
-                    f"{type(self.module).__name__}: self.{name} was set to a value of the compiled step, which ends "
-                    "with the "
-                    "step. Log it with self.log, return it, or keep it in self.vars or in an nnx.Variable."
+                    f"{owner}: self.{name} was set to a value of the compiled step, which ends with the step. Log it "
+                    "with self.log, return it, or keep it in self.vars or in an nnx.Variable."
                 )
+            inside = name in contents and not _alike(value, contents[name])
+            if inside or (old is not UNSET and not _alike(value, old)):
+                self.module.__dict__.update({name: contents.get(name, old)})
+                change = "changed" if inside else f"set from {old!r:.40} to {value!r:.40}"
+                raise ConfigurationError(
+                    f"{owner}: self.{name} was {change} inside a compiled step, which Python runs only when it is "
+                    "traced: this would count traces, not batches. Keep it in self.vars, whose arrays a step may "
+                    "replace, in an nnx.Variable, compute it from self.global_step, or set it in a hook."
+                )
+
+    def present(self, params: dict[str, Tree]) -> dict[str, Tree]:
+        """Within `bound`: these parameters as the step has left them.
+
+        Raises:
+            ConfigurationError: their structure is another.
+        """
+        now = {name: tree for name, tree in self._present()[0].items() if name in params}
+        if jax.tree.structure(now) != jax.tree.structure(params):
+            raise ConfigurationError(
+                f"{type(self.module).__name__}: the step has changed the structure of its parameters, from "
+                f"{jax.tree.structure(params)} to {jax.tree.structure(now)}."
+            )
+        return now
+
+    def with_kept(self, new: dict[str, Tree], old: dict[str, Tree], but: Iterable[str]) -> dict[str, Tree]:
+        """The new vars with the old parameters among them, but for these attributes'."""
+        names = [name for name in self.kept if name not in but]
+        return {**new, **{n: _joined(new[n], self._only_parameters(n, old[n])) for n in names}}
 
     def moved_vars(self, vars_: dict[str, Tree]) -> dict[str, Tree]:
         """Within `bound`: the vars as the forward pass has left them; new ones (captured intermediates) are
         dropped."""
-        _, _, rest = nnx.split(self._nodes(), nnx.Param, ...)
-        moved = self._by_name(rest)
-        if "vars" in self.plain:
-            moved["vars"] = self.module.vars
+        moved = self._present()[1]
         return {name: _like(moved.get(name), tree, name) for name, tree in vars_.items()}
 
     def publish(self, params: dict[str, Tree], vars_: dict[str, Tree]) -> None:
@@ -163,15 +232,13 @@ class Binding:
         else:
             for tree in (params, vars_):
                 nnx.update(self._nodes(), self._by_index(tree))
-        for name, tree in zip(PLAIN, (params, vars_), strict=True):
-            if name in self.plain:
-                setattr(self.module, name, tree[name])
+        for name in self.plain:
+            setattr(self.module, name, (params | vars_)[name])
 
     def is_published(self, params: dict[str, Tree], vars_: dict[str, Tree]) -> bool:
         """Does the user's module still hold these very arrays? Not where a hook has put others there."""
-        for name, tree in zip(PLAIN, (params, vars_), strict=True):
-            if name in self.plain and not _identical(vars(self.module)[name], tree[name]):
-                return False
+        if any(not _identical(vars(self.module)[name], (params | vars_)[name]) for name in self.plain):
+            return False
         if self._variables is None:
             return _identical(self.collect(), (params, vars_))
         leaves = jax.tree.leaves([self._nets(params), self._nets(vars_)])
@@ -196,6 +263,32 @@ def holds_nnx(value: Any) -> bool:
     if isinstance(value, dict):
         return any(holds_nnx(item) for item in value.values())
     return isinstance(value, nnx.Variable) or (graphlib.is_graph_node(value) and not isinstance(value, type))
+
+
+def _joined(a: Tree, b: Tree) -> Tree:
+    """Two trees of one part: the leaves of both, b's where both have one."""
+    if not isinstance(a, dict) or not isinstance(b, dict):
+        return b
+    return {**a, **{key: _joined(a.get(key), tree) for key, tree in b.items()}}
+
+
+def _alike(a: Any, b: Any) -> bool:
+    """The same object, or another of the same value; containers by what they hold."""
+    if a is b:
+        return True
+    if type(a) is not type(b):
+        return False
+    if isinstance(a, list | tuple | dict):
+        keys = a.keys() if isinstance(a, dict) else range(len(a))
+        return (
+            len(a) == len(b)
+            and all(k in b if isinstance(b, dict) else True for k in keys)
+            and all(_alike(a[k], b[k]) for k in keys)
+        )
+    try:
+        return bool(np.all(a == b))
+    except (TypeError, ValueError, jax.errors.ConcretizationTypeError):
+        return False
 
 
 def _identical(a: Tree, b: Tree) -> bool:

@@ -63,6 +63,16 @@ def check_determinism(flags: Any, device: Any) -> None:
         )
 
 
+def check_one_device(leaf: Any, what: str) -> None:
+    """Raises ConfigurationError where an array is spread over several devices, which no run keeps."""
+    if isinstance(leaf, jax.Array) and not isinstance(leaf, jax.core.Tracer) and len(leaf.sharding.device_set) > 1:
+        raise ConfigurationError(
+            f"{what} is spread over {len(leaf.sharding.device_set)} devices ({leaf.sharding}): the Trainer does not "
+            "support meshes yet, and would gather it on one. Use functrain_jax.make_step, which keeps shardings, or "
+            "put the array on one device with jax.device_put(x, jax.devices()[0])."
+        )
+
+
 def stacked_flags(plan: Plan, clock: Clock, count: int, size: int) -> np.ndarray:
     """For each of the next `count` batches and each player: does it play, does its window close; bool[size,
     players, 2]."""

@@ -136,6 +136,7 @@ class JaxEngine(Evaluating, Loaders):
             raise ConfigurationError(f"{name}.configure_optimizers is not defined; trainer.fit needs it.")
         params = self.state.params
         self.specs = players_of(self.module.configure_optimizers(), params, name)
+        self._leave_unowned()
         self.backend = JaxBackend(
             None,
             tuple(s.optimizer for s in self.specs),
@@ -145,10 +146,22 @@ class JaxEngine(Evaluating, Loaders):
         )
         scales = (self.policy.scale,) * len(self.specs)
         with jax.default_device(self.device):
-            state = self.backend.init(params, self.state.rng, self.state.vars, scales)
+            state = self.backend.init(self.state.params, self.state.rng, self.state.vars, scales)
         self.state = jax.device_put(state, self.device)
         self.clock = Clock()
         self.publish()
+
+    def _leave_unowned(self) -> None:
+        """What no optimizer moves counts among the vars, so that a step may write it."""
+        assert self.state is not None
+        if any(spec.owned is None for spec in self.specs):
+            return
+        owned = {name for spec in self.specs for name in spec.owned or ()}
+        self.binding.leave(name for name in self.state.params if name not in owned)
+        params, vars_ = jax.device_put(self.binding.collect(), self.device)
+        if self.wide:
+            vars_ = self.binding.cast(vars_, self.policy.cast)
+        self.state = self.published = self.state._replace(params=params, vars=vars_)
 
     def players(self) -> tuple[PlayerPlan, ...]:
         """When each player moves."""
@@ -294,8 +307,7 @@ class JaxEngine(Evaluating, Loaders):
     def _after(self, clock: Clock, form: Form, count: int) -> Clock:
         if self.pieces is None:
             return plans.after(self.plan, clock, count)
-        lengths = {shape[1] for shape in form.shapes if len(shape) > 1}
-        updates = -(-max(lengths) // self.pieces) * count
+        updates = self.programs[form][1].pieces * count
         return clock._replace(batch=clock.batch + count, update=clock.update + updates)
 
     def _output(self, outputs: tuple[Any, ...]) -> Any:
@@ -390,7 +402,7 @@ class JaxEngine(Evaluating, Loaders):
         """The module's parts and their parameters."""
         assert self.state is not None
         moved = None if any(s.owned is None for s in self.specs) else {n for s in self.specs for n in s.owned or ()}
-        return rows(self.module, self.state.params, moved, max_depth)
+        return rows(self.module, self.binding.parameters(self.state.params, self.state.vars), moved, max_depth)
 
 
 def longest_dispatch(plan: Plan) -> int:

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from functrain.trainer.errors import ConfigurationError
+from functrain_jax.device import check_one_device
 
 ALIGNMENT = 64
 """Bytes. From here on JAX on the CPU uses numpy's memory as it is, without a copy."""
@@ -224,6 +225,8 @@ class Feed:
         return leaves, structure
 
     def _array(self, leaf: Any, batch: Any, index: int) -> np.ndarray:
+        if isinstance(leaf, jax.Array):
+            check_one_device(leaf, f"batch{_path(batch, index)}")
         try:
             array = np.asarray(leaf)
             dtype = jax.dtypes.canonicalize_dtype(array.dtype)
@@ -251,12 +254,15 @@ KEPT = frozenset(np.dtype(t) for t in (np.float32, np.float16, np.int32, np.uint
 
 
 def _unusable(leaf: Any, batch: Any, index: int, why: str) -> ConfigurationError:
-    path = jax.tree_util.keystr(jax.tree_util.tree_leaves_with_path(batch)[index][0])
     return ConfigurationError(
-        f"batch{path} is a {type(leaf).__name__} that cannot become an array ({why}): a batch must be a tree of "
-        "numbers and "
-        "arrays. Convert or drop it in the loader's collate function or in on_before_batch_transfer."
+        f"batch{_path(batch, index)} is a {type(leaf).__name__} that cannot become an array ({why}): a batch must "
+        "be a tree of numbers and arrays. Convert or drop it in the loader's collate function or in "
+        "on_before_batch_transfer."
     )
+
+
+def _path(batch: Any, index: int) -> str:
+    return jax.tree_util.keystr(jax.tree_util.tree_leaves_with_path(batch)[index][0])
 
 
 def form_of(leaves: list[np.ndarray], structure: Any) -> Form:

@@ -15,7 +15,9 @@ from functrain.trainer.hooks import HOOKS, MODULE, default
 from functrain.trainer.hparams import HyperparametersMixin
 from functrain.trainer.module import ModuleBase
 from functrain_jax.context import STEP_HOOKS, Context
+from functrain_jax.in_step import TracedTrainer
 from functrain_jax.keys import STREAM
+from functrain_jax.step import cut_time
 
 M = TypeVar("M", bound="Module")
 
@@ -30,7 +32,8 @@ class Module(HyperparametersMixin, ModuleBase):
     Define `training_step(self, batch, batch_idx)` and `configure_optimizers(self)`; where wanted `validation_step`,
     `test_step`, `predict_step`, the loaders and any hook of the table of hooks. Steps are pure but for `self.log` and
     that state: no Python branch on a traced value, no attribute set to one. `batch_idx`, `self.current_epoch` and
-    `self.global_step` are traced within a step.
+    `self.global_step` are traced within a step. `training_step_end`, `validation_step_end` and `test_step_end` get what
+    the step gave, and are part of it.
 
     `training_step` returns a scalar loss, or a dict with 'loss' and, where it has them, 'weight' (how many
     samples or tokens the loss is a mean of) and 'hiddens' (with truncated_bptt_steps).
@@ -71,8 +74,23 @@ class Module(HyperparametersMixin, ModuleBase):
         return self(batch)
 
     @default
+    def tbptt_split_batch(self, batch: Any, split_size: int) -> list[Any]:
+        """Cut a batch along time, its second axis, into pieces of `split_size` steps. Traced."""
+        return cut_time(batch, split_size)
+
+    @default
     def configure_optimizers(self) -> Any:
         """The optax transformation; or several, by the attribute whose parameters each moves."""
+
+    @property
+    def trainer(self) -> Any:
+        """The Trainer that runs this module; None before a run. Within a step its position is traced."""
+        run, step = self._trainer, self._step
+        return run if step is None or run is None else TracedTrainer(run, step.clock)
+
+    @trainer.setter
+    def trainer(self, trainer: Any) -> None:
+        self._trainer = trainer
 
     @property
     def training(self) -> bool:

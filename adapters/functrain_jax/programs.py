@@ -20,15 +20,14 @@ from jax import lax
 from functrain import kernel
 from functrain.kernel import Clock, Rules, TrainState, Turn
 from functrain.trainer.errors import ConfigurationError
-from functrain.trainer.hooks import adapt
+from functrain.trainer.hooks import adapt, overrides
 from functrain_jax.backend import JaxBackend, check_scalar
 from functrain_jax.binding import Binding
 from functrain_jax.collect import Collector, Logged, Record, check_same
 from functrain_jax.context import Context
 from functrain_jax.device import debugging
-from functrain_jax.loops import slow_in_loops
+from functrain_jax.discovery import Discovery, discover, shapes_of
 from functrain_jax.precision import Policy
-from functrain_jax.step import cut_time
 
 TRACE_ERRORS = (
     jax.errors.TracerBoolConversionError,
@@ -49,6 +48,7 @@ class Call(NamedTuple):
     vars: Any
     records: list[Record]
     drew: bool
+    params: Any
 
 
 class Tracer:
@@ -86,8 +86,8 @@ class Tracer:
             if self.after_transfer is not None:
                 batch = self.after_transfer(batch, loader)
             output = method(batch, *args)
-            moved = self.binding.moved_vars(vars_)
-        return Call(output, moved, collector.records, keys.drawn > 0)
+            moved, now = self.binding.moved_vars(vars_), self.binding.present(params)
+        return Call(output, moved, collector.records, keys.drawn > 0, now)
 
     @contextmanager
     def _inside(self, context: Context, collector: Collector) -> Iterator[None]:
@@ -125,24 +125,6 @@ class Keys:
         return jax.random.fold_in(self.key, self.drawn)
 
 
-class Discovery(NamedTuple):
-    """What a trace of the training step shows before it is compiled.
-
-    Attributes:
-        logged: what it logs, over all players.
-        names: what each player logs.
-        outputs: what each player's step returns, as shapes.
-        drew: whether it asks for random keys.
-        slow: whether a loop around it would make it slow.
-    """
-
-    logged: Logged
-    names: tuple[tuple[str, ...], ...]
-    outputs: tuple[Any, ...]
-    drew: bool
-    slow: bool = False
-
-
 class Training:
     """The training step as the kernel wants it, and the program around it.
 
@@ -163,7 +145,9 @@ class Training:
     ) -> None:
         module = tracer.module
         names = ("batch", "batch_idx", "optimizer_idx", "hiddens")
-        self.method = adapt(module.training_step, names, f"{type(module).__name__}.training_step")
+        self.method = ended(
+            module, "training", adapt(module.training_step, names, f"{type(module).__name__}.training_step")
+        )
         self.tracer = tracer
         self.backend = backend
         self.rules = rules
@@ -174,32 +158,28 @@ class Training:
     def discover(self, state: TrainState, batch: Any, platform: str) -> Discovery:
         """Trace every player's step once, compiling nothing. `batch` is one of shapes and types, or of arrays where the
         step is to see values."""
-        if self.pieces is not None:
-            batch = shapes_of(lambda b: cut_time(b, self.pieces or 1)[0], batch)[1]
-        records: list[list[Record]] = []
-        outputs: list[Any] = []
-        drew = slow = False
-        for player in range(len(state.players)):
+        return discover(self, state, batch, platform)
 
-            def run(state: TrainState, batch: Any, key: Any, player: int = player) -> Any:
-                nonlocal drew
-                cast = self.tracer.policy.cast
-                call = self._call(cast(state.params), state, key, cast(batch), player)
-                records.append(call.records)
-                drew = drew or call.drew
-                return call.output
-
-            jaxpr, shapes = shapes_of(run, state, batch, state.rng)
-            outputs.append(shapes)
-            slow = slow or (jaxpr is not None and slow_in_loops(jaxpr, platform))
-        logged = Logged.of([record for player in records for record in player])
-        names = tuple(tuple(dict.fromkeys(r.name for r in player)) for player in records)
-        return Discovery(logged, names, tuple(outputs), drew, slow)
-
-    def _call(self, params: Any, state: TrainState, key: Any, batch: Any, player: int) -> Call:
+    def traced(self, given: tuple[Any, Any], state: TrainState, key: Any, batch: Any, player: int) -> Call:
+        """One traced call for a player, with (params, vars) given."""
         args = (_batch_idx(state), player, state.hidden)
-        clock = state.clock
-        return self.tracer.call("training_step", self.method, clock, key, (params, state.vars), batch, 0, *args)
+        return self.tracer.call("training_step", self.method, state.clock, key, given, batch, 0, *args)
+
+    def _call(self, params: Any, state: TrainState, key: Any, batch: Any, player: int, moves: tuple[str, ...]) -> Call:
+        """One traced call. What no optimizer moves and no step writes is computed with as parameters are, and kept."""
+        binding = self.tracer.binding
+        given = params, binding.cast(state.vars, self.tracer.policy.cast, moves)
+        call = self.traced(given, state, key, batch, player)
+        return call._replace(vars=binding.with_kept(call.vars, state.vars, moves))
+
+    def cut(self, batch: Any) -> list[Any]:
+        """A batch in pieces along time."""
+        pieces = list(self.tracer.module.tbptt_split_batch(batch, self.pieces))
+        if not pieces:
+            raise ConfigurationError(
+                f"{type(self.tracer.module).__name__}.tbptt_split_batch gave no piece of the batch."
+            )
+        return pieces
 
     def program(self, found: Discovery, plain: bool, outputs: bool) -> Callable[..., tuple[TrainState, dict[str, Any]]]:
         """`run(state, metrics, number, turns, buffers) -> (state, metrics)`, compiled at its first call.
@@ -213,7 +193,7 @@ class Training:
         """
 
         def loss(params: Any, state: TrainState, rng: Any, batch: Any, player: int) -> tuple[Any, Any, TrainState]:
-            call = self._call(params, state, rng, batch, player)
+            call = self._call(params, state, rng, batch, player, found.moves)
             check_same(found.logged, call.records)
             value, weight, hidden = read_output(call.output, type(self.tracer.module).__name__)
             metrics = found.logged.merged(state.metrics, call.records)
@@ -228,6 +208,7 @@ class Training:
             hidden = hidden if self.pieces is not None else None
             return value, weight, state._replace(vars=call.vars, hidden=hidden, metrics=metrics)
 
+        loss.__qualname__ = f"{type(self.tracer.module).__name__}.training_step"
         backend = self.backend(loss, not plain)
 
         def run(state: TrainState, metrics: Any, number: Any, turns: Any, buffers: Any) -> Any:
@@ -262,7 +243,7 @@ class Training:
         if self.pieces is not None:
             # All pieces belong to one batch, though each counts as one while they run.
             state = state._replace(metrics={**state.metrics, "batch": state.clock.batch})
-            state, _ = kernel.tbptt(backend, self.rules, state, cut_time(batch, self.pieces))
+            state, _ = kernel.tbptt(backend, self.rules, state, self.cut(batch))
             return jax.tree.map(jnp.asarray, state)
         if turns is None:
             each, closes = (Turn(True, True),) * players, True
@@ -335,13 +316,15 @@ class Evaluation:
         method = getattr(module, self.name, None)
         if method is None:
             raise ConfigurationError(f"{type(module).__name__} defines no {self.name}(self, batch, batch_idx).")
-        self.method = adapt(method, ("batch", "batch_idx", "dataloader_idx"), f"{type(module).__name__}.{self.name}")
+        names = ("batch", "batch_idx", "dataloader_idx")
+        self.method = ended(module, stage, adapt(method, names, f"{type(module).__name__}.{self.name}"))
         self.tracer = tracer
 
     def _call(self, state: tuple[Any, Any], clock: Clock, key: Any, batch: Any, index: Any, loader: int) -> Call:
         params, vars_ = state
         cast = self.tracer.policy.cast
-        moved = (cast(params), self.tracer.binding.shifted(vars_, index))
+        binding = self.tracer.binding
+        moved = (cast(params), binding.shifted(binding.cast(vars_, cast), index))
         key = jax.random.fold_in(key, index)
         return self.tracer.call(self.name, self.method, clock, key, moved, cast(batch), loader, index, loader)
 
@@ -386,16 +369,17 @@ class Evaluation:
         return jax.jit(run)
 
 
-def shapes_of(f: Callable[..., Any], *args: Any) -> tuple[Any, Any]:
-    """The jaxpr of f, and what it gives, as shapes. Where the user has told JAX to compile nothing f is called, and
-    gives arrays and no jaxpr."""
-    if jax.config.jax_disable_jit:  # pyright: ignore[reportAttributeAccessIssue]
-        return None, jax.tree.map(jnp.asarray, f(*args))
-    return jax.make_jaxpr(f, return_shape=True)(*args)
-
-
 def _batch_idx(state: TrainState) -> Any:
     return state.clock.batch if state.metrics is None else state.metrics.get("batch", state.clock.batch)
+
+
+def ended(module: Any, stage: str, step: Callable[..., Any]) -> Callable[..., Any]:
+    """The step with the module's `<stage>_step_end` behind it, where it has one."""
+    name = f"{stage}_step_end"
+    if not overrides(module, name):
+        return step
+    end = getattr(module, name)
+    return lambda *args: end(step(*args))
 
 
 def at(x: Any, i: Any) -> Any:

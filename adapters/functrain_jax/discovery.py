@@ -1,0 +1,111 @@
+"""What a trace of the training step shows before it is compiled: its names, its outputs, what it writes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from functrain.kernel import TrainState
+from functrain.trainer.errors import ConfigurationError
+from functrain_jax.collect import Logged
+from functrain_jax.dataflow import handed_through
+from functrain_jax.loops import slow_in_loops
+
+if TYPE_CHECKING:
+    from functrain_jax.programs import Call, Training
+
+
+class Discovery(NamedTuple):
+    """What a trace of the training step shows before it is compiled.
+
+    Attributes:
+        logged: what it logs, over all players.
+        names: what each player logs.
+        outputs: what each player's step returns, as shapes.
+        drew: whether it asks for random keys.
+        pieces: into how many pieces a batch is cut along time, each of which is an update.
+        slow: whether a loop around it would make it slow.
+        moves: the attributes without an optimizer whose parameters it writes.
+    """
+
+    logged: Logged
+    names: tuple[tuple[str, ...], ...]
+    outputs: tuple[Any, ...]
+    drew: bool
+    pieces: int = 1
+    slow: bool = False
+    moves: tuple[str, ...] = ()
+
+
+def discover(training: Training, state: TrainState, batch: Any, platform: str) -> Discovery:
+    """Trace every player's step once, compiling nothing."""
+    pieces = 1
+    if training.pieces is not None:
+        cut = shapes_of(training.cut, batch)[1]
+        pieces, batch = len(cut), cut[0]
+    cast, binding = training.tracer.policy.cast, training.tracer.binding
+    params = cast(state.params)
+
+    def look(player: int, moves: tuple[str, ...]) -> tuple[Call, Any, bool, tuple[str, ...]]:
+        """The call, what it returns as shapes, is it slow in loops, and the attributes without an optimizer that it
+        writes."""
+        calls: list[Call] = []
+
+        def run(given: tuple[Any, Any], state: TrainState, batch: Any, key: Any) -> Any:
+            calls.append(training.traced(given, state, key, cast(batch), player))
+            return (calls[0].params, binding.parameters({}, calls[0].vars)), calls[0].output
+
+        given = params, binding.cast(state.vars, cast, moves)
+        rest = state._replace(params=None, vars=None)
+        jaxpr, (after, output) = shapes_of(run, given, rest, batch, state.rng)
+        written = _written(given, after, jaxpr)
+        _check_written(training.tracer.module, [path[1:] for path in written if path[0].idx == 0])
+        slow = jaxpr is not None and slow_in_loops(jaxpr, platform)
+        return calls[0], output, slow, tuple(path[1].key for path in written)
+
+    looks = [look(player, binding.kept) for player in range(len(state.players))]
+    moves = tuple(name for name in binding.kept if any(name in written for *_, written in looks))
+    if moves != binding.kept and training.tracer.policy.compute is not None:
+        looks = [look(player, moves) for player in range(len(state.players))]
+    records = [call.records for call, *_ in looks]
+    logged = Logged.of([record for player in records for record in player])
+    names = tuple(tuple(dict.fromkeys(r.name for r in player)) for player in records)
+    drew = any(call.drew for call, *_ in looks)
+    return Discovery(
+        logged, names, tuple(output for _, output, *_ in looks), drew, pieces, any(slow for *_, slow, _ in looks), moves
+    )
+
+
+def shapes_of(f: Callable[..., Any], *args: Any) -> tuple[Any, Any]:
+    """The jaxpr of f, and what it gives, as shapes. Where the user has told JAX to compile nothing f is called, and
+    gives arrays and no jaxpr."""
+    if jax.config.jax_disable_jit:  # pyright: ignore[reportAttributeAccessIssue]
+        return None, jax.tree.map(jnp.asarray, f(*args))
+    return jax.make_jaxpr(f, return_shape=True)(*args)
+
+
+def _written(given: Any, after: Any, jaxpr: Any) -> list[Any]:
+    """The paths of those leaves of `after` that are not what was given there; by the jaxpr, so that what only went
+    through a transformation of nnx counts as it is."""
+    before, now = jax.tree_util.tree_leaves_with_path(given), jax.tree_util.tree_leaves_with_path(after)
+    if jaxpr is None:
+        old = dict(before)
+        return [path for path, leaf in now if leaf is not old[path]]
+    place = {path: i for i, (path, _) in enumerate(before)}
+    origins = handed_through(jaxpr.jaxpr)[: len(now)]
+    return [path for (path, _), origin in zip(now, origins, strict=True) if origin != place[path]]
+
+
+def _check_written(module: Any, paths: list[Any]) -> None:
+    if not paths:
+        return
+    name = jax.tree_util.keystr(paths[0], simple=True, separator=".")
+    raise ConfigurationError(
+        f"{type(module).__name__}.training_step writes into self.{name}, which an optimizer moves: what is written "
+        "there would be lost. If it is the step's to write (a target network, say), give it to no optimizer: return a "
+        f"dict of optimizers by attribute from configure_optimizers, with {{{name.split('.')[0]!r}: None}}. What "
+        "changes beside the parameters belongs into self.vars or an nnx.Variable."
+    )

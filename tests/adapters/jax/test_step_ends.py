@@ -1,0 +1,101 @@
+"""`<stage>_step_end` and an own `tbptt_split_batch` work as in torch."""
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import torch
+
+import functrain_jax as ft
+import functrain_torch as pl
+
+X = np.random.default_rng(0).normal(size=(6, 4, 5)).astype(np.float32)
+QUIET = {"logger": False, "checkpoint_callback": False, "progress_bar_refresh_rate": 0, "weights_summary": None}
+
+
+class Steps:
+    """The steps of both worlds, over `self.weight()`."""
+
+    def training_step(self, batch, batch_idx):
+        return {"parts": ((batch.mean(-1) - self.weight()) ** 2).mean(-1)}
+
+    def training_step_end(self, outputs):
+        self.log("train", outputs["parts"].mean())
+        return outputs["parts"].sum()
+
+    def validation_step(self, batch, batch_idx):
+        return batch.mean()
+
+    def validation_step_end(self, outputs):
+        self.log("val", 2 * outputs)
+
+    def test_step(self, batch, batch_idx):
+        return batch.mean()
+
+    def test_step_end(self, outputs):
+        self.log("test", 3 * outputs)
+
+
+class Torch(Steps, pl.LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.w = torch.nn.Parameter(torch.zeros(()))
+
+    def weight(self):
+        return self.w
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.05)
+
+
+class Jax(Steps, ft.Module):
+    def __init__(self):
+        self.params = {"w": jnp.zeros(())}
+
+    def weight(self):
+        return self.params["w"]
+
+    def configure_optimizers(self):
+        return optax.sgd(0.05)
+
+
+def detached(x):
+    return float(x.detach() if isinstance(x, torch.Tensor) else x)
+
+
+def results(world, module, batches, **flags):
+    run = world.Trainer(max_epochs=2, num_sanity_val_steps=0, **QUIET, **flags)
+    run.fit(module, batches, batches)
+    metrics = {name: float(value) for name, value in run.callback_metrics.items()}
+    tested = run.test(module, batches, ckpt_path=None, verbose=False)
+    return {**metrics, **tested[0], "w": detached(module.weight()), "steps": run.global_step}
+
+
+def both(torch_class, jax_class, **flags):
+    a = results(pl, torch_class(), [torch.tensor(x) for x in X], **flags)
+    b = results(ft, jax_class(), list(X), **flags)
+    assert b == pytest.approx(a, rel=1e-5)
+    return b
+
+
+def test_step_ends_are_part_of_the_steps_as_in_torch():
+    assert {"train", "val", "test"} <= set(both(Torch, Jax))
+
+
+class Pieces:
+    def training_step(self, batch, batch_idx, hiddens):
+        loss = ((batch.mean() - self.weight()) ** 2) * (1.0 if hiddens is None else hiddens)
+        return {"loss": loss, "hiddens": 0.5 * batch.mean() ** 0}
+
+    def tbptt_split_batch(self, batch, split_size):
+        return [batch[:, :1], batch[:, 1:]]
+
+
+def without_end(base):
+    attributes = {k: v for k, v in vars(Pieces).items() if k in ("training_step", "tbptt_split_batch")}
+    return type("Cut", (base,), {**attributes, "training_step_end": lambda self, outputs: outputs})
+
+
+def test_an_own_way_to_cut_along_time_is_used_as_in_torch():
+    cut = both(without_end(Torch), without_end(Jax), truncated_bptt_steps=3)
+    assert cut["steps"] == 2 * 6 * 2
