@@ -27,7 +27,7 @@ MODES = ("deterministic", "use_running_average")
 
 PLAIN = ("params", "vars")
 UNSET = object()
-OWN = ("_trainer", "_sink", "_step", "_hparams", "_hparams_initial", "trainer")
+OWN = ("_trainer", "_sink", "_logged_objects", "_told_to_run", "_step", "_hparams", "_hparams_initial", "trainer")
 
 
 class Binding:

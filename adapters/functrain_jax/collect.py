@@ -7,7 +7,7 @@ dispatches.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import jax
@@ -15,28 +15,41 @@ import jax.numpy as jnp
 import numpy as np
 
 from functrain.kernel.metrics import Running, monoids
+from functrain.trainer.entries import Options, contradiction
 from functrain.trainer.errors import ConfigurationError
-from functrain.trainer.logbook import LogBook, Options
+from functrain.trainer.logbook import Key, LogBook, no_size
 
 MONOIDS = monoids(jnp.maximum)
 
 
 class Record(NamedTuple):
-    """One call of `self.log`: its name with the loader's suffix, how it is treated, and its value and
-    weight."""
+    """One call of `self.log`: by whom and under which name, how it is treated, and its value and weight."""
 
-    name: str
-    options: Options
+    key: Key
+    metric: Metric
     value: jax.Array
     weight: Any
 
 
-class Collector:
-    """Stands in the book's place while a step is traced."""
+class Metric(NamedTuple):
+    """A name as it was logged, its loader's suffix, and how it is treated."""
 
-    def __init__(self, book: LogBook, batch_size: int) -> None:
+    base: str
+    suffix: str
+    options: Options
+
+
+class Collector:
+    """Stands in the book's place while a step is traced.
+
+    Args:
+        batch: tells by `size` how many samples it has, where a call does not say it.
+    """
+
+    def __init__(self, book: LogBook, batch: Any, size: Callable[[Any], int | None]) -> None:
         self.book = book
-        self.batch_size = batch_size
+        self.batch = batch
+        self.size = size
         self.records: list[Record] = []
 
     def log(
@@ -63,74 +76,107 @@ class Collector:
             )
         if array.dtype == jnp.bool_:
             array = array.astype(jnp.float32)
-        key = name + self.book.suffix if add_dataloader_idx and self.book.suffix else name
+        suffix = self.book.suffix if add_dataloader_idx else ""
         options = self.book.options(on_step, on_epoch, prog_bar, logger, reduce_fx)
-        weight = self.batch_size if batch_size is None else batch_size
-        self.records.append(Record(key, options, jax.lax.stop_gradient(array.reshape(())), weight))
+        weight = self._weight() if batch_size is None and options.on_epoch else batch_size
+        metric = Metric(name, suffix, options)
+        self.records.append(
+            Record((self.book.hook, name + suffix), metric, jax.lax.stop_gradient(array.reshape(())), weight)
+        )
+
+    def _weight(self) -> int:
+        size = self.size(self.batch)
+        if size is None:
+            self.book.tell(no_size(type(self.batch).__name__))
+        return 1 if size is None else size
 
 
 class Logged(NamedTuple):
-    """The metrics that a program logs: by name how each is treated, and the type of its value."""
+    """The metrics that a program logs: by hook and name how each is treated, and the type of its value."""
 
-    options: dict[str, Options]
-    types: dict[str, Any]
+    metrics: dict[Key, Metric]
+    types: dict[Key, Any]
 
     @staticmethod
     def of(records: list[Record]) -> Logged:
-        """What these calls declare; the first call of a name decides."""
-        options: dict[str, Options] = {}
-        types: dict[str, Any] = {}
+        """What these calls declare.
+
+        Raises:
+            ValueError: a hook logs one name with two kinds of options.
+        """
+        metrics: dict[Key, Metric] = {}
+        types: dict[Key, Any] = {}
         for record in records:
-            options.setdefault(record.name, record.options)
-            types.setdefault(record.name, record.value.dtype)
-        return Logged(options, types)
+            first = metrics.setdefault(record.key, record.metric)
+            if first.options != record.metric.options:
+                raise contradiction(*record.key, first.options, record.metric.options)
+            types.setdefault(record.key, record.value.dtype)
+        return Logged(metrics, types)
 
-    def last(self) -> dict[str, np.ndarray]:
+    def last(self) -> dict[Key, np.ndarray]:
         """Room for the last step's values."""
-        return {name: np.zeros((), dtype) for name, dtype in self.types.items()}
+        return {key: np.zeros((), dtype) for key, dtype in self.types.items()}
 
-    def merged(self, metrics: dict[str, Any], records: list[Record]) -> dict[str, Any]:
-        """The metrics with these records taken in."""
-        last, running = dict(metrics["last"]), dict(metrics["running"])
-        for name, _, value, weight in records:
-            last[name] = value.astype(self.types[name])
-            if name in running:
-                monoid = MONOIDS[self.options[name].reduce_fx]
-                total = running[name].total
+    def rows(self, n: int) -> dict[Key, jax.Array]:
+        """Room for the values of n evaluation steps, of those that loggers get step by step."""
+        each = [key for key, metric in self.metrics.items() if metric.options.on_step and metric.options.logger]
+        return {key: jnp.zeros(n, self.types[key]) for key in each}
+
+    def merged(self, metrics: dict[str, Any], records: list[Record], step: Any = 0) -> dict[str, Any]:
+        """The metrics with these records taken in; `step` is the place of their step among the rows."""
+        last, running, rows = dict(metrics["last"]), dict(metrics["running"]), dict(metrics.get("rows", {}))
+        for key, metric, value, weight in records:
+            last[key] = value.astype(self.types[key])
+            if key in rows:
+                rows[key] = rows[key].at[step].set(last[key])
+            if key in running:
+                monoid = MONOIDS[metric.options.reduce_fx]
+                total = running[key].total
                 lifted = monoid.lift(value.astype(total.dtype), jnp.asarray(weight, total.dtype))
-                running[name] = monoid.merge(running[name], lifted)
-        return {**metrics, "last": last, "running": running}
+                running[key] = monoid.merge(running[key], lifted)
+        metrics = {**metrics, "last": last, "running": running}
+        return {**metrics, "rows": rows} if "rows" in metrics else metrics
 
     def declare(self, book: LogBook) -> None:
-        """Make the book's entries for them where they are not there yet."""
-        for name, options in self.options.items():
-            if name not in book.current:
-                book.declare(name, options)
+        """Make the book's entries for them where they are not there yet.
 
-    def running(self, book: LogBook, dtype: Any) -> dict[str, Running]:
+        Raises:
+            ValueError: the book has one with other options.
+        """
+        for (hook, _), metric in self.metrics.items():
+            book.entry(hook or "", *metric)
+
+    def running(self, book: LogBook, dtype: Any) -> dict[Key, Running]:
         """The epoch's running values in the book: arrays of a device, or numpy's where nothing came together
         yet."""
         return {
-            name: Running(
-                *(x if isinstance(x, jax.Array) else np.asarray(x, dtype) for x in book.current[name].running)
-            )
-            for name, options in self.options.items()
-            if options.on_epoch
+            key: Running(*(x if isinstance(x, jax.Array) else np.asarray(x, dtype) for x in book.current[key].running))
+            for key, metric in self.metrics.items()
+            if metric.options.on_epoch
         }
 
-    def put(self, book: LogBook, metrics: dict[str, Any], names: Iterable[str]) -> None:
-        """Leave what a dispatch gave for these names in the book's entries; nothing is read or waited for."""
+    def put(self, book: LogBook, metrics: dict[str, Any], keys: Iterable[Key]) -> None:
+        """Leave what a dispatch gave for these metrics in the book's entries; nothing is read or waited for."""
         last, running = metrics["last"], metrics["running"]
-        for name in names:
-            entry = book.current[name]
-            entry.last = last[name]
-            if name in running:
-                entry.running = running[name]
+        for key in self.metrics:
+            if key in keys:
+                entry = book.current[key]
+                book.now = entry.at = book.now + 1
+                entry.last = last[key]
+                if key in running:
+                    entry.running = running[key]
+
+    def put_rows(self, book: LogBook, rows: dict[Key, Any], first: int, count: int) -> None:
+        """The values of so many evaluation steps from number `first` on, to those that wait for the loggers."""
+        for key, values in rows.items():
+            if book.current[key].each:
+                for i, value in enumerate(np.asarray(values)[:count]):
+                    book.note_row(book.current[key], first + i, value)
 
 
 def check_same(seen: Logged, records: list[Record]) -> None:
     """Raises ConfigurationError where a second trace logs what the first did not."""
-    unknown = [record.name for record in records if record.name not in seen.options]
+    unknown = [record.key[1] for record in records if record.key not in seen.metrics]
     if unknown:
         raise ConfigurationError(
             f"self.log({unknown[0]!r}, ...): logged in one trace of the step and not in another; log the same names "

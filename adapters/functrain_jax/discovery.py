@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from functrain.kernel import TrainState
 from functrain.trainer.errors import ConfigurationError
+from functrain.trainer.logbook import Key
 from functrain_jax.collect import Logged
 from functrain_jax.dataflow import handed_through
 from functrain_jax.loops import slow_in_loops
@@ -23,7 +24,7 @@ class Discovery(NamedTuple):
 
     Attributes:
         logged: what it logs, over all players.
-        names: what each player logs.
+        names: what each player logs, by hook and name.
         outputs: what each player's step returns, as shapes.
         drew: whether it asks for random keys.
         pieces: into how many pieces a batch is cut along time, each of which is an update.
@@ -32,7 +33,7 @@ class Discovery(NamedTuple):
     """
 
     logged: Logged
-    names: tuple[tuple[str, ...], ...]
+    names: tuple[tuple[Key, ...], ...]
     outputs: tuple[Any, ...]
     drew: bool
     pieces: int = 1
@@ -72,7 +73,7 @@ def discover(training: Training, state: TrainState, batch: Any, platform: str) -
         looks = [look(player, moves) for player in range(len(state.players))]
     records = [call.records for call, *_ in looks]
     logged = Logged.of([record for player in records for record in player])
-    names = tuple(tuple(dict.fromkeys(r.name for r in player)) for player in records)
+    names = tuple(tuple(dict.fromkeys(r.key for r in player)) for player in records)
     drew = any(call.drew for call, *_ in looks)
     return Discovery(
         logged, names, tuple(output for _, output, *_ in looks), drew, pieces, any(slow for *_, slow, _ in looks), moves

@@ -36,6 +36,7 @@ from functrain_jax.evaluating import Evaluating
 from functrain_jax.feed import LONGEST, Chunk, Feed, Form
 from functrain_jax.keys import STREAM
 from functrain_jax.loaders import Loaders, register_generators
+from functrain_jax.order import ordered
 from functrain_jax.players import Spec, players_of
 from functrain_jax.precision import keep_types, policy_of
 from functrain_jax.programs import BAD_LOSS, Discovery, Tracer, Training
@@ -297,10 +298,10 @@ class JaxEngine(Evaluating, Loaders):
         self.programs[chunk.form] = made
         return made
 
-    def _names_played(self, found: Discovery, turns: Any, count: int) -> set[str]:
+    def _names_played(self, found: Discovery, turns: Any, count: int) -> set[Any]:
         """What was really logged in this dispatch: by the players whose turn came."""
         if turns is None or len(self.specs) == 1:
-            return set(found.logged.options)
+            return set(found.logged.metrics)
         played = turns[:count, :, 0].any(axis=0)
         return {name for i, names in enumerate(found.names) if played[i] for name in names}
 
@@ -390,9 +391,9 @@ class JaxEngine(Evaluating, Loaders):
         """See `functrain_jax.checkpoint.read`."""
         return read_checkpoint(path, self.sharding)
 
-    def batch_size(self, batch: Any) -> int:
-        """The length of the first leaf's first axis; 1 where there is none."""
-        return next((x.shape[0] for x in jax.tree.leaves(batch) if getattr(x, "ndim", 0)), 1)
+    def batch_size(self, batch: Any) -> int | None:
+        """The length of the first axis of the first leaf that has one, as the loader gave the batch; None without."""
+        return next((x.shape[0] for x in jax.tree.leaves(ordered(batch)) if getattr(x, "ndim", 0)), None)
 
     def metric(self, value: Any) -> Any:
         """A logged value as a scalar array."""

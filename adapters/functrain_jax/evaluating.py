@@ -96,5 +96,6 @@ class Evaluating:
             moved = self._put(control), chunk.on_device(self._put)
         with guarded():
             metrics, output = program(state.params, state.vars, state.rng, running, *moved)
-        logged.put(book, metrics, set(logged.options))
+        logged.put(book, metrics, set(logged.metrics))
+        logged.put_rows(book, metrics["rows"], first, chunk.count)
         return output

@@ -18,6 +18,7 @@ import numpy as np
 
 from functrain.trainer.errors import ConfigurationError
 from functrain_jax.device import check_one_device
+from functrain_jax.order import ordered
 
 ALIGNMENT = 64
 """Bytes. From here on JAX on the CPU uses numpy's memory as it is, without a copy."""
@@ -218,6 +219,7 @@ class Feed:
         """
         if self.prepare is not None:
             batch = self.prepare(batch)
+        batch = ordered(batch)
         leaves, structure = jax.tree.flatten(batch)
         for i, leaf in enumerate(leaves):
             if type(leaf) is not np.ndarray or leaf.dtype not in KEPT:

@@ -27,6 +27,7 @@ from functrain_jax.collect import Collector, Logged, Record, check_same
 from functrain_jax.context import Context
 from functrain_jax.device import debugging
 from functrain_jax.discovery import Discovery, discover, shapes_of
+from functrain_jax.order import plain
 from functrain_jax.precision import Policy
 
 TRACE_ERRORS = (
@@ -65,7 +66,7 @@ class Tracer:
         binding: Binding,
         policy: Policy,
         after_transfer: Callable[..., Any] | None,
-        batch_size: Callable[[Any], int],
+        batch_size: Callable[[Any], int | None],
     ) -> None:
         self.binding = binding
         self.module = binding.module
@@ -80,12 +81,12 @@ class Tracer:
         """The step `name` with (params, vars) bound; `args` follow the batch."""
         params, vars_ = state
         keys = Keys(key)
-        collector = Collector(self.module.trainer.book, self.batch_size(batch))
+        collector = Collector(self.module.trainer.book, batch, self.batch_size)
         context = Context(clock, name == "training_step", keys)
         with self._explained(name), self.binding.bound(params, vars_), self._inside(context, collector):
             if self.after_transfer is not None:
-                batch = self.after_transfer(batch, loader)
-            output = method(batch, *args)
+                batch = self.after_transfer(plain(batch), loader)
+            output = method(plain(batch), *args)
             moved, now = self.binding.moved_vars(vars_), self.binding.present(params)
         return Call(output, moved, collector.records, keys.drawn > 0, now)
 
@@ -360,9 +361,10 @@ class Evaluation:
                 call = self._call((params, vars_), clock, key, batch, control[3] + i, loader)
                 check_same(logged, call.records)
                 given = jax.tree.map(jnp.asarray, call.output) if outputs else None
-                return logged.merged(metrics, call.records), given
+                return logged.merged(metrics, call.records, i), given
 
-            metrics = {"last": logged.last(), "running": running}
+            size = jax.tree.leaves(buffers)[0].shape[0]
+            metrics = {"last": logged.last(), "running": running, "rows": logged.rows(size)}
             empty = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), output) if outputs else None
             return lax.fori_loop(0, control[0], one, (metrics, empty))
 

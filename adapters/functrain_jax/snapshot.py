@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from functrain.kernel.state import Accumulator, Clock, LossScale, Player, TrainState, Tree
+from functrain.trainer import book_state
 from functrain.trainer.errors import CheckpointError
 
 
@@ -86,7 +87,7 @@ def take(engine: Any, weights_only: bool) -> dict[str, Any]:
     saved["jax_key"] = _raw(state.rng)
     saved["skipped"] = int(state.clock.skipped)
     saved["modes"] = engine.evaluating_parts()
-    saved["metrics"] = engine.trainer.book.state()
+    saved["metrics"] = book_state.take(engine.trainer.book)
     return saved
 
 
@@ -123,7 +124,7 @@ def put_back(engine: Any, saved: dict[str, Any], weights_only: bool, strict: boo
     if not weights_only:
         state = _with_players(engine, state, saved)
         engine.resumed_modes = set(saved["modes"]) if "modes" in saved else None
-        engine.trainer.book.load_state(saved.get("metrics", {}))
+        book_state.put_back(engine.trainer.book, saved.get("metrics", {}))
     engine.state = jax.device_put(state, engine.device)
     engine.publish()
 

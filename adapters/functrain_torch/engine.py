@@ -24,9 +24,9 @@ from functrain.kernel.step import Rule, Rules, play, step, update
 from functrain.trainer import generators
 from functrain.trainer.errors import ConfigurationError, NotFiniteError
 from functrain.trainer.hooks import adapt, overrides
-from functrain.trainer.module import ModuleBase
+from functrain.trainer.module import SILENT, ModuleBase
 from functrain.trainer.planning import clip as clip_of
-from functrain_torch import ckpt, data, snapshot
+from functrain_torch import ckpt, data, metric_states, snapshot
 from functrain_torch.device import apply_determinism, choose_device
 from functrain_torch.hooked import HookedBackend, hooks_of_the_step
 from functrain_torch.manual import ManualOptimization
@@ -104,7 +104,7 @@ class TorchEngine(ManualOptimization, Modes):
     @contextmanager
     def silent(self) -> Iterator[None]:
         """Within it nothing is logged."""
-        self._listen(None)
+        self._listen(SILENT)
         try:
             yield
         finally:
@@ -361,8 +361,12 @@ class TorchEngine(ManualOptimization, Modes):
     def unshuffled(self, loader: Any) -> Any:
         return data.unshuffled(loader)
 
-    def batch_size(self, batch: Any) -> int:
+    def batch_size(self, batch: Any) -> int | None:
         return batch_size(batch)
+
+    def metric_owner(self, metric: Any) -> Any:
+        """What empties a metric object."""
+        return metric_states.owner(self.module, metric)
 
     def metric(self, value: Any) -> Any:
         return value if isinstance(value, Tensor) else torch.as_tensor(value)

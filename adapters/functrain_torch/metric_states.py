@@ -6,6 +6,7 @@ They are found as submodules: their states are no part of a module's `state_dict
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
 from typing import Any
 
 from torch import Tensor, nn
@@ -44,26 +45,40 @@ def put_back(module: nn.Module, saved: dict[str, Any]) -> None:
         metric._update_count, metric._computed = state["updates"], None
 
 
-def links(module: nn.Module, entries: dict[str, Any]) -> dict[str, str]:
-    """The paths of the metric objects that were logged, by the name in the book."""
+def owner(module: nn.Module, metric: Any) -> Any:
+    """What empties a metric object: the collection of the module that it is part of, whose parts share their states;
+    else itself."""
+    for part in module.modules():
+        if hasattr(part, "_compute_groups_create_state_ref") and any(metric is own for own in part.children()):
+            return part
+    return metric
+
+
+def links(module: nn.Module, entries: Iterable[Any]) -> list[list[Any]]:
+    """The paths of the metric objects that were logged: of each (hook, name, path)."""
     paths = {id(metric): path for path, metric in found(module).items()}
-    logged = {name: paths.get(id(entry.metric)) for name, entry in entries.items() if entry.metric is not None}
-    for name, path in logged.items():
-        if path is None:
-            warnings.warn(
-                f"self.log({name!r}, ...): the metric object is no part of {type(module).__name__}, so the checkpoint "
-                "does not hold what it has seen; make it an attribute of the module (in an nn.ModuleDict where there "
-                "are "
-                "several).",
-                UserWarning,
-                stacklevel=2,
-            )
-    return {name: path for name, path in logged.items() if path is not None}
+    linked: list[list[Any]] = []
+    for entry in entries:
+        if entry.metric is None:
+            continue
+        path = paths.get(id(entry.metric))
+        if path is not None:
+            linked.append([entry.hook, entry.name, path])
+            continue
+        warnings.warn(
+            f"self.log({entry.name!r}, ...): the metric object is no part of {type(module).__name__}, so the "
+            "checkpoint does not hold what it has seen; make it an attribute of the module (in an "
+            "nn.ModuleDict where there are several).",
+            UserWarning,
+            stacklevel=2,
+        )
+    return linked
 
 
-def put_back_links(module: nn.Module, entries: dict[str, Any], saved: dict[str, str]) -> None:
+def put_back_links(module: nn.Module, book: Any, stage: str, saved: Any) -> None:
     """Take `links` back: the book knows again whose value it publishes."""
-    metrics = found(module)
-    for name, path in saved.items():
-        if name in entries and path in metrics:
-            entries[name].metric = metrics[path]
+    metrics, entries = found(module), book.entries.get(stage, {})
+    # Before hooks were told apart the paths were kept by name.
+    for hook, name, path in saved if isinstance(saved, list) else [(None, *item) for item in saved.items()]:
+        if (hook, name) in entries and path in metrics:
+            book.link(entries[hook, name], metrics[path])

@@ -19,6 +19,8 @@ from functrain_torch.manual import without_optimizer
 from functrain_torch.transfer import TransferHooks
 from functrain_torch.tree import split_time
 
+OF_A_RUN = ("_trainer", "_sink", "_logged_objects")
+
 
 class LightningModule(ModuleBase, HyperparametersMixin, TransferHooks, nn.Module):
     """Organise a model as methods; the Trainer calls them.
@@ -50,7 +52,7 @@ class LightningModule(ModuleBase, HyperparametersMixin, TransferHooks, nn.Module
 
     def __getstate__(self) -> dict[str, Any]:
         # A copy of the module is the model; the run it was in stays behind.
-        return {key: value for key, value in self.__dict__.items() if key not in ("_trainer", "_sink")}
+        return {key: value for key, value in self.__dict__.items() if key not in OF_A_RUN}
 
     @property
     def device(self) -> torch.device:

@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from functrain.kernel.state import Accumulator, LossScale
+from functrain.trainer import book_state
 from functrain.trainer.checkpoint import is_storable
 from functrain.trainer.errors import CheckpointError
 from functrain_torch import ckpt, metric_states
@@ -27,10 +28,10 @@ def take(engine: Any, weights_only: bool) -> dict[str, Any]:
     saved["modes"] = {path: training for path, training in engine.training_modes().items() if not training}
     saved["frozen"] = [name for name, p in engine.module.named_parameters() if not p.requires_grad]
     book, redone = engine.trainer.book, engine.trainer.loop.before_validation is not None
-    saved["metrics"] = book.state()
+    saved["metrics"] = book_state.take(book)
     saved["metric_states"] = engine.metrics_before if redone else metric_states.states(engine.module)
     saved["metric_links"] = {
-        stage: metric_states.links(engine.module, book.entries.get(stage, {})) for stage in saved["metrics"]
+        stage: metric_states.links(engine.module, book.entries[stage].values()) for stage in book.fit_stages
     }
     return saved
 
@@ -92,10 +93,10 @@ def put_back(engine: Any, saved: dict[str, Any], weights_only: bool, strict: boo
     _put_back_players(engine, saved)
     engine.resumed_modes = set(saved["modes"])
     book = engine.trainer.book
-    book.load_state(saved["metrics"])
+    book_state.put_back(book, saved["metrics"])
     metric_states.put_back(module, saved["metric_states"])
     for stage, links in saved["metric_links"].items():
-        metric_states.put_back_links(module, book.entries.get(stage, {}), links)
+        metric_states.put_back_links(module, book, stage, links)
 
 
 def _check_optimizers(engine: Any, saved: dict[str, Any], name: str) -> None:

@@ -82,16 +82,15 @@ class Watch:
 
     def is_new(self, trainer: Any, moment: str) -> bool:
         """Has the metric a value at this moment that was not taken yet?"""
-        entry = self._training_entry(trainer)
-        if entry is None:
+        entries = self._training_entries(trainer)
+        if not entries:
             return self.has_validated(trainer) if trainer.validates else moment == "epoch"
-        of_the_step = entry.options.on_step and self.monitor == entry.step_name
+        of_the_step = any(entry.options.on_step and self.monitor == entry.step_name for entry in entries)
         return of_the_step or (moment == "epoch" and not cut_short(trainer, moment))
 
-    def _training_entry(self, trainer: Any) -> Any:
+    def _training_entries(self, trainer: Any) -> list[Any]:
         entries = trainer.book.entries.get(TRAIN, {}).values()
-        names = ((e, (e.name, e.step_name, e.epoch_name)) for e in entries)
-        return next((entry for entry, known in names if self.monitor in known), None)
+        return [e for e in entries if self.monitor in (e.name, e.step_name, e.epoch_name)]
 
     def read(self, trainer: Any) -> float | None:
         """The metric's value; None where nobody has logged it yet. Waits for the device."""

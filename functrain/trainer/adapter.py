@@ -125,8 +125,8 @@ class Engine(LoaderTools, Protocol):
         """The same loader in a fixed order."""
         ...
 
-    def batch_size(self, batch: Any) -> int:
-        """How many samples a batch has: the weight of its metrics in an epoch's mean."""
+    def batch_size(self, batch: Any) -> int | None:
+        """How many samples a batch has: the weight of its metrics in an epoch's mean; None where it does not tell."""
         ...
 
     def metric(self, value: Any) -> Any:

@@ -19,9 +19,11 @@ from functrain.trainer.errors import CheckpointError, ConfigurationError
 from functrain.trainer.generators import random_state, tell_copies
 from functrain.trainer.hooks import adapt, keyed, overrides
 from functrain.trainer.hparams import storable
+from functrain.trainer.logbook import TRAIN
 from functrain.trainer.logger_states import rewind, states
 
 FORMAT = 2
+"""1: an epoch that is over was turned before its checkpoint, its metrics are still there, and they have no hooks."""
 
 
 def save(trainer: Any, path: str, weights_only: bool) -> None:
@@ -232,6 +234,8 @@ def continue_from(trainer: Any, loop: Any, saved: dict[str, Any], path: str) -> 
         loop.load_state(state)
         trainer.book.published.update(state["published"])
         trainer.book.logged.update(state["logged"])
+        if saved["functrain"]["format"] == 1 and not trainer.engine.clock.batch:
+            trainer.book.reset(TRAIN)
         trainer.should_stop = state["should_stop"]
         set_loaders_rng(trainer.engine, trainer.val_loaders, state["val_loaders"])
         trainer.resumed_rng = dict(saved["rng"])

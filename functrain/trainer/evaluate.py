@@ -42,6 +42,7 @@ def run_stage(trainer: Any, stage: str, loaders: Sequence[Any], limits: Sequence
     hooks.call(f"on_{stage}_epoch_end", given)
     hooks.call("on_epoch_end")
     trainer.publish(stage)
+    book.end_stage(stage, counts=not trainer.sanity_checking)
     return outputs
 
 
@@ -60,7 +61,6 @@ def sanity_check(trainer: Any, val: tuple[Sequence[Any], Sequence[int | None]] |
         end_stage(trainer, "validation")
     trainer.hooks.call("on_sanity_check_end")
     trainer.sanity_checking = False
-    trainer.book.reset("validation")
 
 
 def end_stage(trainer: Any, stage: str) -> None:
@@ -88,12 +88,14 @@ def _run_loader(
             outputs = []
             while count := trainer.engine.evaluate_many(stage, drawn, CHUNK, drawn.done, index):
                 drawn.done += count
+                trainer.write_evaluation_steps(stage, index)
                 trainer.tick()
     if not drawn.count and batches != 0 and not trainer.interrupted:
         raise ConfigurationError(
             f"{stage} loader {index}: the {type(loaders[index]).__name__} gave no batch. Is its data empty, or was it "
             "an iterator that is used up?"
         )
+    trainer.book.end_loader(index, drawn.count)
     return outputs
 
 
@@ -110,6 +112,7 @@ def _one_by_one(
             end(output, batch, batch_idx, index)
         if wants:
             outputs.append(output)
+        trainer.write_evaluation_steps(stage, index)
         trainer.tick()
     return outputs
 
@@ -131,7 +134,7 @@ class Drawn:
             raise StopIteration
         with noted(lambda: f"while {self.loader} was asked for batch {self.count}"):
             batch = next(self.batches)
-        self.trainer.book.batch = batch
+        self.trainer.book.batch, self.trainer.book.number = batch, self.count
         self.count += 1
         self.trainer.evaluated += 1
         return batch

@@ -237,8 +237,6 @@ class FitLoop:
 
     def begin_epoch(self, kind: str) -> None:
         self.ended, self.skipped, self.outputs = False, False, []
-        if self.engine.clock.epoch:  # before the first, on_train_start may have logged for it
-            self.book.reset(TRAIN)
         self.engine.epoch_start()
         self.trainer.reload_train_source(self)
 
@@ -344,6 +342,7 @@ class FitLoop:
         if self.mid_epoch():
             return
         self.engine.clock = self.engine.clock.next_epoch()
+        self.book.turn(TRAIN)
         self.in_epoch, self.outputs, self.cursor = False, [], None
         self.let_go()
 

@@ -284,7 +284,8 @@ class Hooks:
         callbacks = tuple(callbacks)
         self.calls: dict[str, tuple[tuple[str, Callable[..., Any]], ...]] = {}
         for hook in HOOKS:
-            self.calls[hook.name] = calls = tuple(_calls(hook, trainer, module, callbacks, data))
+            own = _calls(hook, trainer, module, callbacks, data)
+            self.calls[hook.name] = calls = tuple((key, _named(call, hook.name, trainer)) for key, call in own)
             setattr(self, hook.name, _together(tuple(call for _, call in calls)))
         self.takes_outputs: frozenset[str] = frozenset(
             hook.name for hook in HOOKS if "outputs" in hook.args and _takes_outputs(hook, callbacks, module)
@@ -333,6 +334,22 @@ def _bound(method: Callable[..., Any], hook: Hook, trainer: object, module: obje
         return lambda: method(trainer)
     call = adapt(method, ("trainer", "pl_module", *hook.args), f"{owner}.{hook.name}")
     return lambda *args: call(trainer, module, *args)
+
+
+def _named(call: Callable[..., Any], name: str, trainer: Any) -> Callable[..., Any]:
+    """The call, which tells the run's book whose values it gets meanwhile."""
+    if not hasattr(trainer, "book"):
+        return call
+
+    def named(*args: Any) -> Any:
+        book = trainer.book
+        outer, book.hook = book.hook, name
+        try:
+            return call(*args)
+        finally:
+            book.hook = outer
+
+    return named
 
 
 def _together(calls: tuple[Callable[..., Any], ...]) -> Callable[..., Any] | None:

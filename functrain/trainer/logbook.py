@@ -1,70 +1,30 @@
-"""What `self.log` collects: running values by name, published at log boundaries. Touches values only by operators.
+"""What `self.log` collects: running values by hook and name, published at log boundaries. Touches values only by
+operators.
 
 Values stay where they are (a tensor on its device) until somebody reads them; collecting forces no synchronisation.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
-from functrain.kernel.metrics import Monoid, Running, monoids
+from functrain.kernel.metrics import monoids
+from functrain.trainer.entries import (
+    LATE_HOOKS,
+    TRAIN,
+    VALIDATION,
+    Entry,
+    Options,
+    contradiction,
+    reduction,
+    scalar,
+    widened,
+)
 
-TRAIN, VALIDATION = "train", "validation"
-
-
-class Options(NamedTuple):
-    """How one metric is treated; fixed by the first call that logs it in a stage."""
-
-    on_step: bool
-    on_epoch: bool
-    prog_bar: bool = False
-    logger: bool = True
-    reduce_fx: str = "mean"
-
-
-class Entry:
-    """One metric of one stage.
-
-    Attributes:
-        name: as it was logged, with the loader's suffix where there are several.
-        last: the value of the last step that logged it; None before.
-        running: what came together over the epoch.
-        metric: an object that accumulates by itself (torchmetrics), in place of `running`.
-    """
-
-    __slots__ = ("last", "lift", "merge", "metric", "monoid", "name", "options", "running")
-
-    def __init__(self, name: str, options: Options, monoid: Monoid) -> None:
-        self.name = name
-        self.options = options
-        self.monoid = monoid
-        self.lift = monoid.lift
-        self.merge = monoid.merge
-        self.last: Any = None
-        self.running: Running = monoid.empty
-        self.metric: Any = None
-
-    @property
-    def step_name(self) -> str:
-        return f"{self.name}_step" if self.options.on_epoch else self.name
-
-    @property
-    def epoch_name(self) -> str:
-        return f"{self.name}_epoch" if self.options.on_step else self.name
-
-    def reset(self) -> None:
-        self.last, self.running = None, self.monoid.empty
-        if self.metric is not None:
-            self.metric.reset()
-
-    def epoch_value(self) -> Any:
-        """The value over the epoch so far; None where nothing was seen."""
-        if self.metric is not None:
-            return self.metric.compute()
-        if isinstance(self.running.weight, int | float) and not self.running.weight:
-            return None
-        return self.monoid.compute(self.running)
+Key = tuple[str | None, str]
+"""A hook, and the name that it logs, with the loader's suffix."""
 
 
 def _maximum(a: Any, b: Any) -> Any:
@@ -78,11 +38,16 @@ class LogBook:
     """The metrics of a run.
 
     Attributes:
-        entries: what was logged, by stage and name.
-        published: the epoch values of all stages, as of their last epoch.
-        results: those of the stage that was published last.
+        entries: what was logged, by stage, then by hook and name.
+        published: what users and callbacks read by name: the last values of the stages that are over.
+        results: the epoch values of the stage that was published last.
         closing: the stage whose epoch is ending: its values are whole already, though hooks may still log.
         logged: what went to the loggers last.
+        hook: the hook or step that is being called: whoever calls one sets it.
+        rows: values of single evaluation steps that wait for the loggers, by the number of the loader's batch;
+            collected where `keeps_rows` is set.
+        seen: evaluation batches that the run has had so far, by stage and loader.
+        objects: the metric objects that were logged, by stage; longer than one run, as they live in the module.
 
     `stage` and `default` say what is being run and what `on_step` / `on_epoch` mean where a call leaves them out:
     within a training step, on_step; elsewhere, on_epoch.
@@ -90,19 +55,36 @@ class LogBook:
 
     def __init__(self, maximum: Callable[[Any, Any], Any] = _maximum) -> None:
         self.monoids = monoids(maximum)
-        self.entries: dict[str, dict[str, Entry]] = {}
+        self.entries: dict[str, dict[Key, Entry]] = {}
         self.published: dict[str, Any] = {}
         self.results: dict[str, Any] = {}
         self.closing: str | None = None
         self.logged: dict[str, Any] = {}
-        self.sizes: Callable[[Any], int] | None = None
+        self.sizes: Callable[[Any], int | None] | None = None
+        self.owner_of: Callable[[Any], Any] = _itself
+        self.objects: dict[str, list[Any]] = {}
+        self.keeps_rows = False
+        self.rows: dict[int, dict[str, Any]] = {}
+        self.seen: dict[str, int] = {}
+        self._passing: dict[str, int] = {}
+        self.number = 0
+        self.now = self._folded = 0
+        self._told: set[str] = set()
         self.begin(TRAIN, in_step=False)
+
+    def serve(self, module: Any, engine: Any, rows: bool) -> None:
+        """Take what this module logs in a run of this engine; with `rows` single evaluation steps too."""
+        self.sizes, self.keeps_rows = engine.batch_size, rows
+        self.owner_of = getattr(engine, "metric_owner", _itself)
+        self.objects = vars(module).setdefault("_logged_objects", {})
+        module._sink = self
 
     def begin(self, stage: str, in_step: bool, suffix: str = "") -> None:
         """From now on calls come from this stage; `suffix` tells several loaders apart."""
         self.stage = stage
         self.current = self.entries.setdefault(stage, {})
         self.in_step = in_step
+        self.hook = _step_of(stage) if in_step else ""
         self.suffix = suffix
         self.batch: Any = None
 
@@ -119,24 +101,74 @@ class LogBook:
         add_dataloader_idx: bool = True,
     ) -> None:
         """Collect one value; see `LightningModule.log`."""
-        key = name + self.suffix if add_dataloader_idx and self.suffix else name
-        entry = self.current.get(key)
-        if entry is None:
-            entry = self.declare(key, self.options(on_step, on_epoch, prog_bar, logger, reduce_fx))
+        suffix = self.suffix if add_dataloader_idx else ""
+        entry = self.current.get((self.hook, name + suffix if suffix else name))
+        given = (prog_bar, logger, on_step, on_epoch, reduce_fx)
+        if entry is None or entry.given != given:
+            options = self.options(on_step, on_epoch, prog_bar, logger, reduce_fx)
+            entry = self.entry(self.hook, name, suffix, options)
+            entry.given = given
         detach = getattr(value, "detach", None)
         if detach is not None:
             value = detach()
         elif hasattr(value, "compute"):
-            entry.metric, entry.last = value, getattr(value, "_forward_cache", None)
+            self._log_object(entry, value)
             return
         elif not isinstance(value, int | float) and not hasattr(value, "shape"):
             raise TypeError(f"self.log({name!r}, {repr(value)[:60]}): log a number, a scalar array or a metric object.")
+        if entry.metric is not None and entry.at:
+            raise _two_kinds(entry)
         if getattr(value, "ndim", 0):
-            value = _scalar(name, value)
+            value = scalar(name, value)
+        dtype = getattr(value, "dtype", None)
+        if dtype is not None and dtype.itemsize < 4:
+            value = widened(value)
+        self.now = entry.at = self.now + 1
         entry.last = value
         if entry.options.on_epoch:
             weight = batch_size if batch_size is not None else self._batch_size()
             entry.running = entry.merge(entry.running, entry.lift(value, weight))
+        if entry.each:
+            self.note_row(entry, self.number, value)
+
+    def _log_object(self, entry: Entry, metric: Any) -> None:
+        """The value of an object that accumulates by itself is asked for when it is due."""
+        if entry.metric is not metric:
+            self._take_object(entry, metric)
+        self.now = entry.at = self.now + 1
+        entry.last = getattr(metric, "_forward_cache", None)
+        if entry.options.on_step and entry.last is None:
+            self.tell(
+                f"self.log({entry.name!r}, ..., on_step=True): {type(metric).__name__} has no value of this step, "
+                "since it was only updated; call it (`metric(...)` in place of `metric.update(...)`), or log it with "
+                "on_epoch=True alone."
+            )
+        elif entry.each and entry.last is not None:
+            self.note_row(entry, self.number, entry.last)
+
+    def _take_object(self, entry: Entry, metric: Any) -> None:
+        if entry.at:
+            raise _two_kinds(entry)
+        if isinstance(metric, Mapping) or hasattr(metric, "items"):
+            raise TypeError(
+                f"self.log({entry.name!r}, ...): {type(metric).__name__} is a collection of metrics; log it with "
+                "self.log_dict."
+            )
+        self.link(entry, metric)
+        train = (e.resets for e in self.entries.get(TRAIN, {}).values())
+        if self.stage == VALIDATION and any(entry.resets is other for other in train if other is not None):
+            self.tell(
+                f"self.log({entry.name!r}, ...): one {type(metric).__name__} object is logged in training and in "
+                "validation, which comes within the training epoch: their values are mixed. Give each an object of its "
+                "own."
+            )
+
+    def link(self, entry: Entry, metric: Any) -> None:
+        """The entry's value is this metric object's."""
+        entry.metric, entry.resets = metric, self.owner_of(metric)
+        known = self.objects.setdefault(entry.stage, [])
+        if not any(entry.resets is other for other in known):
+            known.append(entry.resets)
 
     def options(
         self, on_step: bool | None, on_epoch: bool | None, prog_bar: bool, logger: bool, reduce_fx: Any
@@ -146,104 +178,217 @@ class LogBook:
             on_step = self.in_step and self.stage == TRAIN
         if on_epoch is None:
             on_epoch = not (self.in_step and self.stage == TRAIN)
-        return Options(on_step, on_epoch, prog_bar, logger, _reduction(reduce_fx))
+        return Options(on_step, on_epoch, prog_bar, logger, reduction(reduce_fx))
 
-    def declare(self, name: str, options: Options) -> Entry:
-        """Make the entry of a metric that is logged for the first time in this stage."""
+    def entry(self, hook: str, name: str, suffix: str, options: Options) -> Entry:
+        """The entry of a metric of this stage: made where this is its first call, else checked.
+
+        Raises:
+            ValueError: it is not logged at all, or was logged with other options by the same hook.
+        """
+        key = (hook, name + suffix if suffix else name)
+        entry = self.current.get(key) or self._taken_over(key)
+        if entry is None:
+            entry = self.current[key] = self._declared(hook, name, suffix, options)
+        elif entry.options != options:
+            if entry.given is not None:
+                raise contradiction(hook, key[1], entry.options, options)
+            self._continue_with(entry, options)
+        entry.each = options.on_step and options.logger and self.stage != TRAIN and self.keeps_rows
+        if entry.given is None:
+            entry.given = ()
+        return entry
+
+    def _declared(self, hook: str, name: str, suffix: str, options: Options) -> Entry:
         if not isinstance(name, str) or not name:
             raise TypeError(f"self.log({name!r}, ...): the name must be a non-empty str.")
         if not options.on_step and not options.on_epoch:
             raise ValueError(f"self.log({name!r}): on_step and on_epoch are both False, so nothing would be logged.")
-        entry = Entry(name, options, self.monoids[options.reduce_fx])
-        self.current[name] = entry
+        if hook in LATE_HOOKS:
+            self.tell(
+                f"self.log({name!r}, ...) in {hook}: the values of its stage are out already, so this one reaches "
+                "nobody; log it in a hook that comes before the epoch's end, or give it to self.logger.log_metrics."
+            )
+        return Entry(self.stage, hook, name, suffix, options, self.monoids[options.reduce_fx])
+
+    def _taken_over(self, key: Key) -> Entry | None:
+        """An entry whose checkpoint does not say which hook it belongs to."""
+        entry = self.current.pop((None, key[1]), None)
+        if entry is not None:
+            entry.hook = key[0]
+            self.current[key] = entry
         return entry
 
+    def _continue_with(self, entry: Entry, options: Options) -> None:
+        """The program was changed since the checkpoint: its options count from now on."""
+        if options.reduce_fx != entry.options.reduce_fx and entry.options.on_epoch:
+            self.tell(
+                f"self.log({entry.name!r}, ..., reduce_fx={options.reduce_fx!r}): the checkpoint holds what came "
+                f"together by {entry.options.reduce_fx!r} in its epoch; this epoch's value begins anew."
+            )
+            entry.running = self.monoids[options.reduce_fx].empty
+        entry.treat(options, self.monoids[options.reduce_fx])
+
+    def note_row(self, entry: Entry, number: int, value: Any) -> None:
+        """Keep one evaluation step's value for the loggers."""
+        self.rows.setdefault(number, {})[entry.step_name] = value
+
+    def take_rows(self) -> dict[int, dict[str, Any]]:
+        """The rows that wait for the loggers, which are not kept any longer."""
+        if not self.rows:
+            return {}
+        rows, self.rows = self.rows, {}
+        return rows
+
+    def tell(self, message: str) -> None:
+        """Warn, once a run."""
+        if message not in self._told:
+            self._told.add(message)
+            warnings.warn(message, UserWarning, stacklevel=5)
+
     def _batch_size(self) -> int:
-        return self.sizes(self.batch) if self.batch is not None and self.sizes is not None else 1
+        if self.batch is None or self.sizes is None:
+            return 1
+        size = self.sizes(self.batch)
+        if size is None:
+            self.tell(no_size(type(self.batch).__name__))
+        return 1 if size is None else size
+
+    # epochs
+
+    def start(self, stage: str) -> None:
+        """A run begins: what metric objects still hold of runs that were cut short is not its own."""
+        for known, objects in self.objects.items():
+            if stage == TRAIN or known != TRAIN:
+                for metric in objects:
+                    metric.reset()
 
     def reset(self, stage: str) -> None:
         """A new epoch of this stage: running values start empty."""
+        self.rows, self._passing = {}, {}
         for entry in self.entries.get(stage, {}).values():
             entry.reset()
+
+    def turn(self, stage: str) -> None:
+        """An epoch is over: what was published starts empty. What was logged since (as `on_train_start` does in a run
+        that continues here) is for the next epoch."""
+        for entry in self.entries.get(stage, {}).values():
+            if not self.is_fresh(entry):
+                entry.reset()
+
+    def end_stage(self, stage: str, counts: bool = True) -> None:
+        """A pass of an evaluation is over and published; its batches count among those of the run."""
+        for loader, batches in self._passing.items() if counts else ():
+            self.seen[loader] = self.seen.get(loader, 0) + batches
+        self.reset(stage)
+
+    def end_loader(self, loader: int, batches: int) -> None:
+        """A loader is over; where there are several, metric objects give its value, and are empty for the next."""
+        self._passing[f"{self.stage}/{loader}"] = batches
+        own = [e for e in self.current.values() if _closes(e, self.suffix)]
+        for entry in own:
+            entry.close()
+        for entry in own:
+            entry.resets.reset()
+
+    # reading
+
+    def _filled(self, stage: str) -> list[Entry]:
+        """The entries that something came into, in the order of their last call."""
+        return sorted((e for e in self.entries.get(stage, {}).values() if e.at), key=_when)
 
     def step_metrics(self, stage: str = TRAIN, where: str = "logger") -> dict[str, Any]:
         """The last step's values of this stage for 'logger' or 'prog_bar'."""
         return {
             entry.step_name: entry.last
-            for entry in self.entries.get(stage, {}).values()
+            for entry in self._filled(stage)
             if entry.options.on_step and entry.last is not None and getattr(entry.options, where)
         }
 
     def publish(self, stage: str) -> dict[str, Any]:
         """Compute the epoch values of a stage, make them readable, and give those that go to the loggers."""
+        for known in self.entries:
+            self.logged.update(self.step_metrics(known))
+        self.published.update(self._last_values())
+        self._folded = self.now
         values = self._epoch_values(stage)
         self.closing, self.results = None, {entry.epoch_name: value for entry, value in values}
         self.published.update(_by_both_names(values))
         return {entry.epoch_name: value for entry, value in values if entry.options.logger}
 
     def _epoch_values(self, stage: str) -> list[tuple[Entry, Any]]:
-        entries = [entry for entry in self.entries.get(stage, {}).values() if entry.options.on_epoch]
+        entries = [entry for entry in self._filled(stage) if entry.options.on_epoch]
         values = [(entry, entry.epoch_value()) for entry in entries]
         return [(entry, value) for entry, value in values if value is not None]
 
-    def callback_metrics(self) -> dict[str, Any]:
-        """Everything that was logged: epoch values, and the last step's."""
+    def _last_values(self) -> dict[str, Any]:
+        """The last step's values that came after the last publishing. An evaluation's plain name is the epoch's."""
+        fresh = [e for entries in self.entries.values() for e in entries.values() if self.is_fresh(e)]
+        steps = [e for e in sorted(fresh, key=_when) if e.options.on_step and e.last is not None]
         metrics: dict[str, Any] = {}
-        for entries in self.entries.values():
-            for entry in entries.values():
-                if entry.options.on_step and entry.last is not None:
-                    metrics[entry.step_name] = entry.last
-                    metrics[entry.name] = entry.last
+        for entry in steps:
+            metrics[entry.step_name] = entry.last
+            if entry.stage == TRAIN or not entry.options.on_epoch:
+                metrics[entry.name] = entry.last
+        return metrics
+
+    def callback_metrics(self) -> dict[str, Any]:
+        """Everything that was logged, the latest under each name: steps' values, and epochs' once they are over."""
         ending = {} if self.closing is None else _by_both_names(self._epoch_values(self.closing))
-        return {**metrics, **self.published, **ending}
+        return {**self.published, **self._last_values(), **ending}
 
     def progress_bar_metrics(self) -> dict[str, Any]:
         """What `prog_bar=True` asked for: the last step's values and the epochs' published ones."""
-        metrics = self.step_metrics(TRAIN, "prog_bar")
-        for entries in self.entries.values():
-            for entry in entries.values():
-                if entry.options.prog_bar and entry.epoch_name in self.published:
-                    metrics[entry.epoch_name] = self.published[entry.epoch_name]
-        return metrics
+        known = {**self.published, **self._last_values()}
+        shown = [e for entries in self.entries.values() for e in entries.values() if e.options.prog_bar]
+        return {name: known[name] for entry in shown for name in entry.names if name in known}
 
-    def state(self) -> dict[str, Any]:
-        """The running values of a fit by stage, for a checkpoint: plain containers of scalars."""
-        return {stage: self._state(stage) for stage in (TRAIN, VALIDATION) if stage in self.entries}
+    @property
+    def fit_stages(self) -> list[str]:
+        """The stages of a fit that were begun."""
+        return [stage for stage in (TRAIN, VALIDATION) if stage in self.entries]
 
-    def _state(self, stage: str) -> dict[str, Any]:
-        return {
-            name: {"options": list(e.options), "total": e.running.total, "weight": e.running.weight, "last": e.last}
-            for name, e in self.entries[stage].items()
-        }
+    def is_fresh(self, entry: Entry) -> bool:
+        """Did something come into it since the last publishing?"""
+        return entry.at > self._folded
 
-    def load_state(self, state: Mapping[str, Any]) -> None:
-        """Take `state` back."""
-        for stage, entries in state.items():
-            for name, saved in entries.items():
-                options = Options(*saved["options"])
-                entry = Entry(name, options, self.monoids[options.reduce_fx])
-                entry.running, entry.last = Running(saved["total"], saved["weight"]), saved["last"]
-                self.entries.setdefault(stage, {})[name] = entry
+    def continue_at(self, calls: int, folded: int) -> None:
+        """Count calls on from here."""
+        self.now, self._folded = max(self.now, calls), folded
 
 
-def _by_both_names(values: list[tuple[Entry, Any]]) -> dict[str, Any]:
+def _when(entry: Entry) -> int:
+    return entry.at
+
+
+def _closes(entry: Entry, suffix: str) -> bool:
+    return bool(suffix) and entry.suffix == suffix and entry.metric is not None and entry.at > 0
+
+
+def _itself(metric: Any) -> Any:
+    return metric
+
+
+def _step_of(stage: str) -> str:
+    return "training_step" if stage == TRAIN else f"{stage}_step"
+
+
+def _by_both_names(values: Iterable[tuple[Entry, Any]]) -> dict[str, Any]:
     """Epoch values under their own and their plain name."""
     return {name: value for entry, value in values for name in (entry.epoch_name, entry.name)}
 
 
-def _reduction(reduce_fx: Any) -> str:
-    name = reduce_fx if isinstance(reduce_fx, str) else getattr(reduce_fx, "__name__", repr(reduce_fx))
-    name = {"amax": "max", "amin": "min", "avg": "mean"}.get(name, name)
-    if name not in ("mean", "sum", "max", "min"):
-        raise ValueError(
-            f"self.log(reduce_fx={reduce_fx!r}): must be 'mean', 'sum', 'min' or 'max'; log a metric object for "
-            "anything else."
-        )
-    return name
+def no_size(kind: str) -> str:
+    """What to say where a batch does not tell how many samples it has."""
+    return (
+        f"self.log: a batch of type {kind} has no tensor that tells how many samples it holds, so each batch counts "
+        "the same in an epoch's mean; pass batch_size= to self.log."
+    )
 
 
-def _scalar(name: str, value: Any) -> Any:
-    shape = tuple(value.shape)
-    if any(n != 1 for n in shape):
-        raise ValueError(f"self.log({name!r}, ...): the value has shape {shape}; log a scalar, such as value.mean().")
-    return value.reshape(())
+def _two_kinds(entry: Entry) -> ValueError:
+    kind = type(entry.metric).__name__ if entry.metric is not None else "number"
+    return ValueError(
+        f"self.log({entry.name!r}, ...): a {kind} was logged under this name in {entry.hook or 'this run'} before, and "
+        "now another value than that object; give them different names."
+    )

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from functrain.trainer.errors import ConfigurationError
+
+
+class Silent:
+    """A sink that keeps nothing."""
+
+    def log(self, *args: Any) -> None:
+        """Drop the value."""
+
+
+SILENT = Silent()
 
 
 class ModuleBase:
@@ -18,6 +29,7 @@ class ModuleBase:
 
     _trainer: Any = None
     _sink: Any = None
+    _told_to_run: bool = False
 
     def log(
         self,
@@ -40,19 +52,24 @@ class ModuleBase:
             value: a number, a scalar array, or a metric object that accumulates by itself.
             prog_bar: show it in the progress bar.
             logger: send it to the loggers. `log` is its older name.
-            on_step: keep each step's value; default: in training_step.
+            on_step: keep each step's value; default: in training_step. In an evaluation every batch's goes to the
+                loggers, with the number of that loader's batches in the run as its step.
             on_epoch: reduce over the epoch; default: everywhere else. Where both are asked the names end in _step and
                 _epoch.
             reduce_fx: 'mean' (weighted by batch size), 'sum', 'min' or 'max'.
-            batch_size: the weight of this value in the epoch's mean; default: the length of the batch.
+            batch_size: the weight of this value in the epoch's mean; default: the length of the first tensor that is
+                found in the batch.
             sync_dist, rank_zero_only: for several processes; with one process they change nothing.
-            add_dataloader_idx: with several loaders, add `/dataloader_idx_N` to the name.
+            add_dataloader_idx: with several loaders, add `/dataloader_idx_N` to the name, after _step and _epoch.
+
+        Each hook has its own values under a name; the name reads the later hook's.
 
         Raises:
-            ValueError: the value is not a scalar.
+            ValueError: the value is not a scalar, or the hook logs the name with other options too.
         """
         sink = self._sink
         if sink is None:
+            self._tell_to_run(name)
             return
         sink.log(
             name,
@@ -65,6 +82,16 @@ class ModuleBase:
             batch_size,
             add_dataloader_idx,
         )
+
+    def _tell_to_run(self, name: str) -> None:
+        if not self._told_to_run:
+            object.__setattr__(self, "_told_to_run", True)
+            warnings.warn(
+                f"self.log({name!r}, ...): no Trainer is running this {type(self).__name__}, so nobody keeps the "
+                "value; what steps and hooks log within trainer.fit, validate, test or predict is kept.",
+                UserWarning,
+                stacklevel=3,
+            )
 
     def log_dict(self, dictionary: Mapping[str, Any], *args: Any, **options: Any) -> None:
         """Log several values at once, with the same options; see `log`."""

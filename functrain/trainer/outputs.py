@@ -55,6 +55,16 @@ class Outputs:
             for logger in self.loggers:
                 logger.save()
 
+    def write_evaluation_steps(self, stage: str, loader: int) -> None:
+        """What `self.log(..., on_step=True)` gave in the last batches of an evaluation, to the loggers: at every batch,
+        by the number of this loader's batches that the run has had."""
+        rows = self.book.take_rows()
+        if not rows or self.sanity_checking:
+            return
+        before = self.book.seen.get(f"{stage}/{loader}", 0)
+        for number, metrics in rows.items():
+            self._to_loggers(metrics, step=before + number)
+
     def publish(self, stage: str) -> None:
         """A stage's epoch is over: its values are computed, readable, and sent to the loggers."""
         if self.sanity_checking:
@@ -62,7 +72,7 @@ class Outputs:
         else:
             self._to_loggers(self.book.publish(stage))
 
-    def _to_loggers(self, metrics: dict[str, Any]) -> None:
+    def _to_loggers(self, metrics: dict[str, Any], step: int | None = None) -> None:
         self.book.logged.update(metrics)
         if not metrics or not self.loggers:
             return
@@ -70,7 +80,7 @@ class Outputs:
         values = {name: float(value) for name, value in metrics.items()}
         values["epoch"] = float(clock.epoch)
         for logger in self.loggers:
-            logger.log_metrics(values, step=clock.update)
+            logger.log_metrics(values, step=clock.update if step is None else step)
 
     def _write_hyperparameters(self) -> None:
         hparams = dict(getattr(self.module, "hparams", None) or {})

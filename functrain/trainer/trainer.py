@@ -254,8 +254,7 @@ class Trainer(Outputs):
         self.engine = engine
         if not same_run:
             self.book = LogBook()
-        self.book.sizes = self.engine.batch_size
-        model._sink = self.book
+        self.book.serve(model, self.engine, rows=bool(self.loggers))
         self.hooks = hooks
 
     def _prepare(self) -> None:
@@ -278,6 +277,7 @@ class Trainer(Outputs):
         self.hooks.call("setup", stage)
         self.hooks.call("configure_sharded_model")
         self.engine.setup(stage)
+        self.book.start(STAGE_OF[stage])
         self.hooks.call("on_post_move_to_device")
 
     def _fit(self, train: Any, val: Any, wish: CkptPath) -> None:

@@ -82,7 +82,8 @@ def assert_usable(module, made, hook, tmp_path):
     """The module trains elsewhere, and the Trainer runs again."""
     assert torch.is_grad_enabled()
     assert module.training
-    module.log("nothing", 1.0)
+    with pytest.warns(UserWarning, match="no Trainer is running"):
+        module.log("nothing", 1.0)
     setattr(type(module), hook, getattr(Validated, hook))
     if hook == "configure_callbacks":
         del type(module).configure_callbacks

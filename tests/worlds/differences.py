@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tests.worlds.program import Loader, Log, Optimizer, Program
+from tests.worlds.program import Optimizer, Program
 
 
 @dataclass(frozen=True)
@@ -28,23 +28,12 @@ class Difference:
     example: Program
 
 
-def _odd(program: Program) -> bool:
-    return any(loader.batch == "odd" for loader in (program.train, *program.val)) and any(
-        log.batch_size is None for log in program.logs
-    )
-
-
 def _sees_outputs(program: Program) -> bool:
     hooks = {*program.module_hooks, *program.callback_hooks}
     return program.several and bool(hooks & {"on_train_batch_end", "training_epoch_end"})
 
 
 AWAITED: tuple[Difference, ...] = (
-    Difference(
-        "the weight of an epoch mean comes from the first key in the alphabet in JAX, from the first inserted in torch",
-        _odd,
-        Program(train=Loader((3, 1), batch="odd"), logs=(Log(on_step=False, on_epoch=True),)),
-    ),
     Difference(
         "hooks get the outputs of other optimizers in torch than in JAX",
         _sees_outputs,

@@ -179,9 +179,10 @@ def test_more_than_a_scalar_is_an_error():
         fitted(Logging(value=lambda i: torch.ones(2)))
 
 
-def test_logging_outside_a_run_does_nothing():
+def test_logging_outside_a_run_is_told_once():
     model = Net()
-    model.log("v", 1.0)
+    with pytest.warns(UserWarning, match=r"self.log\('v', ...\): no Trainer is running this Net"):
+        model.log("v", 1.0)
     fitted(model)
     model.log("v", 1.0)
     assert model.trainer.callback_metrics == {}

@@ -73,7 +73,8 @@ def test_a_child_module_logs_into_the_run():
     fitted(alone, epochs=2)
     assert run.callback_metrics == {"child_loss": 2.0}
     assert same(model.child, alone)
-    model.child.log("after", 1.0)
+    with pytest.warns(UserWarning, match="no Trainer is running this Child"):
+        model.child.log("after", 1.0)
     assert run.callback_metrics == {"child_loss": 2.0}
 
 

@@ -1,0 +1,60 @@
+"""What a checkpoint keeps of the book of a fit: plain containers of scalars."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from functrain.kernel.metrics import Running
+from functrain.trainer.entries import Entry, Options
+from functrain.trainer.logbook import LogBook
+
+# A run that continues from a checkpoint calls them anew, so what they log comes again.
+ONCE_A_RUN = ("setup", "on_fit_start", "on_pretrain_routine_start", "on_pretrain_routine_end", "on_train_start")
+
+
+def take(book: LogBook) -> dict[str, Any]:
+    """The running values by stage, with the order of their last calls: how many calls there were depends on the
+    machine, so only the order is kept."""
+    entries = sorted((e for known in book.entries.values() for e in known.values() if e.at), key=lambda e: e.at)
+    places = {id(entry): i for i, entry in enumerate(entries, 1)}
+    folded = sum(not book.is_fresh(entry) for entry in entries)
+    stages = {
+        stage: [_entry(e, places.get(id(e), 0)) for e in book.entries[stage].values()] for stage in book.fit_stages
+    }
+    return {"stages": stages, "calls": len(entries), "folded": folded, "seen": dict(book.seen)}
+
+
+def _entry(e: Entry, at: int) -> dict[str, Any]:
+    return {
+        "hook": e.hook, "base": e.base, "suffix": e.suffix, "options": list(e.options), "at": at,
+        "total": e.running.total, "weight": e.running.weight, "last": e.last,
+    }  # fmt: skip
+
+
+def put_back(book: LogBook, state: Mapping[str, Any]) -> None:
+    """Take `take` back."""
+    state = state if "stages" in state else _of_before(state)
+    book.continue_at(state["calls"], state["folded"])
+    book.seen = dict(state["seen"])
+    for stage, entries in state["stages"].items():
+        for saved in entries:
+            if saved["hook"] not in ONCE_A_RUN:
+                _put_back(book, stage, saved)
+
+
+def _put_back(book: LogBook, stage: str, saved: Mapping[str, Any]) -> None:
+    options = Options(*saved["options"])
+    entry = Entry(stage, saved["hook"], saved["base"], saved["suffix"], options, book.monoids[options.reduce_fx])
+    entry.running, entry.last = Running(saved["total"], saved["weight"]), saved["last"]
+    entry.at = saved["at"]
+    book.entries.setdefault(stage, {})[entry.hook, entry.name] = entry
+
+
+def _of_before(state: Mapping[str, Any]) -> dict[str, Any]:
+    """The state of a checkpoint of format 1: a name belongs to the hook that logs it next."""
+    stages = {
+        stage: [{"hook": None, "base": name, "suffix": "", "at": 1, **saved} for name, saved in entries.items()]
+        for stage, entries in state.items()
+    }
+    return {"stages": stages, "calls": 1, "folded": 0, "seen": {}}
