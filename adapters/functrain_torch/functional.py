@@ -109,7 +109,7 @@ class _Sized(NamedTuple):
 
 
 def _weighted(window: list[Any]) -> list[Any]:
-    sizes = [batch_size(batch) for batch in window]
+    sizes = [batch_size(batch) or 1 for batch in window]
     if len(set(sizes)) == 1:
         return window
     return [_Sized(batch, size) for batch, size in zip(window, sizes, strict=True)]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 
@@ -54,20 +55,51 @@ def move(tree: Any, device: torch.device, dtype: torch.dtype | None = None) -> A
     return tree_map(to, tree)
 
 
-def batch_size(batch: Any) -> int:
-    """The number of samples: the first axis of the first tensor, or the length of a list of sequences; else 1."""
-    if isinstance(batch, Tensor):
-        return batch.shape[0] if batch.ndim else 1
-    if isinstance(batch, PackedSequence):
-        return int(batch.batch_sizes[0])
-    if isinstance(batch, Mapping):
-        batch = tuple(batch.values())
-    if isinstance(batch, list | tuple) and batch:
-        first = batch[0]
-        if isinstance(first, Tensor) and (not first.ndim or _ragged(batch)):
-            return len(batch)
-        return batch_size(first)
-    return 1
+def batch_size(batch: Any) -> int | None:
+    """The number of samples: the first axis of the first tensor or array that has one, wherever it is in the batch, or
+    the length of a list of scalar tensors or of sequences of several lengths; None where there is no tensor."""
+    return _size(batch, ())
+
+
+def _size(tree: Any, above: tuple[int, ...]) -> int | None:
+    """As `batch_size`; `above` are the objects that this one is found in, since objects may point back."""
+    if isinstance(tree, Tensor | np.ndarray):
+        return tree.shape[0] if tree.ndim else None
+    if isinstance(tree, PackedSequence):
+        return int(tree.batch_sizes[0])
+    if isinstance(tree, list | tuple):
+        if tree and isinstance(tree[0], Tensor):
+            if tree[0].ndim:
+                return len(tree) if _ragged(tree) else tree[0].shape[0]
+            if all(isinstance(t, Tensor) and not t.ndim for t in tree):
+                return len(tree)
+        parts: Iterable[Any] = tree
+    else:
+        parts = _parts(tree)
+    if id(tree) in above:
+        return None
+    sizes = (_size(part, (*above, id(tree))) for part in parts if not isinstance(part, NO_BATCH))
+    return next((size for size in sizes if size is not None), None)
+
+
+NO_BATCH = (str, bytes, bool, int, float, complex, type(None), type, nn.Module)
+"""What holds no samples."""
+
+
+def _parts(tree: Any) -> Iterable[Any]:
+    """What is in an object: a mapping's values, a dataclass's fields, else its attributes (as tokenizers and graphs
+    have them)."""
+    if isinstance(tree, Mapping):
+        return tree.values()
+    if callable(tree) or isinstance(tree, NO_BATCH):
+        return ()
+    slots = (slot for kind in type(tree).__mro__ for slot in _names(getattr(kind, "__slots__", ())))
+    own = [getattr(tree, slot) for slot in slots if hasattr(tree, slot) and slot != "__dict__"]
+    return [*own, *getattr(tree, "__dict__", {}).values()]
+
+
+def _names(slots: Any) -> tuple[str, ...]:
+    return (slots,) if isinstance(slots, str) else tuple(slots)
 
 
 def _ragged(items: Any) -> bool:
