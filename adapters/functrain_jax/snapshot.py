@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from functrain.kernel.state import Accumulator, Clock, LossScale, Player, TrainState, Tree
 from functrain.trainer import book_state
 from functrain.trainer.errors import CheckpointError
+from functrain_jax.identity import form
 
 
 def named(tree: Tree) -> dict[str, Any]:
@@ -96,6 +97,7 @@ def _player(player: Player) -> dict[str, Any]:
     open_ = int(acc.count) > 0
     return {
         "optimizer": named(player.opt),
+        "form": form(player.opt),
         "updates": int(player.updates),
         "scale": None if player.scale is None else list(player.scale),
         # What an empty window's gradients still hold means nothing.
@@ -139,6 +141,12 @@ def _check_players(engine: Any, saved: dict[str, Any], name: str) -> None:
         differs = differences(kept["optimizer"], named(player.opt))
         if differs:
             raise CheckpointError(f"its optimizer {i} is another than {name}'s: {differs}.")
+        own_form = form(player.opt)
+        if kept.get("form", own_form) != own_form:
+            raise CheckpointError(
+                f"its optimizer {i} is another than {name}'s: its state is {kept['form']}, and not {own_form}. "
+                "Continue with the same transformation, or load the weights alone with load_from_checkpoint."
+            )
 
 
 def _with_players(engine: Any, state: TrainState, saved: dict[str, Any]) -> TrainState:

@@ -11,6 +11,7 @@ from functrain.trainer import book_state
 from functrain.trainer.checkpoint import is_storable
 from functrain.trainer.errors import CheckpointError
 from functrain_torch import ckpt, metric_states
+from functrain_torch.optimizer_states import order, ordered, parameter_names
 
 
 def take(engine: Any, weights_only: bool) -> dict[str, Any]:
@@ -22,6 +23,7 @@ def take(engine: Any, weights_only: bool) -> dict[str, Any]:
     saved["optimizer_states"] = [optimizer.state_dict() for optimizer in configured.optimizers]
     saved["lr_schedulers"] = [config.scheduler.state_dict() for config in configured.schedulers]
     saved["kinds"] = _kinds(configured)
+    saved["parameter_names"] = [parameter_names(engine.module, optimizer) for optimizer in configured.optimizers]
     saved["players"] = [_player(engine, i, player) for i, player in enumerate(state.players)]
     if not engine.automatic:
         saved["grads"] = {name: p.grad for name, p in engine.module.named_parameters() if p.grad is not None}
@@ -77,6 +79,7 @@ def put_back(engine: Any, saved: dict[str, Any], weights_only: bool, strict: boo
         raise CheckpointError(f"is of another module than {name}: {differs}.")
     if not weights_only:
         _check_optimizers(engine, saved, name)
+        places = _places(engine, saved)
         _check_windows(engine, saved)
     module.load_state_dict(saved["state_dict"], strict=strict)
     if weights_only:
@@ -86,11 +89,11 @@ def put_back(engine: Any, saved: dict[str, Any], weights_only: bool, strict: boo
         parameter.requires_grad_(path not in frozen)
         if path in saved.get("grads", ()):
             parameter.grad = saved["grads"][path].to(parameter.device, parameter.dtype)
-    for optimizer, state in zip(engine.configured.optimizers, saved["optimizer_states"], strict=True):
-        optimizer.load_state_dict(state)
+    for optimizer, state, at in zip(engine.configured.optimizers, saved["optimizer_states"], places, strict=True):
+        optimizer.load_state_dict(ordered(state, at))
     for config, state in zip(engine.configured.schedulers, saved["lr_schedulers"], strict=True):
         config.scheduler.load_state_dict(state)
-    _put_back_players(engine, saved)
+    _put_back_players(engine, saved, places)
     engine.resumed_modes = set(saved["modes"])
     book = engine.trainer.book
     book_state.put_back(book, saved["metrics"])
@@ -125,6 +128,16 @@ def _check_optimizers(engine: Any, saved: dict[str, Any], name: str) -> None:
             )
 
 
+def _places(engine: Any, saved: dict[str, Any]) -> list[list[int]]:
+    """Of every optimizer: where its parameters stood in the checkpoint; those of older versions have no names."""
+    optimizers = engine.configured.optimizers
+    own = [parameter_names(engine.module, optimizer) for optimizer in optimizers]
+    then = saved.get("parameter_names", own)
+    return [
+        order(then[i], own[i], f"optimizer {i} ({type(optimizer).__name__})") for i, optimizer in enumerate(optimizers)
+    ]
+
+
 def _check_windows(engine: Any, saved: dict[str, Any]) -> None:
     """The gradients of an open window are scaled as the precision was."""
     for kept, player in zip(saved["players"], engine.state.players, strict=True):
@@ -134,7 +147,7 @@ def _check_windows(engine: Any, saved: dict[str, Any]) -> None:
             )
 
 
-def _put_back_players(engine: Any, saved: dict[str, Any]) -> None:
+def _put_back_players(engine: Any, saved: dict[str, Any], places: list[list[int]]) -> None:
     from functrain.kernel.state import Clock
 
     for index, kept in enumerate(saved["players"]):
@@ -145,7 +158,8 @@ def _put_back_players(engine: Any, saved: dict[str, Any]) -> None:
         acc = Accumulator(me.acc.grads)
         if kept["window"] is not None:
             window = kept["window"]
-            for parameter, grad in zip(me.acc.grads, window["grads"], strict=True):
+            for parameter, at in zip(me.acc.grads, places[index], strict=True):
+                grad = window["grads"][at]
                 parameter.grad = None if grad is None else grad.to(parameter.device, parameter.dtype)
             acc = Accumulator(
                 me.acc.grads, _here(engine, window["loss"]), _here(engine, window["weight"]), window["count"]
