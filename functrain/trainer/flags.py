@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from functrain.trainer.errors import ConfigurationError, nearest
@@ -49,7 +49,10 @@ class Flags:
     limit_test_batches: int | float = flag(1.0, "how much of each test loader is used")
     limit_predict_batches: int | float = flag(1.0, "how much of each predict loader is used")
     overfit_batches: int | float = flag(0.0, "train, validate and test on these same training batches, unshuffled")
-    fast_dev_run: bool | int = flag(False, "run n batches of every stage for one epoch, writing nothing")
+    fast_dev_run: bool | int = flag(
+        False,
+        "run n batches of every stage for one epoch, writing nothing; other limits and intervals do not count",
+    )
     check_val_every_n_epoch: int = flag(1, "validate in every n-th epoch")
     val_check_interval: int | float = flag(1.0, "validate within an epoch: every n batches, or at this fraction of it")
     num_sanity_val_steps: int = flag(2, "validation batches to try before training; -1 for all")
@@ -103,6 +106,11 @@ ALIASES: dict[str, str] = {
     "strategy": "accelerator",
 }
 
+# What a fast_dev_run sets, so that its one short epoch has every stage.
+EVERY_STAGE: dict[str, Any] = {
+    "max_epochs": 1, "max_steps": None, "check_val_every_n_epoch": 1, "val_check_interval": 1.0,
+}  # fmt: skip
+
 # Documented, not built yet: name -> its default, the only value that is taken.
 LATER: dict[str, Any] = {
     "amp_backend": "native",
@@ -129,7 +137,7 @@ def parse(given: Mapping[str, Any]) -> Flags:
     """
     flags = Flags(**_present_names(given))
     check(flags)
-    return flags
+    return replace(flags, **EVERY_STAGE) if flags.fast_dev_run else flags
 
 
 def signature() -> inspect.Signature:

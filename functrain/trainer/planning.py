@@ -19,8 +19,6 @@ LONGEST_DISPATCH = 1024
 
 def max_epochs(flags: Flags) -> int | None:
     """The limit in epochs; None for no limit. 1000 where the user set no limit of any kind."""
-    if flags.fast_dev_run:
-        return 1
     if flags.max_epochs is None:
         return DEFAULT_MAX_EPOCHS if not limited(flags.max_steps) and flags.max_time is None else None
     return flags.max_epochs if limited(flags.max_epochs) else None
