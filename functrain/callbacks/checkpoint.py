@@ -269,6 +269,7 @@ class ModelCheckpoint(Callback):
                 self._missing(trainer, moment)
                 return False
             if not self._watch.is_new(trainer, moment):
+                self._due = self._due and not self._watch.same_again()
                 return False
             score = value
         self._due, self._saved_at = False, position(trainer)

@@ -45,7 +45,13 @@ class Records(NamedTuple):
         return min([self.outside, *ranked[:1]], key=lambda each: rank(each[1], self.by))
 
     def fallen(self, score: float, k: int) -> list[str] | None:
-        """The files that a new one with this score replaces where k are kept (-1: all); None where it is not kept."""
+        """The files that a new one with this score replaces where k are kept (-1: all); None where it is not kept.
+
+        Without a monitor the newer state of the same update stands in the place of the older.
+        """
+        again = [path for path, step in self.kept if step == score] if self.by == "new" and k > 0 else []
+        if again:
+            return again
         ranked = self.ranked()
         if k < 0 or len(ranked) < k:
             return []

@@ -53,10 +53,12 @@ class Watch:
     Args:
         monitor: the metric's name; None follows the validations only.
         owner: who watches, for messages.
-        same_state: a value of the validation is only new as long as no update came after it.
+        same_state: a value of the validation is only new as long as no update came after it, and once an update: two
+            validations within one window measure the same weights.
 
     Attributes:
         validated: the update, at which a validation has ended since the last `taken`; None without one.
+        taken_at: that update, once it was taken.
         ever: a validation has ended in this fit.
     """
 
@@ -65,6 +67,7 @@ class Watch:
         self.owner = owner
         self.same_state = same_state
         self.validated: int | None = None
+        self.taken_at: int | None = None
         self.ever = False
 
     def validation_ended(self, trainer: Any) -> None:
@@ -74,11 +77,18 @@ class Watch:
 
     def taken(self) -> None:
         """The present value was looked at."""
-        self.validated = None
+        if self.validated is not None:
+            self.taken_at, self.validated = self.validated, None
+
+    def same_again(self) -> bool:
+        """Is the present validation one of weights whose validation was taken already?"""
+        return self.same_state and self.validated is not None and self.validated == self.taken_at
 
     def has_validated(self, trainer: Any) -> bool:
         """Has a validation ended that was not taken yet?"""
-        return self.validated is not None and (not self.same_state or self.validated == trainer.global_step)
+        if self.validated is None or self.same_again():
+            return False
+        return not self.same_state or self.validated == trainer.global_step
 
     def is_new(self, trainer: Any, moment: str) -> bool:
         """Has the metric a value at this moment that was not taken yet?"""
@@ -113,9 +123,11 @@ class Watch:
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps."""
-        return {"validated": self.validated, "ever": self.ever}
+        return {"validated": self.validated, "taken_at": self.taken_at, "ever": self.ever}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Take back what `state` gave."""
-        validated = state["validated"]
-        self.validated, self.ever = None if validated is None else int(validated), bool(state["ever"])
+        self.validated, self.taken_at = (
+            None if state.get(name) is None else int(state[name]) for name in ("validated", "taken_at")
+        )
+        self.ever = bool(state["ever"])
