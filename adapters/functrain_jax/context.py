@@ -11,7 +11,7 @@ from functrain.kernel.state import Clock
 # Hooks of the step itself belong to eager frameworks: a compiled step has no place for them.
 STEP_HOOKS = (
     "on_before_zero_grad", "optimizer_zero_grad", "on_before_backward", "backward", "on_after_backward",
-    "on_before_optimizer_step", "configure_gradient_clipping", "optimizer_step",
+    "on_before_optimizer_step", "configure_gradient_clipping", "optimizer_step", "lr_scheduler_step",
 )  # fmt: skip
 
 

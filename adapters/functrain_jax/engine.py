@@ -24,6 +24,7 @@ from functrain.trainer.errors import ConfigurationError, NotFiniteError
 from functrain.trainer.hooks import overrides
 from functrain.trainer.module import tell_evaluating
 from functrain.trainer.planning import clip as clip_of
+from functrain.trainer.step_outputs import of_players
 from functrain_jax import snapshot
 from functrain_jax.backend import JaxBackend
 from functrain_jax.binding import Binding
@@ -260,7 +261,7 @@ class JaxEngine(Evaluating, Loaders):
         found.logged.put(book, metrics, self._names_played(found, turns, done))
         self.clock = self.placed = self._after(clock, chunk.form, done)
         if self.wants_outputs:
-            self.outputs = [self._output(metrics["outputs"])]
+            self.outputs = [self._output(metrics["outputs"], turns)]
         if bad:
             self._raise_on_nan(bad)
         self._throttle(metrics["done"])
@@ -311,8 +312,10 @@ class JaxEngine(Evaluating, Loaders):
         updates = self.programs[form][1].pieces * count
         return clock._replace(batch=clock.batch + count, update=clock.update + updates)
 
-    def _output(self, outputs: tuple[Any, ...]) -> Any:
-        return outputs[0] if len(outputs) == 1 else list(outputs)
+    def _output(self, outputs: tuple[Any, ...], turns: np.ndarray | None) -> Any:
+        """Of a dispatch of one batch, as hooks get it."""
+        played = {i: output for i, output in enumerate(outputs) if turns is None or turns[0, i, 0]}
+        return of_players(played, len(self.specs) > 1)
 
     def _throttle(self, token: Any) -> None:
         self.in_flight.append(token)
@@ -344,6 +347,13 @@ class JaxEngine(Evaluating, Loaders):
         self.clock = self.clock._replace(update=self.clock.update + 1)
         self.publish()
         return True
+
+    def idle(self) -> str | None:
+        """Why no update has changed anything yet."""
+        if self.state is None or self.state.moved:
+            return None
+        name = f"{type(self.module).__name__}.training_step"
+        return f"no update's gradients were finite; look at the loss that {name} gives, or at the precision."
 
     def epoch_start(self) -> None:
         """Nothing: the book's running values start empty, and programs take them from there."""

@@ -6,7 +6,7 @@ Eager, in place.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from itertools import islice
@@ -26,6 +26,7 @@ from functrain.trainer.errors import ConfigurationError, NotFiniteError
 from functrain.trainer.hooks import adapt, overrides
 from functrain.trainer.module import SILENT, ModuleBase
 from functrain.trainer.planning import clip as clip_of
+from functrain.trainer.step_outputs import of_players
 from functrain_torch import ckpt, data, metric_states, snapshot
 from functrain_torch.device import apply_determinism, choose_device
 from functrain_torch.hooked import HookedBackend, hooks_of_the_step
@@ -33,6 +34,7 @@ from functrain_torch.manual import ManualOptimization
 from functrain_torch.modes import Modes
 from functrain_torch.optimizers import (
     Configured,
+    Scheduler,
     learning_rates,
     momenta,
     needs_closure,
@@ -67,6 +69,7 @@ class TorchEngine(ManualOptimization, Modes):
         self.state: TrainState | None = None
         self.clock = Clock()
         self.outputs: list[Any] = []
+        self.given: dict[int, Any] = {}
         self.configured = Configured([], [], [])
         self.rules: Rules = ()
         self.automatic = module.automatic_optimization and trainer.flags.automatic_optimization is not False
@@ -221,8 +224,7 @@ class TorchEngine(ManualOptimization, Modes):
         assert self.state is not None
         self.state, _ = tbptt(self.backend, self.rules, self.state, pieces, window, self._one_window)
         self.clock = self.state.clock
-        if self.wants_outputs:
-            self.outputs.append(detached(self.backend.output))
+        self.keep_output()
 
     def _one_window(self, backend: Any, rules: Rules, state: TrainState, pieces: Any) -> tuple[TrainState, Any]:
         """An update within a batch: the position moves on and schedulers step, as after any other."""
@@ -234,8 +236,14 @@ class TorchEngine(ManualOptimization, Modes):
     def _after(self, reports: tuple[Any, ...]) -> None:
         """What some runs do after a batch: schedulers that count updates, a look for NaN, outputs for hooks."""
         self._after_update(reports)
+        self.keep_output()
+
+    def keep_output(self) -> None:
+        """What the steps of a batch gave, for hooks: each player's last."""
         if self.wants_outputs:
-            self.outputs.append(detached(self.backend.output))
+            several = self.automatic and len(self.configured.optimizers) > 1
+            self.outputs.append(of_players(detached(self.given), several))
+            self.given = {}
 
     def _after_update(self, reports: tuple[Any, ...]) -> None:
         if self.check_nan:
@@ -247,7 +255,10 @@ class TorchEngine(ManualOptimization, Modes):
                 continue
             updates = self.state.players[config.player].updates
             if plans.passed(config.frequency, updates - 1, updates):
-                step_scheduler(config, self.trainer.callback_metrics if config.reduce_on_plateau else {})
+                self._step_scheduler(config, self.trainer.callback_metrics if config.reduce_on_plateau else {})
+
+    def _step_scheduler(self, config: Scheduler, metrics: Mapping[str, Any]) -> None:
+        step_scheduler(config, metrics, self.trainer.hooks.lr_scheduler_step)
 
     def _raise_on_nan(self) -> None:
         loss = self.backend.output["loss"] if isinstance(self.backend.output, dict) else self.backend.output
@@ -264,7 +275,11 @@ class TorchEngine(ManualOptimization, Modes):
     def forward(self, state: TrainState, batch: Any, player: int) -> Any:
         """The module's training step, as the kernel's forward pass."""
         output = self.training_step(batch, self.batch_idx, player, state.hidden)
-        return output if self.step_end is None else self.step_end(output)
+        if self.step_end is not None:
+            output = self.step_end(output)
+        if self.wants_outputs:
+            self.given[player] = output
+        return output
 
     def close_window(self) -> bool:
         """Update with what open windows hold."""
@@ -288,7 +303,15 @@ class TorchEngine(ManualOptimization, Modes):
         for config in self.configured.schedulers:
             due = plans.passed(config.frequency, self.clock.epoch, self.clock.epoch + 1)
             if config.interval == "epoch" and self.automatic and due:
-                step_scheduler(config, metrics)
+                self._step_scheduler(config, metrics)
+
+    def idle(self) -> str | None:
+        if not self.automatic or self.state is None or self.state.moved:
+            return None
+        name = f"{type(self.module).__name__}.training_step"
+        if self.backend.output is None:
+            return f"{name} gave None for its batches; was `return loss` forgotten?"
+        return f"no update's gradients were finite; look at the loss that {name} gives, or at the precision."
 
     # evaluating
 

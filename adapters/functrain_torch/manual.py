@@ -13,7 +13,6 @@ from functrain.kernel.scale import next_scale
 from functrain.kernel.state import Clock
 from functrain_torch.backend import multiply
 from functrain_torch.precision import UpdatesOutside
-from functrain_torch.tree import detached
 
 
 class HandledOptimizer:
@@ -66,8 +65,7 @@ class ManualOptimization:
     backend: Any
     policy: Any
     batch_idx: int
-    wants_outputs: bool
-    outputs: list[Any]
+    keep_output: Any
     forward: Any
     check_nan: bool
     _raise_on_nan: Any
@@ -95,8 +93,7 @@ class ManualOptimization:
         self.backend.output = output
         if self.check_nan:
             self._raise_on_nan()
-        if self.wants_outputs:
-            self.outputs.append(detached(output))
+        self.keep_output()
 
     def count_steps(self) -> None:
         """From now on every step of an optimizer is counted, torch's own `step` too; until `finish`."""

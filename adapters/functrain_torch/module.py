@@ -107,6 +107,15 @@ class LightningModule(ModuleBase, HyperparametersMixin, TransferHooks, nn.Module
         optimizer.step(optimizer_closure) if optimizer_closure is not None else optimizer.step()
 
     @default
+    def lr_scheduler_step(self, scheduler: Any, *args: Any, **named: Any) -> None:
+        """Step a scheduler; given are `(scheduler, optimizer_idx, metric)` or `(scheduler, metric)`.
+
+        The metric is the one that the scheduler monitors, or None.
+        """
+        metric = named["metric"] if "metric" in named else args[-1] if args else None
+        scheduler.step() if metric is None else scheduler.step(metric)
+
+    @default
     def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_idx: int = 0) -> None:
         """Clear the gradients of an optimizer's parameters."""
         optimizer.zero_grad()

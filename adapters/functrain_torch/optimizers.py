@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -154,18 +154,21 @@ def _scheduler(given: Any, player: int, module: str, monitor: str | None = None)
     )  # fmt: skip
 
 
-def step_scheduler(config: Scheduler, metrics: Mapping[str, Any]) -> None:
+def step_scheduler(config: Scheduler, metrics: Mapping[str, Any], hook: Callable[..., Any] | None) -> None:
     """Step one scheduler; a plateau scheduler with the metric that it monitors.
+
+    Args:
+        hook: the module's own `lr_scheduler_step`, which does it in its way.
 
     Raises:
         ConfigurationError: nobody has logged the metric, and it is strict.
     """
-    if not config.reduce_on_plateau:
-        config.scheduler.step()
-        return
     monitor = str(config.monitor)
-    if monitor in metrics:
-        config.scheduler.step(metrics[monitor])
+    if not config.reduce_on_plateau:
+        config.scheduler.step() if hook is None else hook(config.scheduler, config.player, None)
+    elif monitor in metrics:
+        metric = metrics[monitor]
+        config.scheduler.step(metric) if hook is None else hook(config.scheduler, config.player, metric)
     elif config.strict:
         raise ConfigurationError(
             f"{type(config.scheduler).__name__}(monitor={monitor!r}): nobody logs this metric; logged are "

@@ -21,7 +21,8 @@ class Clock(NamedTuple):
         batch: batches finished in this epoch.
         update: windows closed since the start, which is `global_step`; one a window, however many
             players moved in it.
-        skipped: those of the players' updates that changed nothing, because a gradient was not finite.
+        skipped: those of the players' updates that changed nothing, because a gradient was not finite or every
+            micro-batch was skipped.
     """
 
     epoch: Scalar = 0
@@ -87,6 +88,12 @@ class TrainState(NamedTuple):
     rng: Any = None
     metrics: Any = None
     clock: Clock = Clock()
+
+    @property
+    def moved(self) -> bool:
+        """Has any update changed something, or is a window open that will? Reads from the device."""
+        updates = sum(int(player.updates) for player in self.players)
+        return updates > int(self.clock.skipped) or any(int(player.acc.count) for player in self.players)
 
     def with_player(self, index: int, player: Player) -> TrainState:
         """This state with one player's share replaced."""

@@ -41,6 +41,7 @@ def update(backend: Backend[Any], rules: Rules, state: TrainState, player: int =
     if isinstance(acc.count, int) and acc.count == 0:
         # Every micro-batch was skipped, and the host knows it: there is nothing to apply.
         closed = me._replace(updates=me.updates + 1)
+        state = state._replace(clock=state.clock._replace(skipped=state.clock.skipped + 1))
         return state.with_player(player, closed), Report(acc.loss, acc.weight, finite=False)
     factor, finite, norm = gradient_factor(backend, rule.clip, acc, me.scale, rule.skip_nonfinite)
     state = backend.apply(state, player, acc.grads, factor, rule.clip.value, finite)

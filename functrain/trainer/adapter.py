@@ -24,7 +24,8 @@ class Engine(LoaderTools, Protocol):
     """The position in Python integers; exact between dispatches, but for `skipped`, which is exact in the state."""
 
     outputs: list[Any]
-    """What the training steps of the last dispatch gave, one a batch, detached; only filled where `wants_outputs`."""
+    """What the training steps of the last dispatch gave, one a batch, detached, in the form of `step_outputs`; only
+    filled where `wants_outputs`."""
 
     per_batch: bool
     """The adapter itself needs the host at every batch (optimization by hand, batches in pieces).
@@ -55,6 +56,10 @@ class Engine(LoaderTools, Protocol):
     def close_window(self) -> bool:
         """A loader has ended by itself: update with what open windows hold, and all that follows an update. False where
         none was open."""
+        ...
+
+    def idle(self) -> str | None:
+        """Why no update has changed anything yet, in a sentence; None where one has, or where none need to."""
         ...
 
     def epoch_start(self) -> None:

@@ -315,6 +315,7 @@ class FitLoop:
         if not self.told_short:
             self.told_short = True
             self.tell_short()
+            self.tell_idle()
 
     def tell_short(self) -> None:
         """Say it where the values of steps were logged and the run is too short for a row of them."""
@@ -331,6 +332,13 @@ class FitLoop:
                 UserWarning,
                 stacklevel=2,
             )
+
+    def tell_idle(self) -> None:
+        """Say it where the batches of the first epoch have trained nothing."""
+        clock = self.engine.clock
+        why = self.engine.idle() if clock.batch and not clock.epoch else None
+        if why is not None:
+            warnings.warn(f"the first epoch ended without a single update: {why}", UserWarning, stacklevel=2)
 
     def step_schedulers(self, kind: str) -> None:
         """Those that count epochs; not where the epoch was cut short."""

@@ -118,7 +118,20 @@ HOOKS: tuple[Hook, ...] = (
         (MODULE,),
         "steps the optimizer",
     ),
-    Hook("on_train_batch_end", ("outputs", *_BATCH), BOTH, "a training batch ends", per_batch=True),
+    Hook(
+        "lr_scheduler_step",
+        ("scheduler", "optimizer_idx", "metric"),
+        (MODULE,),
+        "steps a scheduler; the metric is the one that it monitors, or None",
+    ),
+    Hook(
+        "on_train_batch_end",
+        ("outputs", *_BATCH),
+        BOTH,
+        "a training batch ends; the outputs are the step's dict, or one with its loss as 'loss'; of several optimizers "
+        "a list of those that played",
+        per_batch=True,
+    ),
     Hook("on_batch_end", (), BOTH, "a training batch ends", per_batch=True),
     Hook("training_epoch_end", ("outputs",), (MODULE,), "all outputs of the training steps"),
     Hook("on_train_epoch_end", ("outputs",), BOTH, "a training epoch ends; validation has run"),

@@ -1,6 +1,7 @@
 """What steps may take and give; hooks with the arguments of every generation; norms and NaN."""
 
 import copy
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -84,7 +85,9 @@ def without(indices: set[int], window: int) -> tuple[Net, Net, pl.Trainer]:
 @pytest.mark.parametrize("window", [1, 2, 3])
 def test_none_leaves_the_batch_out(indices: set[int], window: int):
     """A window without any batch moves nothing; one with fewer divides by those that it has."""
-    model, other, run = without(indices, window)
+    nothing = pytest.warns(UserWarning, match="without a single update") if len(indices) == 5 else nullcontext()
+    with nothing:
+        model, other, run = without(indices, window)
     assert same(model, other)
     assert run.current_epoch == 1
 
@@ -168,7 +171,7 @@ def test_arguments_as_the_signature_asks():
             seen["batch_start"] = (batch_idx, dataloader_idx)
 
         def on_train_batch_end(self, outputs: Any) -> None:
-            seen["batch_end"] = outputs.shape
+            seen["batch_end"] = outputs["loss"].shape
 
         def on_validation_batch_end(self, *, batch_idx: int, outputs: Any) -> None:
             seen["validation_batch_end"] = (batch_idx, outputs)
@@ -188,7 +191,7 @@ def test_arguments_as_the_signature_asks():
 
     class Callback(pl.Callback):
         def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-            seen["callback"] = (outputs.shape, len(batch), batch_idx)
+            seen["callback"] = (outputs["loss"].shape, len(batch), batch_idx)
 
         def on_train_epoch_end(self, trainer: Any) -> None:
             seen["callback_epoch"] = trainer.current_epoch

@@ -1,0 +1,17 @@
+"""What a training step gave, in the one form that hooks get it in. Knows no framework."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def with_loss(output: Any) -> Any:
+    """The step's dict, or one with what it returned as its 'loss'."""
+    return output if isinstance(output, Mapping) else {"loss": output}
+
+
+def of_players(outputs: Mapping[int, Any], several: bool) -> Any:
+    """What a batch gave: the output of its player; where there are several, a list of those that played, in order."""
+    played = [with_loss(outputs[player]) for player in sorted(outputs)]
+    return played if several else played[0]
