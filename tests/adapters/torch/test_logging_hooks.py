@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+import torchmetrics
 
 import functrain_torch as pl
 from functrain.loggers import CSVLogger
@@ -221,3 +222,35 @@ def test_closures_that_evaluate_again_log_nothing_and_say_nothing():
         warnings.simplefilter("error")
         run.fit(Closure(), batches(2))
     assert metrics(run) == {"v": 2.0}
+
+
+class Epochs(Net):
+    """Logs over the epoch, by a value and by a metric object."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.total = torchmetrics.SumMetric()
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        self.total(torch.tensor(1.0))
+        self.log("total", self.total, on_step=False, on_epoch=True)
+        self.log("v", float(batch_idx), on_step=False, on_epoch=True)
+        return self.loss(batch)
+
+
+def test_a_checkpoint_of_before_hooks_were_told_apart_goes_on_in_its_epoch(tmp_path: Path):
+    path, old = str(tmp_path / "a.ckpt"), str(tmp_path / "old.ckpt")
+    run = trainer(max_steps=3)
+    run.fit(Epochs(), batches(5))
+    run.save_checkpoint(path)
+    saved = run.engine.read(path)
+    saved["functrain"]["format"] = 1
+    links = {stage: {name: at for _, name, at in linked} for stage, linked in saved["metric_links"].items()}
+    fields = ("options", "total", "weight", "last")
+    stages = saved["metrics"]["stages"].items()
+    saved["metrics"] = {s: {e["base"]: {f: e[f] for f in fields} for e in entries} for s, entries in stages}
+    saved["metric_links"] = links
+    run.engine.write(old, saved)
+    again = trainer(max_epochs=1)
+    again.fit(Epochs(), batches(5), ckpt_path=old)
+    assert metrics(again) == {"total": 5.0, "v": 2.0}
