@@ -3,6 +3,7 @@ arguments."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -53,6 +54,8 @@ class JaxBackend:
     open_windows: bool = True
     checked: set[int] = field(default_factory=set, compare=False, repr=False)
     """Players whose loss was seen to depend on what they move."""
+    told: set[str] = field(default_factory=set, compare=False, repr=False)
+    """Leaves of a batch of which it was said that they are cast whole."""
 
     # the state
 
@@ -133,10 +136,12 @@ class JaxBackend:
             rng, key = jax.random.split(state.rng)
             state = state._replace(rng=rng)
 
+        lowered = self._lowered(batch, state, key, player)
+
         def objective(mine: Tree) -> tuple[Scalar, Any]:
             params = self.policy.cast(self.join(mine, rest))
             assert self.loss is not None, "this backend was made to update only"
-            loss, weight, after = self.loss(params, state, key, self.policy.cast(batch), player)
+            loss, weight, after = self.loss(params, state, key, lowered, player)
             weight = lax.stop_gradient(jnp.asarray(weight, self.policy.store))
             weighted = check_scalar(loss).astype(self.policy.store) * weight
             scaled = weighted if me.scale is None else weighted * me.scale.value.astype(self.policy.store)
@@ -148,6 +153,23 @@ class JaxBackend:
         acc = Accumulator(self._added(me.acc, grads), me.acc.loss + loss, me.acc.weight + weight, me.acc.count + 1)
         state = state._replace(vars=keep_form(vars, state.vars), hidden=hidden, metrics=metrics)
         return state.with_player(player, me._replace(acc=acc))
+
+    def _lowered(self, batch: Any, state: TrainState, key: Any, player: int) -> Any:
+        """The batch as the forward pass gets it: its inputs in the policy's type, all else as it is."""
+        if not self.policy.low:
+            return self.policy.cast(batch)
+
+        def forward(weights: Any, batch: Any) -> Any:
+            assert self.loss is not None, "this backend was made to update only"
+            return self.loss(weights[0], state._replace(vars=weights[1]), key, batch, player)[0]
+
+        inputs = self.policy.inputs(forward, (self.policy.cast(state.params), state.vars), batch)
+        for i, (path, _) in enumerate(jax.tree_util.tree_leaves_with_path(batch)):
+            name = f"batch{jax.tree_util.keystr(path)}"
+            if i in inputs.mixed and name not in self.told:
+                self.told.add(name)
+                warnings.warn(told_of_mixed(name, self.policy), UserWarning, stacklevel=2)
+        return inputs.lowered(batch, self.policy.compute)
 
     def _check_depends(self, pull: Any, loss: jax.Array, player: int) -> None:
         """Raises ConfigurationError where no gradient reaches a parameter, whatever the values: found by what the
@@ -268,6 +290,17 @@ def _copied(leaf: Any) -> Any:
     if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         return jnp.copy(leaf)
     return jnp.array(leaf, dtype=leaf.dtype, copy=True)
+
+
+def told_of_mixed(name: str, policy: Policy) -> str:
+    """What to say of a leaf that is an input and a label in one."""
+    dtype = jnp.dtype(policy.compute).name
+    return (
+        f"precision={policy.name!r}: {name} goes into a product with weights, and into the loss besides, so the whole "
+        f"of it is cast to {dtype}: a label 10001.0 in it would become {float(np.asarray(10001.0, dtype))}. Give "
+        f"labels as a leaf of their own, or cast what goes into the network yourself, x.astype(jnp.{dtype}), and the "
+        "batch stays as it is."
+    )
 
 
 def check_scalar(loss: Any) -> jax.Array:

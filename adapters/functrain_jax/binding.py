@@ -154,8 +154,11 @@ class Binding:
         return {i: trees[name] for i, name in enumerate(self.names) if name in trees}
 
     @contextmanager
-    def bound(self, params: dict[str, Tree], vars_: dict[str, Tree]) -> Iterator[None]:
+    def bound(self, params: dict[str, Tree], vars_: dict[str, Tree], dtype: Any = None) -> Iterator[None]:
         """Within the block the module's attributes hold these values; afterwards what they held before.
+
+        Args:
+            dtype: what layers with running statistics give, where they do not say themselves; None leaves them.
 
         Raises:
             ConfigurationError: an attribute was set to a traced value, which would be lost.
@@ -163,6 +166,8 @@ class Binding:
         attributes = vars(self.module)
         before = dict(attributes)
         nodes = nnx.merge(nnx.split(self._nodes())[0], self._by_index(params), self._by_index(vars_))
+        if dtype is not None:
+            _set_dtype(nodes, dtype)
         attributes.update(zip(self.names, nodes, strict=True))
         contents = {name: copy(v) for name, v in before.items() if isinstance(v, list | dict | set)}
         # A tree of their own, since a step may put other leaves into it.
@@ -294,6 +299,15 @@ def _alike(a: Any, b: Any) -> bool:
 def _identical(a: Tree, b: Tree) -> bool:
     left, right = jax.tree.leaves(a), jax.tree.leaves(b)
     return len(left) == len(right) and all(x is y for x, y in zip(left, right, strict=True))
+
+
+def _set_dtype(nodes: Any, dtype: Any) -> None:
+    """Their statistics stay in full precision, and would have all that comes after them computed in it."""
+    layers = [part for _, part in nnx.iter_graph(nodes) if isinstance(part, nnx.Module)]
+    for layer in layers:
+        keeps = any(isinstance(value, nnx.BatchStat) for value in vars(layer).values())
+        if keeps and getattr(layer, "dtype", dtype) is None:
+            layer.dtype = dtype  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _set_mode(value: Any, training: bool) -> None:

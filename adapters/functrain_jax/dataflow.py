@@ -23,12 +23,10 @@ def handed_through(jaxpr: Any) -> list[int | None]:
 
 def _of_equation(eqn: Any) -> list[int | None]:
     name, params = eqn.primitive.name, eqn.params
-    if name in LIKE_CALLS:
-        inner = next((params[key] for key in ("jaxpr", "call_jaxpr", "fun_jaxpr") if key in params), None)
-        inner = getattr(inner, "jaxpr", inner)
-        if inner is not None and len(inner.invars) == len(eqn.invars):
-            return handed_through(inner)
-    elif name == "optimization_barrier":
+    inner = inner_of(eqn)
+    if inner is not None:
+        return handed_through(inner)
+    if name == "optimization_barrier":
         return list(range(len(eqn.invars)))
     elif name == "scan":
         return _of_scan(params)
@@ -37,6 +35,15 @@ def _of_equation(eqn: Any) -> list[int | None]:
         agreed = [places[0] if len({*places}) == 1 else None for places in zip(*branches, strict=True)]
         return [None if place is None else place + 1 for place in agreed]
     return [None] * len(eqn.outvars)
+
+
+def inner_of(eqn: Any) -> Any | None:
+    """The inner function of an equation that is a call; None of any other."""
+    if eqn.primitive.name not in LIKE_CALLS:
+        return None
+    inner = next((eqn.params[key] for key in ("jaxpr", "call_jaxpr", "fun_jaxpr") if key in eqn.params), None)
+    inner = getattr(inner, "jaxpr", inner)
+    return inner if inner is not None and len(inner.invars) == len(eqn.invars) else None
 
 
 def _of_scan(params: Any) -> list[int | None]:

@@ -55,8 +55,12 @@ def discover(training: Training, state: TrainState, batch: Any, platform: str) -
         writes."""
         calls: list[Call] = []
 
+        def output_of(weights: Any, state: TrainState, batch: Any, key: Any) -> Any:
+            return training.traced(weights, state, key, batch, player).output
+
         def run(given: tuple[Any, Any], state: TrainState, batch: Any, key: Any) -> Any:
-            calls.append(training.traced(given, state, key, cast(batch), player))
+            batch = training.tracer.policy.cast_batch(lambda w, b: output_of(w, state, b, key), given, batch)
+            calls.append(training.traced(given, state, key, batch, player))
             return (calls[0].params, binding.parameters({}, calls[0].vars)), calls[0].output
 
         given = params, binding.cast(state.vars, cast, moves)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 
 from functrain.kernel.scale import ScaleRule
 from functrain.kernel.state import Tree
+from functrain_jax.inputs import Inputs, inputs_of
 
 
 class Policy(NamedTuple):
@@ -16,8 +18,8 @@ class Policy(NamedTuple):
 
     Attributes:
         name: the flag's canonical name.
-        compute: the type that parameters and floating batch leaves are cast to in the forward pass; None
-            casts nothing.
+        compute: the type that parameters, and those floating leaves of a batch that are inputs, are cast to in
+            the forward pass; None casts nothing.
         store: the type of the sums and of the loss.
         scale: the loss scale that this precision asks for; None for none.
     """
@@ -30,6 +32,21 @@ class Policy(NamedTuple):
     def cast(self, tree: Tree) -> Tree:
         """The tree with every floating leaf in the compute type."""
         return tree if self.compute is None else cast_floating(tree, self.compute)
+
+    @property
+    def low(self) -> bool:
+        """Does it compute in fewer bits than a label may need?"""
+        return self.compute is not None and jnp.dtype(self.compute).itemsize < 4
+
+    def inputs(self, function: Callable[[Tree, Tree], Any], weights: Tree, batch: Tree) -> Inputs:
+        """Which leaves of the batch a function of weights, cast already, and a batch computes with."""
+        return inputs_of(function, weights, batch, self.compute)
+
+    def cast_batch(self, function: Callable[[Tree, Tree], Any], weights: Tree, batch: Tree) -> Tree:
+        """The batch as the function is to get it: inputs in the compute type, all else with all its bits."""
+        if not self.low:
+            return self.cast(batch)
+        return self.inputs(function, weights, batch).lowered(batch, self.compute)
 
 
 # Half precision ends at 65504, so the scale starts below it: a loss that is computed in float16 is scaled in
@@ -68,7 +85,7 @@ def policy_of(precision: Any) -> Policy:
 
 def is_floating(leaf: Any) -> bool:
     """Is this leaf an array (or number) of a floating type?"""
-    return jnp.issubdtype(jnp.result_type(leaf), jnp.floating)
+    return jnp.issubdtype(leaf.dtype if isinstance(leaf, jax.Array) else jnp.result_type(leaf), jnp.floating)
 
 
 def cast_floating(tree: Tree, dtype: Any) -> Tree:

@@ -83,7 +83,8 @@ class Tracer:
         keys = Keys(key)
         collector = Collector(self.module.trainer.book, batch, self.batch_size)
         context = Context(clock, name == "training_step", keys)
-        with self._explained(name), self.binding.bound(params, vars_), self._inside(context, collector):
+        low = self.policy.compute if self.policy.low else None
+        with self._explained(name), self.binding.bound(params, vars_, low), self._inside(context, collector):
             if self.after_transfer is not None:
                 batch = self.after_transfer(plain(batch), loader)
             output = method(plain(batch), *args)
@@ -323,11 +324,15 @@ class Evaluation:
 
     def _call(self, state: tuple[Any, Any], clock: Clock, key: Any, batch: Any, index: Any, loader: int) -> Call:
         params, vars_ = state
-        cast = self.tracer.policy.cast
-        binding = self.tracer.binding
-        moved = (cast(params), binding.shifted(binding.cast(vars_, cast), index))
+        policy, binding = self.tracer.policy, self.tracer.binding
+        shifted = binding.shifted(vars_, index)
         key = jax.random.fold_in(key, index)
-        return self.tracer.call(self.name, self.method, clock, key, moved, cast(batch), loader, index, loader)
+
+        def call(given: tuple[Any, Any], batch: Any) -> Call:
+            return self.tracer.call(self.name, self.method, clock, key, given, batch, loader, index, loader)
+
+        given = policy.cast(params), binding.cast(shifted, policy.cast)
+        return call(given, policy.cast_batch(lambda given, batch: call(given, batch).output, given, batch))
 
     def discover(self, state: TrainState, batch: Any, loader: int) -> tuple[Logged, Any]:
         """Trace the step once, compiling nothing: what it logs, and its output as shapes."""

@@ -65,7 +65,8 @@ def make_step(
             `accumulate`-th sample into one, so that a batch spread over devices stays where it is; a *list* is
             a window of micro-batches as it is, which may differ in length. With `tbptt`: pieces an update.
         clip_norm, clip_value: bounds on the norm of the mean gradient, and on each of its components.
-        precision: '32', '64', 'bf16' or '16': what the forward pass computes in. Parameters keep their type.
+        precision: '32', '64', 'bf16' or '16': what the forward pass computes in. Parameters keep their type, and
+            of a batch only what goes into products with weights is cast: labels and ids keep their bits.
         loss_scale: how the loss scale moves, or a constant; default: none, and for '16' a `ScaleRule`. With a
             loss scale an update whose gradient is not finite is skipped.
         tbptt: cut every batch along axis 1 into pieces of so many steps (the last may be shorter), with

@@ -75,7 +75,7 @@ def test_accumulated_is_the_full_batch(clip):
         x, y = data(seed=i)
         a, ra = whole.step(a, (x, y))
         b, rb = cut.step(b, (x, y))
-        c, _ = cut.step(c, [(x[k : k + 3], y[k : k + 3]) for k in range(0, 12, 3)])
+        c, _ = cut.step(c, [(x[k::4], y[k::4]) for k in range(4)])
         close(ra.loss, rb.loss)
     close(a.params, b.params)
     same(bits(b.params), bits(c.params))
