@@ -51,7 +51,7 @@ def module_members(program: Program, record: Record, convert: Convert, tanh: Cal
     members: dict[str, Any] = {
         "log_all": lambda self, hook, values: log_all(self, program, hook, values),
         "training_step": _training_step(program, tanh),
-        "predict_step": with_signature(("batch", "batch_idx"), lambda self, a: predicted(self, program, tanh, a)[0]),
+        "predict_step": with_signature(_arguments(program), lambda self, a: predicted(self, program, tanh, a)[0]),
     }
     if program.val:
         for stage in ("validation", "test"):
@@ -110,15 +110,18 @@ def _training_step(program: Program, tanh: Callable[[Any], Any]) -> Callable[...
 
 
 def _evaluation_step(program: Program, stage: str, tanh: Callable[[Any], Any]) -> Callable[..., Any]:
-    names = ("batch", "batch_idx", "dataloader_idx") if len(program.val) > 1 else ("batch", "batch_idx")
-
     def call(self: Any, arguments: dict[str, Any]) -> Any:
         out, y, x = predicted(self, program, tanh, arguments)
         loss = ((out - y) ** 2).mean()
         self.log_all(f"{stage}_step", {"loss": loss, "mean": x.mean(), "index": arguments["batch_idx"] * 1.0})
         return loss
 
-    return with_signature(names, call)
+    return with_signature(_arguments(program), call)
+
+
+def _arguments(program: Program) -> tuple[str, ...]:
+    """Of a step of evaluation."""
+    return ("batch", "batch_idx", "dataloader_idx") if len(program.val) > 1 else ("batch", "batch_idx")
 
 
 def _loaders(program: Program, record: Record, convert: Convert) -> dict[str, Any]:

@@ -30,6 +30,12 @@ def first_difference(names: tuple[str, str], a: Sequence[Event], b: Sequence[Eve
     return None
 
 
+def kind_of(told: str | None) -> str | None:
+    """In what way they part, whatever the event: a failure that is made smaller must stay of its kind."""
+    kinds = ("one of them ends", "different events", "only one of them has", "differ")
+    return None if told is None else next(kind for kind in kinds if kind in told.split("Before it")[0])
+
+
 def _differ(one: Event | None, other: Event | None, tolerance: float) -> str | None:
     if one is None or other is None:
         return "one of them ends"

@@ -199,7 +199,7 @@ def program_in_lightning_too(seed: int) -> Program:
     while program.several or program.model == "recurrent":
         seed += 1_000_000
         program = any_program(seed)
-    train, *val = (replace(each, batch="dict" if each.batch == "odd" else each.batch) for each in _all(program))
+    train, *val = (_for_lightning(each) for each in (program.train, *program.val))
     dice = Dice(seed)
     optimizer = program.optimizers[0]
     if optimizer.decay is not None and dice.chance(0.5):
@@ -213,12 +213,13 @@ def program_in_lightning_too(seed: int) -> Program:
         logs=tuple(log for log in program.logs if log.hook in LIGHTNING_HOOKS or log.hook.endswith("_step")),
         module_hooks=tuple(hook for hook in program.module_hooks if hook in LIGHTNING_HOOKS),
         callback_hooks=tuple(hook for hook in program.callback_hooks if hook in LIGHTNING_HOOKS),
-        acts=tuple(act for act in program.acts if act.hook in LIGHTNING_HOOKS),
+        acts=tuple(act for act in program.acts if act.hook in LIGHTNING_HOOKS and act.what != "ctrl-c"),
     )
 
 
-def _all(program: Program) -> tuple[Loader, ...]:
-    return (program.train, *program.val)
+def _for_lightning(loader: Loader) -> Loader:
+    batch = "dict" if loader.batch == "odd" else loader.batch
+    return replace(loader, batch=batch, kind="sized" if loader.kind == "list" else loader.kind)
 
 
 LIGHTNING_HOOKS = (

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from tests.worlds.compare import first_difference
+from tests.worlds.compare import first_difference, kind_of
 from tests.worlds.differences import Difference, concerning
 from tests.worlds.observe import Event, Record
 from tests.worlds.program import Program
 from tests.worlds.shrink import TRIES, shrink
 
 Run = Callable[[Program, Path], Record]
-View = Callable[[Sequence[Event]], list[Event]]
+View = Callable[[Record], list[Event]]
 """What of a record is compared."""
 
 MORE, FIRST = (int(os.environ.get(name, default)) for name, default in (("WORLDS", "1"), ("WORLDS_FIRST", "0")))
@@ -31,9 +31,9 @@ def seeds(programs: int, together: int = 5) -> Any:
     return pytest.mark.parametrize("seeds", blocks, ids=lambda block: f"{block[0]}-{block[-1]}")
 
 
-def everything(events: Sequence[Event]) -> list[Event]:
+def everything(record: Record) -> list[Event]:
     """The whole record."""
-    return list(events)
+    return record.events
 
 
 class Pair:
@@ -63,7 +63,7 @@ class Pair:
             place = folder / name.replace(" ", "-")
             shutil.rmtree(place, ignore_errors=True)
             place.mkdir(parents=True)
-            records.append(view(run(program, place).events))
+            records.append(view(run(program, place)))
         if self.tolerance is None:
             return first_difference(self.names, *records, tolerance=0.0)
         return first_difference(self.names, *records, tolerance=1e-9 if program.precise else self.tolerance)
@@ -81,6 +81,7 @@ class Pair:
 
     def told(self, seed: int, program: Program, folder: Path, tries: int = TRIES) -> str:
         """What a failure says."""
-        small = shrink(program, lambda p: self.compared(p) and self.differ(p, folder) is not None, tries)
+        kind = kind_of(self.differ(program, folder))
+        small = shrink(program, lambda p: self.compared(p) and kind_of(self.differ(p, folder)) == kind, tries)
         one, other = self.names
         return f"{one} and {other} differ (seed {seed}), in this program:\n\n{small!r}\n\n{self.differ(small, folder)}"

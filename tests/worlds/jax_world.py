@@ -23,12 +23,19 @@ from tests.worlds.run import Api, run
 Binding = Callable[[Any, dict[str, Any]], None]
 
 
-def run_jax(program: Program, folder: Path, resume: str | None = None, binding: str = "nnx") -> Record:
-    """The program in functrain_jax; `binding`: 'plain', 'nnx' or 'linen'."""
+def run_jax(
+    program: Program, folder: Path, resume: str | None = None, binding: str = "nnx", idle: tuple[str, ...] = ()
+) -> Record:
+    """The program in functrain_jax.
+
+    Args:
+        binding: 'plain', 'nnx' or 'linen'.
+        idle: hooks that are overridden by a callback that does nothing.
+    """
     bind, read = BINDINGS[binding]
     api = replace(API, make=_maker(bind, read), weights=lambda m: _named(read(m)))
     with jax.enable_x64(program.precise):
-        return run(api, program, folder, resume)
+        return run(api, program, folder, resume, idle)
 
 
 class Part(nnx.Module):

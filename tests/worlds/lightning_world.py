@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ from tests.worlds import torch_world
 from tests.worlds.observe import Record
 from tests.worlds.program import Program
 from tests.worlds.run import Api, run
+
+# It talks of its devices at every run.
+logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
 
 
 def run_lightning(program: Program, folder: Path, resume: str | None = None) -> Record:

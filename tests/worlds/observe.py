@@ -49,6 +49,7 @@ class Record:
         self, owner: str, name: str, trainer: Any, arguments: Mapping[str, Any], weights: Callable[[], Any]
     ) -> None:
         """A hook was called."""
+        arguments = {key: getattr(value, "value", value) for key, value in arguments.items()}
         plain = [f"{key}={value}" for key, value in arguments.items() if isinstance(value, int | str)]
         values: dict[str, Any] = {"epoch": trainer.current_epoch, "step": trainer.global_step}
         if "outputs" in arguments:
@@ -78,7 +79,7 @@ class Record:
             warnings.simplefilter("always")
             try:
                 yield
-            except (Exception, KeyboardInterrupt) as error:
+            except (Exception, KeyboardInterrupt, SystemExit) as error:
                 self.see(f"error {type(error).__name__}: {plain_text(error)}")
         for text in sorted({f"{w.category.__name__}: {plain_text(w.message)}" for w in told}):
             self.see(f"warning {text}")
@@ -158,8 +159,9 @@ def hook_methods(
 def with_signature(names: tuple[str, ...], call: Callable[..., Any]) -> Callable[..., Any]:
     """A method of exactly these arguments, as some frameworks look at the names: `call(self, {name: value})`."""
     given = ", ".join(f"{name!r}: {name}" for name in names)
+    taken = [f"{name}=0" if name == "dataloader_idx" else name for name in names]
     scope: dict[str, Any] = {"call": call}
-    exec(f"def method({', '.join(['self', *names])}): return call(self, {{{given}}})", scope)
+    exec(f"def method({', '.join(['self', *taken])}): return call(self, {{{given}}})", scope)
     return scope["method"]
 
 

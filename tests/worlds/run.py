@@ -36,13 +36,13 @@ class Api:
     seed: Callable[[int], Any]
 
 
-def run(api: Api, program: Program, folder: Path, resume: str | None = None) -> Record:
-    """Run it; what goes wrong is part of the record."""
+def run(api: Api, program: Program, folder: Path, resume: str | None = None, idle: tuple[str, ...] = ()) -> Record:
+    """Run it; what goes wrong is part of the record. `idle`: hooks of one more callback, which does nothing."""
     record = Record(program)
     with record.watched():
         api.seed(program.seed)
         module = api.make(program, record, str(folder))
-        trainer = api.trainer(**_flags(api, program, record, folder))
+        trainer = api.trainer(**_flags(api, program, record, folder, idle))
         try:
             trainer.fit(module, **_loaders(api, program), ckpt_path=resume)
         finally:
@@ -51,9 +51,11 @@ def run(api: Api, program: Program, folder: Path, resume: str | None = None) -> 
     return record
 
 
-def _flags(api: Api, program: Program, record: Record, folder: Path) -> dict[str, Any]:
+def _flags(api: Api, program: Program, record: Record, folder: Path, idle: tuple[str, ...]) -> dict[str, Any]:
     methods = hook_methods("callback", program.callback_hooks, record, api.weights, str(folder))
     callbacks = [type("Watching", (api.callback,), methods)()] if methods else []
+    if idle:
+        callbacks.append(type("Idle", (api.callback,), {name: lambda self, *args: None for name in idle})())
     if program.early_stop is not None:
         callbacks.append(api.early_stopping(**vars(program.early_stop)))
     if program.checkpoint is not None:
@@ -83,8 +85,8 @@ def _after(api: Api, trainer: Any, module: Any, record: Record, folder: Path) ->
     position = {"epoch": trainer.current_epoch, "step": trainer.global_step}
     record.see("end", {**position, "metrics": trainer.callback_metrics, "weights": api.weights(module)})
     record.see(f"interrupted {trainer.interrupted}")
-    if record.program.checkpoint is not None:
-        saver = trainer.checkpoint_callback
+    saver = trainer.checkpoint_callback
+    if saver is not None:
         kept = sorted(os.listdir(folder / "kept")) if (folder / "kept").is_dir() else []
         paths = [os.path.basename(saver.best_model_path), os.path.basename(saver.last_model_path)]
         record.see(f"files {kept} best and last {paths}", {"score": saver.best_model_score})

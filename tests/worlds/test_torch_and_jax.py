@@ -11,6 +11,6 @@ from tests.worlds.torch_world import run_torch
 PAIR = Pair(("torch", "JAX"), (run_torch, run_jax), TORCH_AND_JAX)
 
 
-@seeds(80)
+@seeds(60)
 def test_torch_and_jax_see_the_same(seeds: range, tmp_path: Path):
     PAIR.hold(seeds, any_program, tmp_path)
