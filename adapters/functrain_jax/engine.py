@@ -35,6 +35,7 @@ from functrain_jax.context import STEP_HOOKS
 from functrain_jax.device import check_determinism, choose_device, guarded, stacked_flags
 from functrain_jax.evaluating import Evaluating
 from functrain_jax.feed import LONGEST, Chunk, Feed, Form
+from functrain_jax.identity import facts
 from functrain_jax.keys import STREAM
 from functrain_jax.loaders import Loaders, register_generators
 from functrain_jax.order import ordered
@@ -80,6 +81,7 @@ class JaxEngine(Evaluating, Loaders):
         self.published: TrainState | None = None
         self.rates = Rates(type(module).__name__)
         self.resumed_modes: set[str] | None = None
+        self.facts: dict[str, dict[str, str]] = {"now": {}, "kept": {}}
 
     # setting up
 
@@ -150,6 +152,7 @@ class JaxEngine(Evaluating, Loaders):
         with jax.default_device(self.device):
             state = self.backend.init(self.state.params, self.state.rng, self.state.vars, scales)
         self.state = jax.device_put(state, self.device)
+        self.facts = facts(self.specs, state.players)
         self.clock = Clock()
         self.publish()
 
@@ -191,6 +194,7 @@ class JaxEngine(Evaluating, Loaders):
         always = tuple(spec.plan.turn is None for spec in self.specs)
         self.training = Training(self.tracer, self._backend, self.rules, always, self.pieces, flags.terminate_on_nan)
         self.feed.longest = 1 if self._one_by_one() else longest_dispatch(plan)
+        self.facts["kept"] |= {f"evaluation mode of {path}": "yes" for path in self.evaluating_parts()}
         if self.resumed_modes is not None:
             self.binding.set_evaluating(self.resumed_modes)
         tell_evaluating(self.trainer, self.module, self.evaluating_parts())

@@ -32,6 +32,7 @@ from functrain_torch.device import apply_determinism, choose_device
 from functrain_torch.hooked import HookedBackend, hooks_of_the_step
 from functrain_torch.manual import ManualOptimization
 from functrain_torch.modes import Modes
+from functrain_torch.optimizer_states import options
 from functrain_torch.optimizers import (
     Configured,
     Scheduler,
@@ -79,6 +80,7 @@ class TorchEngine(ManualOptimization, Modes):
         self.batch_idx = 0
         self.resumed_windows: dict[int, list[Any]] = {}
         self._modes, self.metrics_before = {}, {}
+        self.facts: dict[str, dict[str, str]] = {"now": {}, "kept": {}}
         self._steps: dict[str, Callable[..., Any]] = {}
         self._handles: list[Any] = []
         self.children: list[Any] = []
@@ -126,6 +128,8 @@ class TorchEngine(ManualOptimization, Modes):
                 "without."
             )
         self._check_parameters(name)
+        frozen = [path for path, p in self.module.named_parameters() if not p.requires_grad]
+        self.facts["kept"] = options(self.configured) | {f"freezing of {path}": "yes" for path in frozen}
         scale = self.policy.scale
         players = tuple(
             Player(

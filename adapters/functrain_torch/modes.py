@@ -25,6 +25,7 @@ class Modes:
     _grad = True
     metrics_before: dict[str, Any]
     resumed_modes: set[str] | None = None
+    facts: dict[str, dict[str, str]]
 
     def into_training(self) -> None:
         """Training mode, in which parts that evaluate stay as they are; in a run that continues, as the checkpoint
@@ -42,7 +43,9 @@ class Modes:
         self.module.train()  # the module's own may choose
         for path, part in parts.items():
             part.training = part.training and path not in evaluating
-            if self.resumed_modes is not None:
+        self.facts["kept"] |= {f"evaluation mode of {path}": "yes" for path, p in parts.items() if not p.training}
+        if self.resumed_modes is not None:
+            for path, part in parts.items():
                 part.training = path not in self.resumed_modes
         tell_evaluating(self.trainer, self.module, [path for path, part in parts.items() if not part.training])
 

@@ -1,14 +1,16 @@
-"""Optimizers' states in a checkpoint: whose each is, by the parameters' names, whatever their order now."""
+"""Optimizers in a checkpoint: whose each state is, by the parameters' names, whatever their order now; with which
+options they were made."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from functrain.trainer.errors import CheckpointError
+from functrain_torch.optimizers import Configured
 
 Names = list[list[str | None]]
 
@@ -61,3 +63,36 @@ def ordered(state: Mapping[str, Any], places: Sequence[int]) -> dict[str, Any]:
         return dict(state)
     moved = {now: state["state"][then] for now, then in enumerate(places) if then in state["state"]}
     return {**state, "state": {**{k: v for k, v in state["state"].items() if not isinstance(k, int)}, **moved}}
+
+
+MOVING = ("params", "param_names", "initial_lr", "last_epoch", "base_lrs", "best", "num_bad_epochs", "cooldown_counter")
+"""Entries of optimizers and schedulers that are no options, or say one twice."""
+
+
+def options(configured: Configured) -> dict[str, str]:
+    """What optimizers and schedulers were made with, as text: `load_state_dict` takes the checkpoint's instead."""
+    found: dict[str, str] = {}
+    for i, optimizer in enumerate(configured.optimizers):
+        for j, group in enumerate(optimizer.param_groups):
+            where = f" of group {j}" if len(optimizer.param_groups) > 1 else ""
+            found |= _plain(group, f"{where} of optimizer {i} ({type(optimizer).__name__})")
+    for i, config in enumerate(configured.schedulers):
+        found |= _plain(config.scheduler.state_dict(), f" of scheduler {i} ({type(config.scheduler).__name__})")
+    return found
+
+
+def _plain(values: Mapping[str, Any], of: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name, value in values.items():
+        value = value.item() if isinstance(value, Tensor) and value.numel() == 1 else value
+        if name not in MOVING and not name.startswith("_") and _is_plain(value):
+            found[f"{name}{of}"] = str(dict(value) if isinstance(value, Mapping) else value)
+    return found
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    if isinstance(value, Mapping):
+        return all(map(_is_plain, value.values()))
+    return isinstance(value, bool | int | float | str)

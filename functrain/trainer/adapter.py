@@ -27,6 +27,10 @@ class Engine(LoaderTools, Protocol):
     """What the training steps of the last dispatch gave, one a batch, detached, in the form of `step_outputs`; only
     filled where `wants_outputs`."""
 
+    facts: dict[str, dict[str, str]]
+    """How optimizers and module are set up, as text by name, made by `configure` and `start`: under 'now' that of which
+    a run that continues uses the present value, under 'kept' that of which it takes the checkpoint's."""
+
     per_batch: bool
     """The adapter itself needs the host at every batch (optimization by hand, batches in pieces).
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from functrain import __version__
 from functrain.kernel.state import Clock
+from functrain.trainer import setup
 from functrain.trainer.data import loaders_rng, set_loaders_rng
 from functrain.trainer.errors import CheckpointError, ConfigurationError
 from functrain.trainer.generators import random_state, tell_copies
@@ -62,6 +63,7 @@ def assemble(trainer: Any, weights_only: bool) -> dict[str, Any]:
     if not weights_only:
         checkpoint["callbacks"] = callback_states(trainer, checkpoint)
         checkpoint["loggers"] = states(trainer.loggers)
+        checkpoint["setup"] = setup.take(trainer)
         if trainer.datamodule is not None and hasattr(trainer.datamodule, "state_dict"):
             checkpoint["datamodule"] = trainer.datamodule.state_dict()
     for owner in (trainer.datamodule, module):
@@ -84,6 +86,7 @@ def _loop_state(trainer: Any) -> dict[str, Any]:
         "published": dict(trainer.book.published),
         "logged": dict(trainer.book.logged),
         "should_stop": trainer.should_stop,
+        "draws": dict(trainer.loaders.draws),
         "val_loaders": redone["val_loaders"] if redone else loaders_rng(trainer.engine, trainer.val_loaders),
     }
 
@@ -203,6 +206,10 @@ def load(trainer: Any, path: str | os.PathLike[str], weights_only: bool) -> dict
         if owner is not None and overrides(owner, "on_load_checkpoint"):
             owner.on_load_checkpoint(saved)
     with naming(path):
+        if clock is not None and trainer.flags.fast_dev_run:
+            saved, clock = between_epochs(saved), Clock()
+        elif clock is not None:
+            trainer.loaders.draws_then = dict(saved["loop"].get("draws", {}))
         trainer.engine.restore(saved, weights_only)
     if clock is not None:
         trainer.engine.clock = clock
@@ -226,8 +233,32 @@ def naming(path: str) -> Iterator[None]:
         ) from error
 
 
+def between_epochs(saved: Mapping[str, Any]) -> dict[str, Any]:
+    """The checkpoint without what belongs to its position: a run of a few batches begins anew with its states."""
+    players = [{**player, "window": None} for player in saved["players"]]
+    return {
+        **saved,
+        "clock": Clock()._asdict(),
+        "players": players,
+        **{key: {} for key in ("grads", "metrics", "metric_states", "metric_links") if key in saved},
+    }
+
+
+def try_out(trainer: Any, saved: dict[str, Any], path: str) -> None:
+    """Under fast_dev_run: the callbacks' and the data module's states too, and no position."""
+    restore_callbacks(trainer, saved)
+    if trainer.datamodule is not None and "datamodule" in saved:
+        trainer.datamodule.load_state_dict(saved["datamodule"])
+    trainer.print(
+        f"fast_dev_run: the states of {path} are tried out from an epoch's start; where its run stood is left aside."
+    )
+
+
 def continue_from(trainer: Any, loop: Any, saved: dict[str, Any], path: str) -> None:
     """Put the position, the loop, the callbacks and the random state back; the engine has its part already."""
+    if trainer.flags.fast_dev_run:
+        try_out(trainer, saved, path)
+        return
     trainer.identity.continue_from(saved["functrain"], path)
     with naming(path):
         state = saved["loop"]
@@ -239,6 +270,7 @@ def continue_from(trainer: Any, loop: Any, saved: dict[str, Any], path: str) -> 
         trainer.should_stop = state["should_stop"]
         set_loaders_rng(trainer.engine, trainer.val_loaders, state["val_loaders"])
         trainer.resumed_rng = dict(saved["rng"])
+        setup.tell_changes(trainer, saved.get("setup"), path)
     rewind(trainer.loggers, trainer.engine.clock.update, saved.get("loggers"))
     restore_callbacks(trainer, saved)
     if trainer.datamodule is not None and "datamodule" in saved:

@@ -9,10 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Protocol
 
-from functrain.seed import isolate_rng, rng_state, set_rng_state
+from functrain.seed import isolate_rng, rng_state
 from functrain.trainer.errors import ConfigurationError
 from functrain.trainer.flags import limit
-from functrain.trainer.generators import tell_copies
+from functrain.trainer.generators import put_back_rng, tell_copies
 
 
 def length_of(loader: Any) -> int | None:
@@ -243,12 +243,6 @@ class TrainSource:
         self._epoch_rng = cursor["epoch_rng"]
         self._set_random_state(cursor["epoch_rng"])
         return self._begin(cursor["seen"])
-
-
-def put_back_rng(state: Mapping[str, Any]) -> None:
-    """Set the generators of a checkpoint that are there; nobody draws from one of a framework that is not loaded."""
-    known = rng_state().keys()
-    set_rng_state({name: value for name, value in state.items() if name in known})
 
 
 def loaders_rng(tools: LoaderTools, loaders: Sequence[Any]) -> list[Any]:

@@ -16,7 +16,7 @@ from functools import cache, partial
 from typing import Any, NamedTuple
 from weakref import WeakSet
 
-from functrain.seed import rng_state
+from functrain.seed import rng_state, set_rng_state
 from functrain.trainer.errors import CheckpointError
 from functrain.trainer.hooks import keyed
 
@@ -181,6 +181,9 @@ def set_loader_rng(loader: Any, saved: Mapping[str, str]) -> None:
         CheckpointError: the loader has other generators now.
     """
     generators = _of_loader(loader)
+    if isinstance(saved, Mapping) and len(generators) == len(saved) and generators.keys() != saved.keys():
+        # The same loader within another, or without it.
+        saved = dict(zip(generators, saved.values(), strict=True))
     if not isinstance(saved, Mapping) or generators.keys() != saved.keys():
         raise CheckpointError(
             f"the loader had {len(saved)} random generators of its own ({', '.join(map(str, saved))[:200]}), and this "
@@ -218,18 +221,30 @@ def random_state(trainer: Any) -> dict[str, Any]:
     return {**rng_state(), "held": {name: states(found) for name, found in _of_run(trainer).items()}}
 
 
-def put_back_held(trainer: Any, saved: Mapping[str, Mapping[str, str]]) -> None:
-    """Take the part of `random_state` back that belongs to objects. A generator that is gone is told."""
-    now = _of_run(trainer)
-    for name, kept in saved.items():
+def put_back_rng(state: Mapping[str, Any]) -> None:
+    """Set the generators of a checkpoint that are there; nobody draws from one of a framework that is not loaded."""
+    known = rng_state().keys()
+    set_rng_state({name: value for name, value in state.items() if name in known})
+
+
+def put_back_state(trainer: Any, state: Mapping[str, Any]) -> list[str]:
+    """Take `random_state` back; gives the generators, by name and path, that are not there now."""
+    put_back_rng(state)
+    now, held_then = _of_run(trainer), state.get("held", {})
+    for name, kept in held_then.items():
         put_back(now.get(name, {}), kept)
-    gone = [f"{name}.{path}" for name, kept in saved.items() for path in kept if path not in now.get(name, {})]
+    return [f"{name}.{path}" for name, kept in held_then.items() for path in kept if path not in now.get(name, {})]
+
+
+def continue_with(trainer: Any, state: Mapping[str, Any]) -> None:
+    """Take the `random_state` of a checkpoint back. A generator that is gone is told."""
+    gone = put_back_state(trainer, state)
     if gone:
         warnings.warn(
             f"the checkpoint has the states of random generators that are not there now: {', '.join(gone)}. A run that "
             "continues draws other numbers from what stands in their place; make them in __init__ or in setup.",
             UserWarning,
-            stacklevel=2,
+            stacklevel=3,
         )
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from functrain.trainer.data import TrainSource, as_loaders, evaluation_limits
 from functrain.trainer.errors import ConfigurationError
+from functrain.trainer.generators import put_back_state, random_state
 from functrain.trainer.hooks import overrides
 
 Loaders = tuple[Sequence[Any], Sequence[int | None]]
@@ -28,10 +30,28 @@ class LoaderFinder:
         self.owners = [owner for owner in owners if owner is not None]
         self.hooks = hooks
         self.engine = engine
+        self.draws: dict[str, Any] = {}
+        self.draws_then: dict[str, Any] = {}
+
+    @contextmanager
+    def _drawing(self, stage: str) -> Iterator[None]:
+        """Within it a method makes the loader of a stage of fit, and may draw random numbers to split or order data.
+
+        It draws what it drew in the run that wrote the checkpoint; what a run began with is kept where it drew.
+        """
+        trainer = self.engine.trainer
+        if stage in self.draws_then:
+            put_back_state(trainer, self.draws_then.pop(stage))
+        before = random_state(trainer)
+        yield
+        self.draws.pop(stage, None)
+        if random_state(trainer) != before:
+            self.draws[stage] = before
 
     def train(self, given: Any) -> TrainSource:
         """The source of training batches."""
-        loader, overfit = self._train_loader(given), self.flags.overfit_batches
+        with self._drawing("train"):
+            loader, overfit = self._train_loader(given), self.flags.overfit_batches
         if overfit:
             loader = self.engine.unshuffled(loader)
         return TrainSource(loader, self.dev_batches or overfit or self.flags.limit_train_batches, self.engine)
@@ -50,7 +70,8 @@ class LoaderFinder:
             return None
         if self.flags.limit_val_batches == 0:
             return None
-        loaders = [self.engine.unshuffled(self._train_loader(train))] if overfit else self._defined("val", given)
+        with self._drawing("val"):
+            loaders = [self.engine.unshuffled(self._train_loader(train))] if overfit else self._defined("val", given)
         if not loaders:
             return None
         how_much = self.dev_batches or overfit or self.flags.limit_val_batches

@@ -17,12 +17,12 @@ from functrain.trainer import ckpt_path as ckpt_paths
 from functrain.trainer import flags as flag_table
 from functrain.trainer.arguments import add_arguments, flags_of
 from functrain.trainer.ckpt_path import BEST_IF_ANY, CkptPath, Default
-from functrain.trainer.data import TrainSource, put_back_rng
+from functrain.trainer.data import TrainSource
 from functrain.trainer.errors import ConfigurationError, beside, nearest
 from functrain.trainer.evaluate import end_stage, run_stage, sanity_check
 from functrain.trainer.fit import FitLoop
 from functrain.trainer.flag_checks import callbacks_of, max_time
-from functrain.trainer.generators import put_back_held
+from functrain.trainer.generators import continue_with
 from functrain.trainer.hooks import Hooks, overrides, tell_misspelt
 from functrain.trainer.identity import Identity
 from functrain.trainer.interrupt import graceful, interrupted_at
@@ -397,8 +397,7 @@ class Trainer(Outputs):
     def restore_rng(self) -> None:
         """The random state of the checkpoint that the run continues from, once, right before the first batch."""
         if self.resumed_rng is not None:
-            put_back_rng(self.resumed_rng)
-            put_back_held(self, self.resumed_rng.get("held", {}))
+            continue_with(self, self.resumed_rng)
             self.resumed_rng = None
 
     # small things
