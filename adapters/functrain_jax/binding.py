@@ -158,7 +158,7 @@ class Binding:
         """Within the block the module's attributes hold these values; afterwards what they held before.
 
         Args:
-            dtype: what layers with running statistics give, where they do not say themselves; None leaves them.
+            dtype: what layers give that would give full precision whatever goes into them; None leaves them.
 
         Raises:
             ConfigurationError: an attribute was set to a traced value, which would be lost.
@@ -302,11 +302,13 @@ def _identical(a: Tree, b: Tree) -> bool:
 
 
 def _set_dtype(nodes: Any, dtype: Any) -> None:
-    """Their statistics stay in full precision, and would have all that comes after them computed in it."""
+    """Layers whose statistics stay in full precision would have all that comes after them computed in it; so would an
+    Embed, which takes its table's type for its own where it is told none."""
     layers = [part for _, part in nnx.iter_graph(nodes) if isinstance(part, nnx.Module)]
     for layer in layers:
         keeps = any(isinstance(value, nnx.BatchStat) for value in vars(layer).values())
-        if keeps and getattr(layer, "dtype", dtype) is None:
+        untold = isinstance(layer, nnx.Embed) and layer.dtype == layer.param_dtype
+        if untold or (keeps and getattr(layer, "dtype", dtype) is None):
             layer.dtype = dtype  # pyright: ignore[reportAttributeAccessIssue]
 
 

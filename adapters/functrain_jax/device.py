@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.core import Tracer
 
 from functrain.kernel import plan as plans
 from functrain.kernel.plan import Plan
@@ -65,7 +66,7 @@ def check_determinism(flags: Any, device: Any) -> None:
 
 def check_one_device(leaf: Any, what: str) -> None:
     """Raises ConfigurationError where an array is spread over several devices, which no run keeps."""
-    if isinstance(leaf, jax.Array) and not isinstance(leaf, jax.core.Tracer) and len(leaf.sharding.device_set) > 1:
+    if isinstance(leaf, jax.Array) and not isinstance(leaf, Tracer) and len(leaf.sharding.device_set) > 1:
         raise ConfigurationError(
             f"{what} is spread over {len(leaf.sharding.device_set)} devices ({leaf.sharding}): the Trainer does not "
             "support meshes yet, and would gather it on one. Use functrain_jax.make_step, which keeps shardings, or "

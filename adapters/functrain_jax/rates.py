@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import optax
@@ -88,7 +88,7 @@ def _factors(update: Any, state: Any) -> list[Any] | None:
     return None if any(map(_transforms, inner.values())) else []
 
 
-def _injected(inner: dict[str, Any], state: optax.InjectStatefulHyperparamsState) -> list[Any] | None:
+def _injected(inner: Mapping[str, Any], state: Any) -> list[Any] | None:
     schedule = inner.get("sched_hps", {}).get("learning_rate")
     if schedule is not None:
         return [-schedule(state.hyperparams_states["learning_rate"])]

@@ -62,6 +62,18 @@ def nnx_net(self):
     type(self).net_of = lambda self, x: self.last(self.net((x - 0.5) / 2))
 
 
+def tokens(self):
+    self.table = nnx.Embed(4, 6, rngs=nnx.Rngs(0))
+    self.mix = nnx.Sequential(nnx.LayerNorm(6, rngs=nnx.Rngs(1)), nnx.Linear(6, 6, rngs=nnx.Rngs(1)))
+    self.last = nnx.Linear(6, 2, rngs=nnx.Rngs(2))
+
+    def net_of(self, x):
+        y = x[:, None] + self.table(jnp.zeros((8, 3), jnp.int32))
+        return self.last(nnx.remat(lambda mix, y: y + mix(y))(self.mix, y)).mean(1)
+
+    type(self).net_of = net_of
+
+
 def linen_net(self):
     self.net = ft.from_linen(linen.Dense(2), X, rng=0)
     type(self).net_of = lambda self, x: self.net(x)
@@ -88,7 +100,14 @@ def convolution(self):
     type(self).net_of = net_of
 
 
-NETS = {"plain": plain, "nnx": nnx_net, "linen": linen_net, "recurrent": recurrent, "convolution": convolution}
+NETS = {
+    "plain": plain,
+    "nnx": nnx_net,
+    "tokens": tokens,
+    "linen": linen_net,
+    "recurrent": recurrent,
+    "convolution": convolution,
+}
 
 
 @pytest.mark.parametrize(("precision", "low"), LOW, ids=["bf16", "16"])
