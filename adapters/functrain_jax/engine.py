@@ -53,6 +53,7 @@ class JaxEngine(Evaluating, Loaders):
     """See `functrain.trainer.adapter.Engine`."""
 
     suffix = ".ckpt"
+    compiled = True
     mark = staticmethod(mark)
 
     def __init__(self, module: Any, trainer: Any) -> None:

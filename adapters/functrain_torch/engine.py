@@ -60,6 +60,7 @@ class TorchEngine(ManualOptimization, Modes):
     """See `functrain.trainer.adapter.Engine`."""
 
     suffix = ".ckpt"
+    compiled = False
     mark = staticmethod(ckpt.mark)
 
     def __init__(self, trainer: Any, module: Any) -> None:

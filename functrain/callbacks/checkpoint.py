@@ -42,7 +42,8 @@ class ModelCheckpoint(Callback):
             overwritten or removed, whoever names it: the new one gets -v1, -v2, ...
         monitor: the metric to rank by.
         verbose: print what is saved.
-        save_last: also write 'last' at every save, and where Ctrl-C ends the run.
+        save_last: also write 'last' at every save. Where Ctrl-C or SIGTERM ends the run 'last' is written in any case,
+            unless its state is in a file already, or nothing is to be kept (`save_top_k=0`, `save_weights_only`).
         save_top_k: how many to keep; -1 for all, 0 for none.
         mode: 'min', 'max', or 'auto' to guess from the metric's name.
         save_weights_only: leave out all that continuing needs.
@@ -218,13 +219,19 @@ class ModelCheckpoint(Callback):
         if moment == "interrupt":
             if self.monitor is None:
                 self._save(trainer, moment)
-            self._save_last(trainer, moment)
+            if self.save_last or self._would_be_lost(trainer):
+                self._save_last(trainer, moment)
             return
         due_now = self._is_due(trainer, moment)
         self._due = self._due or due_now
         saved = self._due and self._save(trainer, moment)
-        if due_now or saved:
+        if self.save_last and (due_now or saved):
             self._save_last(trainer, moment)
+
+    def _would_be_lost(self, trainer: Any) -> bool:
+        """Is the state of an interrupted run in no file yet that it can be continued from?"""
+        saved = trainer.saved is not None and trainer.saved[1] == trainer.engine.clock
+        return bool(self.save_top_k) and not self.save_weights_only and not saved
 
     # when
 
@@ -291,7 +298,7 @@ class ModelCheckpoint(Callback):
             trainer.print(f"Epoch {trainer.current_epoch}, step {trainer.global_step}{what}: saved {path}")
 
     def _save_last(self, trainer: Any, moment: str) -> None:
-        if not self.save_last or self._last_saved_at == position(trainer):
+        if self._last_saved_at == position(trainer):
             return
         old = self._records.last
         ours = [old] if old else []

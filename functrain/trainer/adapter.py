@@ -23,6 +23,9 @@ class Engine(LoaderTools, Protocol):
     clock: Clock
     """The position in Python integers; exact between dispatches, but for `skipped`, which is exact in the state."""
 
+    compiled: bool
+    """Its calls may keep the main thread away from Python for long."""
+
     outputs: list[Any]
     """What the training steps of the last dispatch gave, one a batch, detached, in the form of `step_outputs`; only
     filled where `wants_outputs`."""

@@ -137,7 +137,7 @@ HOOKS: tuple[Hook, ...] = (
     Hook("on_train_epoch_end", ("outputs",), BOTH, "a training epoch ends; validation has run"),
     Hook("on_epoch_end", (), BOTH, "an epoch of any stage ends"),
     Hook("on_save_checkpoint", ("checkpoint",), (DATA, CALLBACK, MODULE), "a checkpoint is about to be written"),
-    Hook("on_keyboard_interrupt", (), (CALLBACK,), "Ctrl-C stopped the run"),
+    Hook("on_keyboard_interrupt", (), (CALLBACK,), "Ctrl-C or SIGTERM stopped the run"),
     Hook("on_exception", ("exception",), (CALLBACK,), "an error ends the run"),
     Hook("on_train_end", (), BOTH, "training ends"),
     Hook("on_fit_end", (), BOTH, "fit ends"),

@@ -1,47 +1,157 @@
-"""Ctrl-C: the first asks the run to end at the next batch, whole; the second raises at once.
+"""Ctrl-C and SIGTERM: the first asks the run to end at the next batch, whole, and is answered at once; the second ends
+it where it stands.
 
-Touches the signal handler.
+Touches the signal handlers, and standard error.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import FrameType
 from typing import Any
 
-from functrain.kernel.state import Clock
+from functrain import files
+
+EXIT_TERMINATED = 128 + signal.SIGTERM
+"""The exit code of a process whose run SIGTERM has ended: 143, as shells show it."""
+
+DEFAULTS = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+AGAIN = {
+    signal.SIGINT: "Press Ctrl-C again to end it at once.",
+    signal.SIGTERM: "A second SIGTERM ends the process at once.",
+}
 
 
 @contextmanager
-def graceful(on_first: Callable[[], None]) -> Iterator[None]:
-    """Within it the first SIGINT calls `on_first`, and a second one raises KeyboardInterrupt where it finds the
-    program.
+def graceful(ask: Callable[[int], None], waits_for: Callable[[], str], compiled: bool = False) -> Iterator[None]:
+    """Within it the first SIGINT and the first SIGTERM call `ask`; the second does what it did before: SIGINT raises
+    KeyboardInterrupt, SIGTERM ends the process.
 
-    Only the main thread may take signals; in another one, and where a handler of somebody else's stands, nothing
-    changes.
+    Only the main thread may take signals; in another one, and for a signal that has a handler of somebody else's,
+    nothing changes. Processes that are forked within it take signals as if it were not there.
+
+    Args:
+        ask: is told the signal's number.
+        waits_for: what is under way and is finished first, in words.
+        compiled: the main thread may be away in compiled code for long, where no Python handler runs; a thread answers.
     """
-    standing = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or standing is not signal.default_int_handler:
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
+    ours = [number for number, default in DEFAULTS.items() if signal.getsignal(number) is default]
+    process, answered = os.getpid(), set()
 
-    def handler(signum: int, frame: FrameType | None) -> None:
-        signal.signal(signal.SIGINT, standing)
-        on_first()
+    def answer(number: int) -> None:
+        if number in ours and number not in answered:
+            answered.add(number)
+            _tell(f"{_name(number)}: the run ends after {waits_for()}. {AGAIN[signal.Signals(number)]}")
 
-    signal.signal(signal.SIGINT, handler)
+    def handler(number: int, frame: Any) -> None:
+        signal.signal(number, DEFAULTS[signal.Signals(number)])
+        if os.getpid() != process:
+            os.kill(os.getpid(), number)
+        else:
+            if not watched:
+                answer(number)
+            ask(number)
+
+    with _watching(answer) if compiled and ours else contextlib.nullcontext(False) as watched:
+        for number in ours:
+            signal.signal(number, handler)
+        try:
+            yield
+        finally:
+            for number in ours:
+                signal.signal(number, DEFAULTS[number])
+
+
+@contextmanager
+def _watching(answer: Callable[[int], None]) -> Iterator[bool]:
+    """A thread that is told of signals while the main thread is away; False where an event loop listens already."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    if before != -1:
+        signal.set_wakeup_fd(before)
+        os.close(reading)
+        os.close(writing)
+        yield False
+        return
+
+    def watch() -> None:
+        while number := os.read(reading, 1)[0]:
+            answer(number)
+
+    _forget_in_children()
+    thread = threading.Thread(target=watch, name="functrain-signals", daemon=True)
+    thread.start()
     try:
-        yield
+        yield True
     finally:
-        signal.signal(signal.SIGINT, standing)
+        signal.set_wakeup_fd(before)
+        os.write(writing, b"\0")
+        thread.join()
+        os.close(reading)
+        os.close(writing)
 
 
-def interrupted_at(clock: Clock, saver: Any) -> str:
-    """What a run says that Ctrl-C has ended: where it stands, and what it can be continued from."""
-    paths = (getattr(saver, name, "") for name in ("last_model_path", "best_model_path"))
-    saved = next((path for path in paths if path), None)
-    where = f"Stopped by Ctrl-C in epoch {clock.epoch}, after batch {clock.batch} and {clock.update} updates."
-    return where if saved is None else f"{where} To continue: fit(..., ckpt_path={str(saved)!r})."
+_children = threading.Event()
+
+
+def _forget_in_children() -> None:
+    """A forked child shares the pipe; its signals are not this process'."""
+
+    def forget() -> None:
+        if _children.is_set():
+            with contextlib.suppress(ValueError):
+                signal.set_wakeup_fd(-1)
+
+    if not _children.is_set() and hasattr(os, "register_at_fork"):
+        _children.set()
+        os.register_at_fork(after_in_child=forget)
+
+
+def _name(number: int) -> str:
+    return "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
+
+
+def _tell(text: str) -> None:
+    """Onto standard error, past its buffer, which the main thread may hold; a replaced one gets it as it comes."""
+    with contextlib.suppress(OSError, ValueError, RuntimeError, AttributeError):
+        if sys.stderr is sys.__stderr__:
+            os.write(sys.stderr.fileno(), f"\n{text}\n".encode())
+        else:
+            print(f"\n{text}", file=sys.stderr, flush=True)
+
+
+def under_way(trainer: Any) -> str:
+    """What a run is doing, and ends before it stops."""
+    if trainer.book.stage != "train":
+        return f"the {trainer.book.stage} batch under way"
+    if not trainer.training:
+        return "what is being set up"
+    loop = trainer.loop
+    if loop.position is None:
+        return "the training batch under way" if loop.one_by_one else "the training batches under way"
+    return "the hooks and checkpoints under way"
+
+
+def ended(trainer: Any) -> str:
+    """What a fit says that was interrupted: where it stands, and what it can be continued from."""
+    clock = trainer.engine.clock
+    by = "SIGTERM" if trainer.terminated else "Ctrl-C"
+    where = f"Stopped by {by} in epoch {clock.epoch}, after batch {clock.batch} and {clock.update} updates."
+    path, then = trainer.saved or ("", None)
+    if not path or not files.exists(path):
+        return f"{where} Nothing was saved."
+    if then == clock:
+        return f"{where} To continue: fit(..., ckpt_path={path!r})."
+    return (
+        f"{where} This state was not saved; to continue from epoch {then.epoch}, batch {then.batch}: "
+        f"fit(..., ckpt_path={path!r})."
+    )

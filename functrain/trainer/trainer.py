@@ -6,12 +6,14 @@ Thin: it connects flags, data, hooks, loops.
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar, NoReturn
 
 from functrain.kernel.plan import Plan, passed
+from functrain.kernel.state import Clock
 from functrain.trainer import checkpoint as checkpoints
 from functrain.trainer import ckpt_path as ckpt_paths
 from functrain.trainer import flags as flag_table
@@ -25,7 +27,7 @@ from functrain.trainer.flag_checks import callbacks_of, max_time
 from functrain.trainer.generators import continue_with
 from functrain.trainer.hooks import Hooks, overrides, tell_misspelt
 from functrain.trainer.identity import Identity
-from functrain.trainer.interrupt import graceful, interrupted_at
+from functrain.trainer.interrupt import EXIT_TERMINATED, ended, graceful, under_way
 from functrain.trainer.loaders import LoaderFinder, Loaders, either
 from functrain.trainer.logbook import TRAIN, LogBook
 from functrain.trainer.outputs import Outputs
@@ -47,7 +49,9 @@ class Trainer(Outputs):
 
     Attributes:
         defaults: gives the callbacks and loggers that the flags ask for; set by `functrain` itself.
-        interrupted: Ctrl-C ended the run.
+        interrupted: Ctrl-C or SIGTERM ended the run.
+        terminated: it was SIGTERM; the process ends when the run has.
+        saved: the last checkpoint of this run that it can be continued from: its path and position.
         evaluated, evaluation_batches: of the evaluation under way: the batches done, and how many there are (None:
             unknown).
         should_stop: set it to end the run at the next batch, once the minima are met.
@@ -62,7 +66,8 @@ class Trainer(Outputs):
             if overrides(callback, "on_init_start"):
                 callback.on_init_start(self)
         self.should_stop = False
-        self.interrupted = False
+        self.interrupted = self.terminated = False
+        self.saved: tuple[str, Clock] | None = None
         self.sanity_checking = False
         self.evaluated, self.evaluation_batches = 0, None
         self.module: Any = None
@@ -193,6 +198,8 @@ class Trainer(Outputs):
         `on_train_batch_end` those are left out who come after the one that saved.
         """
         checkpoints.save(self, os.fspath(filepath), weights_only)
+        if not weights_only:
+            self.saved = (os.fspath(filepath), self.engine.clock)
 
     # running
 
@@ -201,12 +208,12 @@ class Trainer(Outputs):
         """Set up a stage, and take it down whatever happens."""
         self._attach(stage, model, datamodule)
         try:
-            with graceful(self._interrupt):
+            with graceful(self._interrupt, lambda: under_way(self), self.engine.compiled):
                 self._prepare()
                 yield
             self._finish("interrupted" if self.interrupted else "success")
         except KeyboardInterrupt:
-            self._interrupt()
+            self.interrupted = True
             self.hooks.call("on_keyboard_interrupt")
             self._end_training()
             self._finish("interrupted")
@@ -220,6 +227,8 @@ class Trainer(Outputs):
         finally:
             self.identity.let_go()
             self._busy = False
+        if self.terminated:
+            raise SystemExit(EXIT_TERMINATED)
 
     def _attach(self, stage: str, model: Any, datamodule: Any) -> None:
         if isinstance(model, type):
@@ -245,7 +254,8 @@ class Trainer(Outputs):
         self._busy = True
         same_run = stage != "fit" and model is self.module
         self.stage, self.module, self.datamodule = stage, model, datamodule
-        self.interrupted = self.should_stop = False
+        self.interrupted = self.terminated = self.should_stop = False
+        self.saved = None
         if stage == "fit":
             self.identity = Identity()
         model.trainer = self
@@ -313,7 +323,6 @@ class Trainer(Outputs):
             self.hooks.call("on_keyboard_interrupt")
             for _, save in self.acting("checkpoint"):
                 save(self, self.module, "interrupt")
-            self.print(interrupted_at(self.engine.clock, self.checkpoint_callback))
         self._end_training()
 
     def _end_training(self) -> None:
@@ -322,6 +331,8 @@ class Trainer(Outputs):
             self.training = False
             self.hooks.call("on_train_end")
             self.hooks.call("on_fit_end")
+            if self.interrupted:
+                self.print(ended(self))
 
     def _evaluate(
         self, stage: str, model: Any, loaders: Any, ckpt_path: CkptPath | Default, datamodule: Any, verbose: bool
@@ -410,8 +421,9 @@ class Trainer(Outputs):
     def out_of_time(self) -> bool:
         return self._deadline is not None and time.monotonic() >= self._deadline
 
-    def _interrupt(self) -> None:
+    def _interrupt(self, number: int) -> None:
         self.interrupted = True
+        self.terminated = self.terminated or number == signal.SIGTERM
 
     @property
     def current_epoch(self) -> int:
