@@ -63,8 +63,10 @@ def tell_changes(trainer: Any, saved: Mapping[str, Facts] | None, path: str) -> 
     trainer.engine.facts["kept"] = dict(saved["kept"])
     said: list[str] = []
     if loader:
-        means = f"they hold from epoch {clock.epoch} on"
-        if clock.batch:
+        means, batches = f"they hold from epoch {clock.epoch} on", trainer.loop.plan.batches
+        if clock.batch and batches is not None and clock.batch >= batches:
+            means = f"epoch {clock.epoch} stood at batch {clock.batch}, so it ends at once"
+        elif clock.batch:
             means = (
                 f"epoch {clock.epoch} goes on at batch {clock.batch} of the present loader, so some of its samples "
                 "come twice or not at all"

@@ -56,6 +56,7 @@ def test_the_same_set_up_says_nothing(saved):
     [
         ({}, {"size": 8, "n": 3}, {}, r"batch size 4 -> 8, batches an epoch 6 -> 3: epoch 1 goes on at batch 2 of the "
                                       r"present loader, so some of its samples come twice or not at all"),
+        ({}, {"n": 2}, {}, r"batches an epoch 6 -> 2: epoch 1 stood at batch 2, so it ends at once"),
         ({}, {"shuffle": True}, {}, r"sampler SequentialSampler -> RandomSampler: epoch 1 goes on"),
         ({}, {}, {"accumulate_grad_batches": 2}, r"accumulate_grad_batches \{0: 1\} -> \{0: 2\}: the present values"),
         ({}, {}, {"gradient_clip_val": 0.5, "precision": "bf16"},
