@@ -55,6 +55,10 @@ def _cut(program: Program) -> bool:
     return "max_steps" in program.flags or program.early_stop is not None or bool(program.acts)
 
 
+def _watches(program: Program, hook: str) -> bool:
+    return hook in (*program.module_hooks, *program.callback_hooks)
+
+
 def _nobody_logs_the_monitor(program: Program) -> bool:
     saver = program.checkpoint
     return saver is not None and saver.monitor not in (None, *(log.name for log in program.logs))
@@ -195,12 +199,12 @@ TORCH_AND_LIGHTNING: tuple[Difference, ...] = (
     ),
     Difference(
         "on_fit_start comes before setup, as in the documents' pseudo-code",
-        lambda program: {"setup", "on_fit_start"} <= {*program.module_hooks, *program.callback_hooks},
+        lambda program: _watches(program, "setup") and _watches(program, "on_fit_start"),
         Program(train=Loader(kind="sized"), module_hooks=("setup", "on_fit_start")),
     ),
     Difference(
         "should_stop waits for min_epochs, whose default is 1 as documented; pytorch-lightning 2 has no minimum",
-        lambda program: any(act.what == "stop" and act.hook != "on_train_epoch_end" for act in program.acts),
+        lambda program: any(act.what == "stop" for act in program.acts),
         Program(
             train=Loader(kind="sized"), callback_hooks=("on_train_batch_start",), acts=(Act("on_train_batch_start"),)
         ),
@@ -213,6 +217,56 @@ TORCH_AND_LIGHTNING: tuple[Difference, ...] = (
             logs=(Log(),),
             callback_hooks=("on_train_batch_end",),
             acts=(Act(what="raise"),),
+        ),
+    ),
+    Difference(
+        "a row of before the first update is of step 0; pytorch-lightning has the same number for the first update's",
+        lambda program: _accumulates(program) and "val_check_interval" in program.flags,
+        Program(
+            train=Loader(kind="sized"),
+            val=(Loader(kind="sized"),),
+            logs=(Log("validation_step", "val"),),
+            flags={"max_epochs": 1, "accumulate_grad_batches": 2, "val_check_interval": 1},
+        ),
+    ),
+    Difference(
+        "all loaders are asked for again in the same epochs; pytorch-lightning has a rule for each",
+        lambda p: p.given == "module" and bool(p.val) and "reload_dataloaders_every_n_epochs" in p.flags,
+        Program(
+            train=Loader(kind="sized"),
+            val=(Loader(kind="sized"),),
+            given="module",
+            logs=(Log("validation_step", "val"),),
+            flags={"max_epochs": 2, "reload_dataloaders_every_n_epochs": 2, "check_val_every_n_epoch": 2},
+        ),
+    ),
+    Difference(
+        "hooks see the loss as the step gave it; pytorch-lightning's is divided by accumulate_grad_batches",
+        lambda program: _accumulates(program) and _watches(program, "on_train_batch_end"),
+        Program(
+            train=Loader(kind="sized"),
+            callback_hooks=("on_train_batch_end",),
+            flags={"max_epochs": 1, "accumulate_grad_batches": 2},
+        ),
+    ),
+    Difference(
+        "a scheduler's frequency counts the updates of the run; pytorch-lightning counts the batches of each epoch",
+        lambda program: any(o.decay is not None and o.every > 1 and o.interval == "step" for o in program.optimizers),
+        Program(
+            optimizers=(Optimizer(decay=0.5, every=2),),
+            train=Loader((1, 1, 1), kind="sized"),
+            flags={"max_epochs": 2},
+        ),
+    ),
+    Difference(
+        "teardown is called after an error too",
+        lambda program: (
+            _watches(program, "teardown") and bool(program.acts or program.early_stop or program.checkpoint)
+        ),
+        Program(
+            train=Loader(kind="sized"),
+            callback_hooks=("teardown", "on_train_epoch_end"),
+            acts=(Act("on_train_epoch_end", 0, "raise"),),
         ),
     ),
     Difference(
