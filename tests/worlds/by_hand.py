@@ -64,7 +64,7 @@ def _window(program: Program, epoch: int) -> int:
 
 def _mean(window: list[tuple[Weights, float]]) -> Weights:
     total = sum(weight for _, weight in window)
-    return {name: sum(g[name] * weight for g, weight in window) / total for name in window[0][0]}
+    return {name: np.asarray(sum(g[name] * weight for g, weight in window)) / total for name in window[0][0]}
 
 
 def _clipped(program: Program, gradient: Weights) -> Weights:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from pytorch_lightning.loggers import Logger
 
 from tests.worlds import torch_world
@@ -33,8 +34,8 @@ API: Api = replace(
     torch_world.API,
     trainer=_trainer,
     callback=pl.Callback,
-    early_stopping=pl.callbacks.EarlyStopping,
-    model_checkpoint=pl.callbacks.ModelCheckpoint,
+    early_stopping=EarlyStopping,
+    model_checkpoint=ModelCheckpoint,
     logger=Logger,
     make=torch_world.maker(pl.LightningModule),
     seed=lambda seed: pl.seed_everything(seed, verbose=False),

@@ -53,7 +53,7 @@ def run(api: Api, program: Program, folder: Path, resume: str | None = None, idl
 
 def _flags(api: Api, program: Program, record: Record, folder: Path, idle: tuple[str, ...]) -> dict[str, Any]:
     methods = hook_methods("callback", program.callback_hooks, record, api.weights, str(folder))
-    callbacks = [type("Watching", (api.callback,), methods)()] if methods else []
+    callbacks: list[Any] = [type("Watching", (api.callback,), methods)()] if methods else []
     if idle:
         callbacks.append(type("Idle", (api.callback,), {name: lambda self, *args: None for name in idle})())
     if program.early_stop is not None:

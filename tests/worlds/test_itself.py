@@ -21,9 +21,9 @@ from tests.worlds.torch_world import API, run_torch
 class LaterLogs(functrain_torch.Trainer):
     """Writes a step's row one update late."""
 
-    def write_step_metrics(self) -> None:
+    def write_step_metrics(self, *given: Any, **named: Any) -> None:
         if self.global_step > 1:
-            super().write_step_metrics()
+            super().write_step_metrics(*given, **named)
 
 
 class Forgetful(functrain_torch.Trainer):
