@@ -8,6 +8,7 @@ from typing import Any
 import jax
 
 from functrain.kernel.state import TrainState
+from functrain.trainer.checkpoint import check_format
 from functrain.trainer.errors import CheckpointError, ConfigurationError
 from functrain_jax.binding import Binding
 from functrain_jax.checkpoint import read
@@ -16,7 +17,7 @@ from functrain_jax.snapshot import differences, rebuilt, weights
 
 def load_module(cls: Any, path: str, overrides: dict[str, Any]) -> Any:
     """See `functrain_jax.Module.load_from_checkpoint`."""
-    saved = read(path)
+    saved = check_format(read(path), path)
     if "state_dict" not in saved:
         raise CheckpointError(f"{path}: has no weights (no 'state_dict').")
     module = cls(**_arguments(cls, saved.get("hyper_parameters", {}), overrides))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import pickletools
 import struct
 import warnings
 import zipfile
@@ -145,6 +146,8 @@ def _load(file: Any) -> Any:
         _comment(file)
         file.seek(0)
         with zipfile.ZipFile(file) as archive:
+            _check_sizes(archive, file.seek(0, io.SEEK_END))
+            _check_pickle(archive)
             bad = archive.testzip()
         if bad is not None:
             raise zipfile.BadZipFile(f"the checksum of {bad} is wrong")
@@ -152,6 +155,33 @@ def _load(file: Any) -> Any:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Detected pickle protocol")  # it is read or refused all the same
         return torch.load(file, map_location="cpu", weights_only=True)
+
+
+def _check_sizes(archive: zipfile.ZipFile, size: int) -> None:
+    """What the archive's members hold is all in the file: none grows when it is read, and no two share their bytes.
+
+    Raises:
+        BadZipFile: one is compressed, which `torch.save` never does, or they declare more than there is.
+    """
+    members = archive.infolist()
+    grown = next((m.filename for m in members if m.compress_type != zipfile.ZIP_STORED), None)
+    if grown is not None:
+        raise zipfile.BadZipFile(f"its member {grown} is compressed, and could hold any amount; save it anew")
+    if sum(member.file_size for member in members) > size:
+        raise zipfile.BadZipFile("its members declare more bytes than the file has")
+
+
+def _check_pickle(archive: zipfile.ZipFile) -> None:
+    """A bytearray is made of a length alone, of any length; torch's safe loader takes it, and no checkpoint has one.
+
+    Raises:
+        UnpicklingError: the archive's pickle asks for one.
+    """
+    for name in archive.namelist():
+        if name.endswith("/data.pkl") and b"bytearray" in (content := archive.read(name)):
+            strings = {arg for _, arg, _ in pickletools.genops(content) if isinstance(arg, str)}
+            if strings & {"builtins bytearray", "__builtin__ bytearray"} or {"bytearray", "builtins"} <= strings:
+                raise pickle.UnpicklingError("it asks for a bytearray")
 
 
 def _first_line(error: BaseException) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from functrain.trainer.checkpoint import check_format
 from functrain.trainer.errors import CheckpointError, ConfigurationError, nearest
 from functrain.trainer.hooks import HOOKS, MODULE, default
 from functrain.trainer.hparams import HyperParameters, HyperparametersMixin, load_hparams_yaml, load_tags_csv
@@ -212,7 +213,7 @@ class LightningModule(ModuleBase, HyperparametersMixin, TransferHooks, nn.Module
         Raises:
             CheckpointError: the file is damaged, or of another module; names both.
         """
-        saved = ckpt.read(checkpoint_path)
+        saved = check_format(ckpt.read(checkpoint_path), str(checkpoint_path))
         hparams = dict(saved.get("hyper_parameters", {}))
         if hparams_file is not None:
             read = load_tags_csv if os.fspath(hparams_file).endswith(".csv") else load_hparams_yaml

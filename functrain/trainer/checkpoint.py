@@ -125,13 +125,14 @@ def callback_states(trainer: Any, checkpoint: dict[str, Any]) -> dict[str, Any]:
     return states
 
 
-def restore_callbacks(trainer: Any, checkpoint: Mapping[str, Any]) -> None:
+def restore_callbacks(trainer: Any, checkpoint: Mapping[str, Any], path: str) -> None:
     """Hand every callback its state back. A state that nobody takes is said, not an error."""
     states = dict(checkpoint.get("callbacks", {}))
     for key, callback in keyed(trainer.callbacks):
         state = states.pop(key, None)
         if state is not None and hasattr(callback, "load_state_dict"):
-            callback.load_state_dict(state)
+            with of_callback(key, path):
+                callback.load_state_dict(state)
         if not overrides(callback, "on_load_checkpoint"):
             continue
         # The older form takes the callback's state alone, the newer (trainer, pl_module, checkpoint).
@@ -139,7 +140,8 @@ def restore_callbacks(trainer: Any, checkpoint: Mapping[str, Any]) -> None:
         if _takes_several(call):
             adapt(call, ("trainer", "pl_module", "checkpoint"))(trainer, trainer.module, checkpoint)
         elif state is not None:
-            call(state)
+            with of_callback(key, path):
+                call(state)
     if states:
         warnings.warn(
             f"the checkpoint has states of callbacks that this Trainer does not have: {', '.join(sorted(states))}.",
@@ -148,23 +150,58 @@ def restore_callbacks(trainer: Any, checkpoint: Mapping[str, Any]) -> None:
         )
 
 
+@contextmanager
+def of_callback(key: str, path: str) -> Iterator[None]:
+    """Errors of the block name the checkpoint, and the callback whose state was being put back.
+
+    Raises:
+        CheckpointError: the state does not fit it.
+    """
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(
+            f"{path}: the state of {key} does not fit it ({type(error).__name__}: {error}); was it changed after it "
+            "was written, or is this another callback of the same name?"
+        ) from error
+
+
 def _takes_several(method: Any) -> bool:
     parameters = inspect.signature(method).parameters.values()
     return len(parameters) >= 2 or any(p.kind is p.VAR_POSITIONAL for p in parameters)
+
+
+# The parts of a checkpoint that are dicts by name, whoever wrote it.
+DICTS = (
+    "functrain",
+    "state_dict",
+    "hyper_parameters",
+    "datamodule_hyper_parameters",
+    "callbacks",
+    "clock",
+    "loop",
+    "rng",
+)
 
 
 def check_format(checkpoint: Any, path: str) -> dict[str, Any]:
     """The checkpoint, if this version can read it.
 
     Raises:
-        CheckpointError: it is not a checkpoint, or of a later format.
+        CheckpointError: it is not a checkpoint, of a later format, or a part of it is not what it is called.
     """
     if not isinstance(checkpoint, dict):
         raise CheckpointError(f"{path}: holds a {type(checkpoint).__name__}, not a checkpoint.")
-    about = checkpoint.get("functrain")
-    about = about if isinstance(about, Mapping) else {}
-    written = about.get("format")
-    if isinstance(written, int) and written > FORMAT:
+    for name in DICTS:
+        part = checkpoint.get(name, {})
+        if not isinstance(part, Mapping) or not all(isinstance(key, str) for key in part):
+            what = "names that are no strings" if isinstance(part, Mapping) else f"a {type(part).__name__}"
+            raise CheckpointError(f"{path}: its {name!r} holds {what} where a dict by name is needed; was it changed?")
+    about = checkpoint.get("functrain", {})
+    written = about.get("format", 0)
+    if not isinstance(written, int):
+        raise CheckpointError(f"{path}: its format is {written!r}, which is no number; was it changed?")
+    if written > FORMAT:
         raise CheckpointError(
             f"{path}: written by functrain {about.get('version')} in format {written}; this is functrain "
             f"{__version__}, which reads up to {FORMAT}. Update functrain to read it."
@@ -188,8 +225,10 @@ def clock_of(checkpoint: Mapping[str, Any]) -> Clock:
             "holds weights only, so training cannot continue from it; load them with load_from_checkpoint, or save "
             "with save_weights_only=False."
         )
-    clock = checkpoint["clock"]
-    return Clock(**{name: int(clock[name]) for name in Clock._fields})
+    clock = Clock(**{name: int(checkpoint["clock"][name]) for name in Clock._fields})
+    if min(clock) < 0:
+        raise CheckpointError(f"its position is {clock}, and none of its counts can be negative; was it changed?")
+    return clock
 
 
 def load(trainer: Any, path: str | os.PathLike[str], weights_only: bool) -> dict[str, Any]:
@@ -246,7 +285,7 @@ def between_epochs(saved: Mapping[str, Any]) -> dict[str, Any]:
 
 def try_out(trainer: Any, saved: dict[str, Any], path: str) -> None:
     """Under fast_dev_run: the callbacks' and the data module's states too, and no position."""
-    restore_callbacks(trainer, saved)
+    restore_callbacks(trainer, saved, path)
     if trainer.datamodule is not None and "datamodule" in saved:
         trainer.datamodule.load_state_dict(saved["datamodule"])
     trainer.print(
@@ -272,7 +311,7 @@ def continue_from(trainer: Any, loop: Any, saved: dict[str, Any], path: str) -> 
         trainer.resumed_rng = dict(saved["rng"])
         setup.tell_changes(trainer, saved.get("setup"), path)
     rewind(trainer.loggers, trainer.engine.clock.update, saved.get("loggers"))
-    restore_callbacks(trainer, saved)
+    restore_callbacks(trainer, saved, path)
     if trainer.datamodule is not None and "datamodule" in saved:
         trainer.datamodule.load_state_dict(saved["datamodule"])
     clock = trainer.engine.clock

@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Any, Protocol
 
 from functrain.seed import isolate_rng, rng_state
-from functrain.trainer.errors import ConfigurationError
+from functrain.trainer.errors import CheckpointError, ConfigurationError
 from functrain.trainer.flags import limit
 from functrain.trainer.generators import put_back_rng, tell_copies
 
@@ -218,7 +218,12 @@ class TrainSource:
         """Take a `state()` back; gives the cursor to open with."""
         if state["loader_rng"] is not None:
             self._tools.set_loader_rng(self.loader, state["loader_rng"])
-        return state["cursor"]
+        cursor = state["cursor"]
+        if cursor is not None and not (isinstance(cursor["seen"], int) and cursor["seen"] >= 0):
+            raise CheckpointError(
+                f"{cursor['seen']!r} batches of its epoch were seen, which is no count; was it changed?"
+            )
+        return cursor
 
     def _keeps_state(self) -> bool:
         return hasattr(self.loader, "state_dict") and hasattr(self.loader, "load_state_dict")

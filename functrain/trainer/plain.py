@@ -100,12 +100,14 @@ def save_hparams_yaml(path: str | os.PathLike[str], hparams: Any) -> None:
 def load_hparams_yaml(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Read hyperparameters from a YAML file of plain values.
 
-    Numbers with an exponent and no point, such as 1e-3, are floats.
+    Numbers with an exponent and no point, such as 1e-3, are floats. Dates and times of day, which are neither numbers
+    nor words, stay the text that they are.
 
     Raises:
         OSError: the file is missing or unreadable. The message names it.
-        ValueError: it is no YAML, its top level is no mapping, or it has a tag that asks for a Python object.
-            The message names the file, the line and the tag; nothing of it has been run.
+        ValueError: it is no YAML, its top level is no mapping, it names a value twice, holds something else than plain
+            values, or has a tag that asks for a Python object. The message names the file and the place; nothing of
+            it has been run.
     """
     import yaml
 
@@ -118,13 +120,16 @@ def load_hparams_yaml(path: str | os.PathLike[str]) -> dict[str, Any]:
             f"'{os.fspath(path)}', line {error.line}: the tag {error.tag} asks for more than plain values; "
             "nothing was run. Write the value as plain YAML"
         ) from None
-    except (yaml.YAMLError, RecursionError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, RecursionError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise ValueError(f"'{os.fspath(path)}' cannot be read as YAML: {error}") from error
     if loaded is None:
         return {}
     if not isinstance(loaded, dict):
         raise ValueError(f"'{os.fspath(path)}' holds a {_type_name(loaded)} where `name: value` lines are needed")
-    return loaded
+    try:
+        return {name: _plain(value, name, (id(loaded),)) for name, value in loaded.items()}
+    except TypeError as error:
+        raise ValueError(f"'{os.fspath(path)}': {error}") from error
 
 
 def load_tags_csv(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -217,6 +222,19 @@ class _ForeignTag(Exception):
         self.line = line
 
 
+# What YAML 1.1 makes of text that nobody means so: dates, 12:30 as a number of base 60, a lone '='.
+_BASE_60 = re.compile(r"[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?$")
+
+
+def _leave_as_text(loader: Any) -> None:
+    """Take from a loader class the resolvers that turn such text into something else."""
+    meant = ("tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:value")
+    loader.yaml_implicit_resolvers = {
+        first: [("tag:yaml.org,2002:str", _BASE_60), *(pair for pair in pairs if pair[0] not in meant)]
+        for first, pairs in loader.yaml_implicit_resolvers.items()
+    }
+
+
 @cache
 def _yaml_classes() -> tuple[Any, Any]:
     """A safe loader and a safe dumper that agree on what a float looks like. Made late: PyYAML is slow."""
@@ -237,7 +255,22 @@ def _yaml_classes() -> tuple[Any, Any]:
         return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
     Dumper.add_representer(str, string)
+
+    def mapping(loader: Any, node: Any) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key, _ in node.value:
+            name = (key.tag, key.value) if isinstance(key.value, str) else id(key)
+            if name in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} is there twice", key.start_mark)
+            seen.add(name)
+        loader.flatten_mapping(node)
+        return loader.construct_mapping(node, deep=True)
+
     Loader.add_constructor(None, refuse)  # type: ignore[arg-type]
+    Loader.add_constructor("tag:yaml.org,2002:map", mapping)
+    for tag in ("binary", "omap", "pairs", "set", "timestamp"):
+        Loader.add_constructor(f"tag:yaml.org,2002:{tag}", refuse)
+    _leave_as_text(Loader)
     for kind in (Loader, Dumper):
         kind.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT_FLOAT, list("-+.0123456789"))
     return Loader, Dumper

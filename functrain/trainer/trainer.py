@@ -317,7 +317,8 @@ class Trainer(Outputs):
         self.book.begin(TRAIN, in_step=False)
         self.training = True
         self.hooks.call("on_train_start")
-        self.restore_rng()
+        with checkpoints.naming(str(ckpt_path)):
+            self.restore_rng()
         self.loop.run()
         if self.interrupted:
             self.hooks.call("on_keyboard_interrupt")

@@ -313,3 +313,40 @@ def test_importing_loads_nothing_heavy():
         "assert not {'numpy', 'yaml', 'torch', 'jax', 'fsspec'} & set(sys.modules), sorted(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=60, env={**os.environ})
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("2020-01-01", "2020-01-01"),
+        ("2020-13-45", "2020-13-45"),
+        ("2020-01-01 10:00:00", "2020-01-01 10:00:00"),
+        ("12:30", "12:30"),
+        ("1:20:30.5", "1:20:30.5"),
+        ("=", "="),
+        ("1e-3", 0.001),
+        ("0x1F", 31),
+        (".inf", float("inf")),
+        ("yes", True),
+    ],
+)
+def test_odd_scalars_are_what_a_reader_takes_them_for(tmp_path, text, value):
+    path = tmp_path / "hparams.yaml"
+    path.write_text(f"a: {text}\n")
+    assert load_hparams_yaml(path) == {"a": value}
+    save_hparams_yaml(path, {"a": value})
+    assert load_hparams_yaml(path) == {"a": value}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: !!int x", "a: !!float x", "a: !!binary aGk=", "a: !!set {x}", "a: !!omap [x: 1]", "a: &x [*x]",
+        "a: 1\na: 2", "a: {b: 1, b: 2}", "a: !!timestamp 2020-01-01", "[1, 2]: 3",
+    ],
+)  # fmt: skip
+def test_what_is_no_plain_value_is_an_error_that_names_the_file(tmp_path, text):
+    path = tmp_path / "hparams.yaml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=r"hparams\.yaml"):
+        load_hparams_yaml(path)

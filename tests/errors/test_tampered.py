@@ -1,0 +1,181 @@
+"""Checkpoints that were changed, are of another time, or hide more than they show: a sentence that names the file."""
+
+from __future__ import annotations
+
+import copy
+import io
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import torch
+
+import functrain_jax as fj
+from functrain.trainer.errors import CheckpointError
+from functrain_jax import checkpoint as jax_checkpoint
+from functrain_torch import ckpt
+from functrain_torch.callbacks import EarlyStopping, ModelCheckpoint
+from tests.errors.torch_parts import Validated, loader, trainer
+
+
+class Jaxed(fj.Module):
+    def __init__(self) -> None:
+        self.params = {"w": jnp.zeros((3,))}
+
+    def training_step(self, batch: Any, batch_idx: Any) -> Any:
+        return (batch @ self.params["w"]).mean()
+
+    def configure_optimizers(self) -> Any:
+        return optax.sgd(0.1)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: Any) -> dict[str, Any]:
+    """A checkpoint of a torch run with callbacks, as it is read."""
+    folder = tmp_path_factory.mktemp("whole")
+    saver = ModelCheckpoint(folder, save_last=True)
+    trainer(callbacks=[saver, EarlyStopping("val_loss")], max_epochs=1).fit(Validated(), loader(), loader())
+    return ckpt.read(saver.last_model_path)
+
+
+def changed(whole: dict[str, Any], where: str, value: Any) -> dict[str, Any]:
+    found = copy.deepcopy(whole)
+    *way, last = where.split("/")
+    at = found
+    for name in way:
+        at = at[name]
+    at[last] = value
+    return found
+
+
+def continued(path: str, *callbacks: Any) -> None:
+    trainer(callbacks=list(callbacks), max_epochs=2).fit(Validated(), loader(), loader(), ckpt_path=path)
+
+
+CHANGES = [
+    ("functrain", {"format": 99, "version": "9"}, r"format 99.*Update functrain"),
+    ("functrain", {"format": "x"}, r"its format is 'x'"),
+    ("state_dict", [1], r"its 'state_dict' holds a list"),
+    ("hyper_parameters", [1, 2], r"its 'hyper_parameters' holds a list"),
+    ("hyper_parameters", {3: 4}, r"'hyper_parameters' holds names that are no strings"),
+    ("callbacks", [1], r"its 'callbacks' holds a list"),
+    ("clock", None, r"its 'clock' holds a NoneType"),
+]
+PLACES = [
+    ("clock/batch", -5, r"its position is .*batch=-5"),
+    ("clock/epoch", "a", r"cannot be put back"),
+    ("loop/position", ["zzz", 3], r"cannot be put back"),
+    ("loop/position", ["epoch", "zzz"], r"cannot be put back"),
+    ("loop/position", ["epoch"], r"cannot be put back"),
+    ("loop/called", 3, r"cannot be put back"),
+    ("loop/source", {"cursor": {"seen": -3, "epoch_rng": None}, "loader_rng": None}, r"-3 batches of its epoch"),
+]
+
+
+@pytest.mark.parametrize(("where", "value", "said"), [*CHANGES, *PLACES])
+def test_a_run_is_not_continued_from_a_changed_checkpoint(
+    whole: Any, tmp_path: Path, where: str, value: Any, said: str
+):
+    path = str(tmp_path / "changed.ckpt")
+    torch.save(changed(whole, where, value), path)
+    with pytest.raises(CheckpointError, match=rf"changed\.ckpt: .*{said}"):
+        continued(path, EarlyStopping("val_loss"), ModelCheckpoint(tmp_path))
+
+
+@pytest.mark.parametrize(("where", "value", "said"), CHANGES)
+def test_a_module_is_not_made_of_a_changed_checkpoint(whole: Any, tmp_path: Path, where: str, value: Any, said: str):
+    path = str(tmp_path / "changed.ckpt")
+    torch.save(changed(whole, where, value), path)
+    with pytest.raises(CheckpointError, match=rf"changed\.ckpt: .*{said}"):
+        Validated.load_from_checkpoint(path)
+
+
+def test_a_list_is_no_checkpoint(tmp_path: Path):
+    path = str(tmp_path / "list.ckpt")
+    torch.save([1, 2], path)
+    for load in (Validated.load_from_checkpoint, continued):
+        with pytest.raises(CheckpointError, match=r"list\.ckpt: holds a list, not a checkpoint"):
+            load(path)
+
+
+@pytest.mark.parametrize("state", [3, {}, {"wait_count": "x"}])
+def test_a_changed_state_names_its_callback(whole: Any, tmp_path: Path, state: Any):
+    path, stop = str(tmp_path / "changed.ckpt"), EarlyStopping("val_loss")
+    torch.save(changed(whole, "callbacks", {stop.state_key: state}), path)
+    with pytest.raises(CheckpointError, match=r"changed\.ckpt: the state of EarlyStopping.* does not fit it"):
+        continued(path, stop)
+
+
+def test_a_changed_random_state_names_the_file(whole: Any, tmp_path: Path):
+    path = str(tmp_path / "changed.ckpt")
+    for name in whole["rng"]:
+        torch.save(changed(whole, f"rng/{name}", "x"), path)
+        with pytest.raises(CheckpointError, match=r"changed\.ckpt: cannot be put back"):
+            continued(path, EarlyStopping("val_loss"), ModelCheckpoint(tmp_path / name))
+
+
+@pytest.mark.parametrize(("where", "value", "said"), [each for each in CHANGES if each[0] != "callbacks"])
+def test_in_jax_too(tmp_path: Path, where: str, value: Any, said: str):
+    run = fj.Trainer(
+        max_epochs=1, logger=False, checkpoint_callback=False, progress_bar_refresh_rate=0, weights_summary=None
+    )
+    run.fit(Jaxed(), [np.ones((2, 3), np.float32)])
+    good, bad = str(tmp_path / "good.ckpt"), str(tmp_path / "changed.ckpt")
+    run.save_checkpoint(good)
+    saved = jax_checkpoint.read(good, run.engine.sharding)
+    jax_checkpoint.write(bad, changed(saved, where, value))
+    with pytest.raises(CheckpointError, match=rf"changed\.ckpt: .*{said}"):
+        Jaxed.load_from_checkpoint(bad)
+    with pytest.raises(CheckpointError, match=rf"changed\.ckpt: .*{said}"):
+        run.fit(Jaxed(), [np.ones((2, 3), np.float32)], ckpt_path=bad)
+
+
+def rewritten(path: Path, compression: int, grow: bool = False) -> str:
+    """The archive with its members compressed, or with one that holds a hundred times more than it shows."""
+    out = path.with_name("hostile.ckpt")
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(out, "w", compression) as new:
+        for member in old.infolist():
+            content = old.read(member)
+            new.writestr(member.filename, content + bytes(10**6) if grow and "/data/" in member.filename else content)
+    return str(out)
+
+
+def test_a_member_that_would_grow_is_not_read(tmp_path: Path):
+    path = tmp_path / "good.ckpt"
+    torch.save({"state_dict": {"w": torch.zeros(3)}}, path)
+    hostile = rewritten(path, zipfile.ZIP_DEFLATED, grow=True)
+    assert Path(hostile).stat().st_size < 10**5
+    with pytest.raises(CheckpointError, match=r"hostile\.ckpt: .*is compressed, and could hold any amount"):
+        ckpt.read(hostile)
+    assert torch.equal(ckpt.read(rewritten(path, zipfile.ZIP_STORED))["state_dict"]["w"], torch.zeros(3))
+
+
+def test_members_that_share_their_bytes_are_not_read(tmp_path: Path):
+    """Every entry of the directory points at one member: a megabyte of file that would be read fifty times."""
+    path = tmp_path / "shared.ckpt"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data/0", bytes(10**6))
+        first = archive.infolist()[0]
+        archive.filelist += [copy.copy(first) for _ in range(50)]
+        archive._didModify = True  # type: ignore[attr-defined]
+    with pytest.raises(CheckpointError, match=r"shared\.ckpt: .*declare more bytes than the file has"):
+        ckpt.read(path)
+
+
+class Zeros:
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def __reduce__(self) -> Any:
+        return bytearray, (self.count,)
+
+
+def test_a_few_bytes_do_not_ask_for_gigabytes(tmp_path: Path):
+    file = io.BytesIO()
+    torch.save({"state_dict": {"w": Zeros(2**40)}}, file)
+    with pytest.raises(CheckpointError, match="bytearray"):
+        ckpt.read(io.BytesIO(file.getvalue()))
