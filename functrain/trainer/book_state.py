@@ -22,7 +22,7 @@ def take(book: LogBook) -> dict[str, Any]:
     stages = {
         stage: [_entry(e, places.get(id(e), 0)) for e in book.entries[stage].values()] for stage in book.fit_stages
     }
-    return {"stages": stages, "calls": len(entries), "folded": folded, "seen": dict(book.seen)}
+    return {"stages": stages, "calls": len(entries), "folded": folded}
 
 
 def _entry(e: Entry, at: int) -> dict[str, Any]:
@@ -36,7 +36,6 @@ def put_back(book: LogBook, state: Mapping[str, Any]) -> None:
     """Take `take` back."""
     state = state if "stages" in state else _of_before(state)
     book.continue_at(state["calls"], state["folded"])
-    book.seen = dict(state["seen"])
     for stage, entries in state["stages"].items():
         for saved in entries:
             if saved["hook"] not in ONCE_A_RUN:
@@ -57,4 +56,4 @@ def _of_before(state: Mapping[str, Any]) -> dict[str, Any]:
         stage: [{"hook": None, "base": name, "suffix": "", "at": 1, **saved} for name, saved in entries.items()]
         for stage, entries in state.items()
     }
-    return {"stages": stages, "calls": 1, "folded": 0, "seen": {}}
+    return {"stages": stages, "calls": 1, "folded": 0}

@@ -42,7 +42,7 @@ def run_stage(trainer: Any, stage: str, loaders: Sequence[Any], limits: Sequence
     hooks.call(f"on_{stage}_epoch_end", given)
     hooks.call("on_epoch_end")
     trainer.publish(stage)
-    book.end_stage(stage, counts=not trainer.sanity_checking)
+    book.reset(stage)
     return outputs
 
 
@@ -88,14 +88,14 @@ def _run_loader(
             outputs = []
             while count := trainer.engine.evaluate_many(stage, drawn, CHUNK, drawn.done, index):
                 drawn.done += count
-                trainer.write_evaluation_steps(stage, index)
+                trainer.write_evaluation_steps()
                 trainer.tick()
     if not drawn.count and batches != 0 and not trainer.interrupted:
         raise ConfigurationError(
             f"{stage} loader {index}: the {type(loaders[index]).__name__} gave no batch. Is its data empty, or was it "
             "an iterator that is used up?"
         )
-    trainer.book.end_loader(index, drawn.count)
+    trainer.book.end_loader()
     return outputs
 
 
@@ -112,7 +112,7 @@ def _one_by_one(
             end(output, batch, batch_idx, index)
         if wants:
             outputs.append(output)
-        trainer.write_evaluation_steps(stage, index)
+        trainer.write_evaluation_steps()
         trainer.tick()
     return outputs
 

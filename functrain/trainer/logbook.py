@@ -46,7 +46,6 @@ class LogBook:
         hook: the hook or step that is being called: whoever calls one sets it.
         rows: values of single evaluation steps that wait for the loggers, by the number of the loader's batch;
             collected where `keeps_rows` is set.
-        seen: evaluation batches that the run has had so far, by stage and loader.
         objects: the metric objects that were logged, by stage; longer than one run, as they live in the module.
 
     `stage` and `default` say what is being run and what `on_step` / `on_epoch` mean where a call leaves them out:
@@ -65,8 +64,6 @@ class LogBook:
         self.objects: dict[str, list[Any]] = {}
         self.keeps_rows = False
         self.rows: dict[int, dict[str, Any]] = {}
-        self.seen: dict[str, int] = {}
-        self._passing: dict[str, int] = {}
         self.number = 0
         self.now = self._folded = 0
         self._told: set[str] = set()
@@ -265,7 +262,7 @@ class LogBook:
 
     def reset(self, stage: str) -> None:
         """A new epoch of this stage: running values start empty."""
-        self.rows, self._passing = {}, {}
+        self.rows = {}
         for entry in self.entries.get(stage, {}).values():
             entry.reset()
 
@@ -276,15 +273,8 @@ class LogBook:
             if not self.is_fresh(entry):
                 entry.reset()
 
-    def end_stage(self, stage: str, counts: bool = True) -> None:
-        """A pass of an evaluation is over and published; its batches count among those of the run."""
-        for loader, batches in self._passing.items() if counts else ():
-            self.seen[loader] = self.seen.get(loader, 0) + batches
-        self.reset(stage)
-
-    def end_loader(self, loader: int, batches: int) -> None:
+    def end_loader(self) -> None:
         """A loader is over; where there are several, metric objects give its value, and are empty for the next."""
-        self._passing[f"{self.stage}/{loader}"] = batches
         own = [e for e in self.current.values() if _closes(e, self.suffix)]
         for entry in own:
             entry.close()

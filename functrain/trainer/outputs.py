@@ -55,15 +55,17 @@ class Outputs:
             for logger in self.loggers:
                 logger.save()
 
-    def write_evaluation_steps(self, stage: str, loader: int) -> None:
-        """What `self.log(..., on_step=True)` gave in the last batches of an evaluation, to the loggers: at every batch,
-        by the number of this loader's batches that the run has had."""
+    def write_evaluation_steps(self) -> None:
+        """What `self.log(..., on_step=True)` gave in the last batches of an evaluation, to the loggers: a row a batch.
+
+        Within a fit their step is the fit's, so that a run that continues knows which rows it will write again;
+        elsewhere it is the batch.
+        """
         rows = self.book.take_rows()
-        if not rows or self.sanity_checking:
+        if self.sanity_checking:
             return
-        before = self.book.seen.get(f"{stage}/{loader}", 0)
         for number, metrics in rows.items():
-            self._to_loggers(metrics, step=before + number)
+            self._to_loggers(metrics, step=None if self.stage == "fit" else number)
 
     def publish(self, stage: str) -> None:
         """A stage's epoch is over: its values are computed, readable, and sent to the loggers."""

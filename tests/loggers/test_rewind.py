@@ -165,7 +165,15 @@ def test_tensorboard_elsewhere_starts_with_its_own_steps(tmp_path):
 # ---- whole runs
 
 
-@pytest.mark.parametrize("world", ["torch", "jax"])
+class Stepping(Scripted):
+    """Its validations have rows of their single steps too."""
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        super().validation_step(batch, batch_idx)
+        self.log("each", float(batch_idx), on_step=True, on_epoch=True)
+
+
+@pytest.mark.parametrize("world", ["torch", "torch with validation steps", "jax"])
 def test_a_resumed_run_logs_each_step_once(tmp_path, world):
     """From every checkpoint of a run, in its own version directory: the files are those of a run that never ended."""
 
@@ -176,9 +184,10 @@ def test_a_resumed_run_logs_each_step_once(tmp_path, world):
             "logger": loggers, "callbacks": [save], "max_epochs": epochs, "log_every_n_steps": 1,
             "progress_bar_refresh_rate": 0, "weights_summary": None, "num_sanity_val_steps": 0,
         }  # fmt: skip
-        if world == "torch":
+        if world != "jax":
             trainer = pl.Trainer(**flags)
-            fit(trainer, Scripted(by_epoch(0.5, 0.4, 0.3)), ckpt_path=ckpt_path)
+            kind = Scripted if world == "torch" else Stepping
+            fit(trainer, kind(by_epoch(0.5, 0.4, 0.3)), ckpt_path=ckpt_path)
         else:
             import functrain_jax as ft
 

@@ -120,8 +120,8 @@ def test_steps_of_a_validation_reach_the_loggers(tmp_path: Path):
     run.fit(model, Loader(2, 2), Loader(4, 4, 4))
     in_training, in_validation = logger.values("v_step")[:2], logger.values("v_step")[2:5]
     assert in_training == [(1, 0.0), (2, 1.0)]
-    assert in_validation == [(0, 0.0), (1, 1.0), (2, 2.0)]
-    assert logger.values("v_step")[7:] == [(3, 0.0), (4, 1.0), (5, 2.0)]
+    assert in_validation == [(2, 0.0), (2, 1.0), (2, 2.0)]
+    assert logger.values("v_step")[7:] == [(4, 0.0), (4, 1.0), (4, 2.0)]
     run.test(model, [Loader(1), Loader(1, 1)], verbose=False)
     assert logger.values("v_step/dataloader_idx_1") == [(0, 0.0), (1, 1.0)]
 
