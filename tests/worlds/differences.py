@@ -270,13 +270,32 @@ TORCH_AND_LIGHTNING: tuple[Difference, ...] = (
         ),
     ),
     Difference(
-        "a validate after a fit goes on counting the steps of validation, so that no two rows are of one step",
-        lambda program: "validate" in program.then and any(log.on_step for log in program.logs),
+        "a ModelCheckpoint without a monitor keeps the state of an epoch's end; pytorch-lightning's that of the last "
+        "validation within the epoch",
+        lambda program: (
+            program.checkpoint is not None
+            and program.checkpoint.monitor is None
+            and not _saves_by_steps(program)
+            and bool(program.val)
+            and "val_check_interval" in program.flags
+        ),
+        Program(
+            train=Loader(sizes=(1, 1, 1, 1, 1), kind="sized"),
+            val=(Loader(kind="sized"),),
+            checkpoint=Checkpoint(),
+            flags={"max_epochs": 1, "val_check_interval": 0.5},
+        ),
+    ),
+    Difference(
+        "a row of a single validation step carries the fit's step, so that a run that continues knows which rows it "
+        "writes again; pytorch-lightning counts the steps of validations",
+        lambda program: (
+            bool(program.val) and any(log.hook == "validation_step" and log.on_step for log in program.logs)
+        ),
         Program(
             train=Loader(kind="sized"),
             val=(Loader(kind="sized"),),
             logs=(Log("validation_step", on_step=True),),
-            then=("validate",),
         ),
     ),
 )
