@@ -90,10 +90,9 @@ def best(callbacks: Iterable[Any]) -> str | None:
 def written(callbacks: Iterable[Any]) -> Iterator[str]:
     """The checkpoints that the callbacks have written and kept."""
     for callback in callbacks:
+        best_path = callback.best_model_path if _may_open(callback) else ""
         kept = getattr(callback, "best_k_models", {})
-        yield from (
-            path for path in (*kept, callback.best_model_path, getattr(callback, "last_model_path", "")) if path
-        )
+        yield from (path for path in (*kept, best_path, getattr(callback, "last_model_path", "")) if path)
 
 
 def standing(callbacks: Iterable[Any], suffix: str) -> Iterator[str]:

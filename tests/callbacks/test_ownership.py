@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
+import textwrap
 import warnings
 from pathlib import Path
 
@@ -14,7 +16,7 @@ import pytest
 
 from functrain import claims
 from functrain.callbacks import ModelCheckpoint
-from functrain.trainer.ckpt_path import best
+from functrain.trainer.ckpt_path import best, written
 from functrain_torch import ckpt
 from tests.callbacks import test_jax as jax_parts
 from tests.callbacks.helpers import Scripted, by_epoch, fit, names
@@ -154,6 +156,7 @@ def test_a_url_in_a_checkpoint_is_not_contacted(run, tmp_path, elsewhere):
         second, trainer = run(2, tmp_path / "b" if elsewhere else tmp_path / "a", path, save_last=True)
         with pytest.warns(UserWarning, match="it is not opened"):
             assert best(trainer.checkpoint_callbacks) is None
+        assert url not in written([second])
         server.setblocking(False)
         with pytest.raises(BlockingIOError):
             server.accept()
@@ -252,6 +255,41 @@ def test_a_best_file_that_a_kill_left_behind_goes_when_the_run_continues(process
     found = processes[f"killed {source}"]
     assert found["left"] == ["epoch=1-step=8.ckpt", "epoch=2-step=12.ckpt", "last.ckpt"]
     assert found["given"]["files"] == processes["whole"]["files"] == ["epoch=4-step=20.ckpt", "last.ckpt"]
+
+
+@pytest.mark.parametrize("source", ["epoch=2.ckpt", "last.ckpt"])
+def test_what_a_kill_left_behind_goes_in_jax_too(tmp_path, source):
+    code = """
+        import os, signal, sys
+        from pathlib import Path
+        from functrain.callbacks import ModelCheckpoint
+        from functrain.callbacks.checkpoint_place import Place
+        from tests.callbacks.test_jax import run
+
+        directory, source, kill = Path(sys.argv[1]), sys.argv[2], sys.argv[3] == "kill"
+        remove, seen = Place.remove, []
+        def kills(self, path):
+            seen.append(path)
+            if kill and len(seen) == 2:
+                os.kill(os.getpid(), signal.SIGKILL)
+            remove(self, path)
+        Place.remove = kills
+        save = ModelCheckpoint(directory / "kept", "{epoch}", monitor="val_loss", save_last=True)
+        ckpt_path = None if kill else str(directory / "kept" / source)
+        quiet = {"weights_summary": None, "progress_bar_refresh_rate": 0}
+        run(directory, 5, save, ckpt_path=ckpt_path, **quiet)
+    """
+
+    def process(kill: str) -> int:
+        path = os.pathsep.join([str(ROOT), str(ROOT / "adapters")])
+        command = [sys.executable, "-c", textwrap.dedent(code), str(tmp_path), source, kill]
+        return subprocess.run(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": path}, timeout=120).returncode
+
+    assert process("kill") == -signal.SIGKILL
+    left = [name for name in names(tmp_path / "kept") if not name.startswith(".")]
+    assert left == ["epoch=1.ckpt", "epoch=2.ckpt", "last.ckpt"]
+    assert process("continue") == 0
+    assert names(tmp_path / "kept") == ["epoch=4.ckpt", "last.ckpt"]
 
 
 # ---- claims
