@@ -23,6 +23,10 @@ from functrain_jax.order import ordered
 ALIGNMENT = 64
 """Bytes. From here on JAX on the CPU uses numpy's memory as it is, without a copy."""
 
+SHORTEST = 2
+"""A buffer for one batch has room for two: where an index can only be 0 the compiler leaves it out, and what it makes
+of the rest may differ in the last bit."""
+
 LONGEST = 512
 """At most so many batches in one dispatch."""
 
@@ -65,7 +69,7 @@ class Chunk:
     def empty(cls, form: Form, size: int) -> Chunk:
         """Room for `size` batches."""
         pairs = zip(form.shapes, form.types, strict=True)
-        return cls(form, size, [aligned((size, *shape), dtype) for shape, dtype in pairs])
+        return cls(form, size, [aligned((max(size, SHORTEST), *shape), dtype) for shape, dtype in pairs])
 
     def add(self, leaves: list[np.ndarray]) -> None:
         """One batch more, copied."""
@@ -75,7 +79,7 @@ class Chunk:
 
     def cut(self, size: int) -> None:
         """Room for so many only."""
-        self.size, self.buffers = size, [buffer[:size] for buffer in self.buffers]
+        self.size, self.buffers = size, [buffer[: max(size, SHORTEST)] for buffer in self.buffers]
 
     def example(self) -> Any:
         """A batch to trace a step with: its shapes and types. Its first batch where the user has told JAX to compile
