@@ -27,7 +27,10 @@ MODES = ("deterministic", "use_running_average")
 
 PLAIN = ("params", "vars")
 UNSET = object()
-OWN = ("_trainer", "_sink", "_logged_objects", "_told_to_run", "_step", "_hparams", "_hparams_initial", "trainer")
+OWN = (
+    "_trainer", "_sink", "_logged_objects", "_told_to_run", "_step", "_hparams", "_hparams_initial", "_programs",
+    "trainer",
+)  # fmt: skip
 
 
 class Binding:
@@ -44,7 +47,7 @@ class Binding:
         own = {name: value for name, value in vars(module).items() if name not in OWN}
         self.names = tuple(name for name, value in own.items() if holds_nnx(value))
         self.plain = tuple(name for name in PLAIN if own.get(name) is not None and name not in self.names)
-        _, _, rest = nnx.split(self._nodes(), nnx.Param, ...)
+        _, _, rest = nnx.split(self.nodes(), nnx.Param, ...)
         # Their draws are told apart by batch in an evaluation, whose state is not kept.
         self.counts = frozenset(
             (self.names[int(str(path[0]))], *path[1:])
@@ -64,7 +67,7 @@ class Binding:
         """The user's variables in the order of the leaves of `collect`; None where some cannot be told by its path."""
         by_path = {
             (self.names[int(str(path[0]))], *path[1:]): part
-            for path, part in nnx.iter_graph(self._nodes())
+            for path, part in nnx.iter_graph(self.nodes())
             if isinstance(part, nnx.Variable)
         }
         leaves = jax.tree_util.tree_leaves_with_path([self._nets(tree) for tree in self.collect()])
@@ -74,7 +77,8 @@ class Binding:
     def _nets(self, tree: dict[str, Tree]) -> dict[str, Tree]:
         return {name: inner for name, inner in tree.items() if name in self.names}
 
-    def _nodes(self) -> tuple[Any, ...]:
+    def nodes(self) -> tuple[Any, ...]:
+        """The user's nnx modules, as the attributes hold them now."""
         return tuple(vars(self.module)[name] for name in self.names)
 
     def set_mode(self, training: bool) -> None:
@@ -85,7 +89,7 @@ class Binding:
 
     def modes(self) -> list[tuple[Any, str, Any]]:
         """Which mode every part of the user's nnx modules is in: (part, attribute, value)."""
-        parts = [part for _, part in nnx.iter_graph(self._nodes()) if isinstance(part, nnx.Module)]
+        parts = [part for _, part in nnx.iter_graph(self.nodes()) if isinstance(part, nnx.Module)]
         return [(part, name, getattr(part, name)) for part in parts for name in MODES if hasattr(part, name)]
 
     def restore_modes(self, modes: Sequence[tuple[Any, str, Any]]) -> None:
@@ -105,7 +109,7 @@ class Binding:
             setattr(part, name, paths[id(part)] in evaluating)
 
     def _paths(self) -> dict[int, str]:
-        nodes = [(list(map(str, path)), part) for path, part in nnx.iter_graph(self._nodes()) if path]
+        nodes = [(list(map(str, path)), part) for path, part in nnx.iter_graph(self.nodes()) if path]
         return {id(part): ".".join((self.names[int(path[0])], *path[1:])) for path, part in nodes}
 
     def collect(self) -> tuple[dict[str, Tree], dict[str, Tree]]:
@@ -123,7 +127,7 @@ class Binding:
         return trained, others
 
     def _present(self) -> tuple[dict[str, Tree], dict[str, Tree]]:
-        _, params, rest = nnx.split(self._nodes(), nnx.Param, ...)
+        _, params, rest = nnx.split(self.nodes(), nnx.Param, ...)
         trained, others = self._by_name(params), self._by_name(rest)
         for name, tree in zip(PLAIN, (trained, others), strict=True):
             if name in self.plain:
@@ -139,7 +143,7 @@ class Binding:
     def _only_parameters(self, name: str, tree: Tree) -> Tree:
         if name in self.plain:
             return tree
-        _, params, _ = nnx.split(self._nodes(), nnx.Param, ...)
+        _, params, _ = nnx.split(self.nodes(), nnx.Param, ...)
         return _like(tree, self._by_name(params)[name], name)
 
     def cast(self, vars_: dict[str, Tree], cast: Callable[[Tree], Tree], but: Iterable[str] = ()) -> dict[str, Tree]:
@@ -165,7 +169,7 @@ class Binding:
         """
         attributes = vars(self.module)
         before = dict(attributes)
-        nodes = nnx.merge(nnx.split(self._nodes())[0], self._by_index(params), self._by_index(vars_))
+        nodes = nnx.merge(nnx.split(self.nodes())[0], self._by_index(params), self._by_index(vars_))
         if dtype is not None:
             _set_dtype(nodes, dtype)
         attributes.update(zip(self.names, nodes, strict=True))
@@ -236,7 +240,7 @@ class Binding:
                 variable.set_raw_value(leaf)
         else:
             for tree in (params, vars_):
-                nnx.update(self._nodes(), self._by_index(tree))
+                nnx.update(self.nodes(), self._by_index(tree))
         for name in self.plain:
             setattr(self.module, name, (params | vars_)[name])
 

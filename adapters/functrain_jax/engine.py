@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -34,8 +35,10 @@ from functrain_jax.checkpoint import write as write_checkpoint
 from functrain_jax.context import STEP_HOOKS
 from functrain_jax.device import check_determinism, choose_device, guarded, stacked_flags
 from functrain_jax.evaluating import Evaluating
-from functrain_jax.feed import LONGEST, Chunk, Feed, Form
+from functrain_jax.feed import LONGEST, Chunk, Feed
+from functrain_jax.frozen import frozen
 from functrain_jax.identity import facts
+from functrain_jax.kept import Constants, Entry, Kept, Programs
 from functrain_jax.keys import STREAM
 from functrain_jax.loaders import Loaders, register_generators
 from functrain_jax.order import ordered
@@ -72,8 +75,7 @@ class JaxEngine(Evaluating, Loaders):
         self.pieces: int | None = trainer.flags.truncated_bptt_steps or module.truncated_bptt_steps
         # How many updates a batch in pieces makes is not in the plan, so the loop looks after every batch.
         self.per_batch = self.pieces is not None
-        self.programs: dict[Form, tuple[Any, Discovery]] = {}
-        self.evaluations: dict[Any, tuple[Any, Any]] = {}
+        self.evaluations: dict[str, Programs] = {}
         self.in_flight: deque[Any] = deque()
         self.sharding = jax.sharding.SingleDeviceSharding(self.device)
         self.counts: dict[int, jax.Array] = {}
@@ -99,7 +101,8 @@ class JaxEngine(Evaluating, Loaders):
         self.feed = Feed(self.prepare, self.wide)
         self.eval_feeds: dict[Any, Feed] = {}
         self.binding = Binding(self.module)
-        self.tracer = Tracer(self.binding, self.policy, hooks.on_after_batch_transfer, self.batch_size)
+        self.kept = Kept.of(self.module)
+        self.constants = Constants(self.binding)
         params, vars_ = jax.device_put(self.binding.collect(), self.device)
         key = jax.device_put(STREAM.next(), self.device)
         self.state = TrainState(params, (), vars_, None, key, None, Clock())
@@ -193,17 +196,21 @@ class JaxEngine(Evaluating, Loaders):
         flags = self.trainer.flags
         self.rules = tuple(Rule(clip_of(flags), self.policy.scale) for _ in self.specs)
         always = tuple(spec.plan.turn is None for spec in self.specs)
-        self.training = Training(self.tracer, self._backend, self.rules, always, self.pieces, flags.terminate_on_nan)
+        backend = replace(self.backend, loss=None)
+        form = (always, self.rules, self.pieces, flags.terminate_on_nan, self.plain, wants_outputs)
+        self.programs = self.kept.programs(
+            (*self.same("training"), *form, backend.owned, frozen(backend.optimizers)),
+            lambda: Training(
+                Tracer(self.binding, self.policy), backend, self.rules, always, self.pieces, flags.terminate_on_nan
+            ),
+        )
+        self.training = self.programs.maker
         self.feed.longest = 1 if self._one_by_one() else longest_dispatch(plan)
         self.facts["kept"] |= {f"evaluation mode of {path}": "yes" for path in self.evaluating_parts()}
         if self.resumed_modes is not None:
             self.binding.set_evaluating(self.resumed_modes)
         tell_evaluating(self.trainer, self.module, self.evaluating_parts())
         self.publish()
-
-    def _backend(self, loss: Any, open_windows: bool) -> JaxBackend:
-        backend = self.backend
-        return JaxBackend(loss, backend.optimizers, backend.owned, backend.policy, open_windows)
 
     def _one_by_one(self) -> bool:
         loop = getattr(self.trainer, "loop", None)
@@ -244,7 +251,8 @@ class JaxEngine(Evaluating, Loaders):
         self.state = state._replace(params=copied[0], vars=copied[1])
 
     def _dispatch(self, chunk: Chunk) -> None:
-        program, found = self.programs.get(chunk.form) or self._program(chunk)
+        kept = self.programs.find(chunk.form, self.constants) or self._program(chunk)
+        program, found = kept.program, kept.found
         book, clock = self.trainer.book, self.clock
         found.logged.declare(book)
         turns = None if self.plain else stacked_flags(self.plan, clock, chunk.count, chunk.size)
@@ -264,7 +272,7 @@ class JaxEngine(Evaluating, Loaders):
         bad = int(metrics["bad"]) if "bad" in metrics else 0
         done = int(metrics["done"]) - clock.batch if bad else chunk.count
         found.logged.put(book, metrics, self._names_played(found, turns, done))
-        self.clock = self.placed = self._after(clock, chunk.form, done)
+        self.clock = self.placed = self._after(clock, found.pieces, done)
         if self.wants_outputs:
             self.outputs = [self._output(metrics["outputs"], turns)]
         if bad:
@@ -298,11 +306,10 @@ class JaxEngine(Evaluating, Loaders):
             clock = self.state.clock._replace(epoch=epoch, batch=batch, update=update)
             self.state = self.state._replace(clock=clock)
 
-    def _program(self, chunk: Chunk) -> tuple[Any, Discovery]:
+    def _program(self, chunk: Chunk) -> Entry:
         found = self.training.discover(self.state, chunk.example(), self.device.platform)  # type: ignore[arg-type]
-        made = self.training.program(found, self.plain, self.wants_outputs), found
-        self.programs[chunk.form] = made
-        return made
+        program = self.training.program(found, self.plain, self.wants_outputs)
+        return self.programs.add(chunk.form, program, found, self.training.tracer.reads, self.constants)
 
     def _names_played(self, found: Discovery, turns: Any, count: int) -> set[Any]:
         """What was really logged in this dispatch: by the players whose turn came."""
@@ -311,11 +318,10 @@ class JaxEngine(Evaluating, Loaders):
         played = turns[:count, :, 0].any(axis=0)
         return {name for i, names in enumerate(found.names) if played[i] for name in names}
 
-    def _after(self, clock: Clock, form: Form, count: int) -> Clock:
+    def _after(self, clock: Clock, pieces: int, count: int) -> Clock:
         if self.pieces is None:
             return plans.after(self.plan, clock, count)
-        updates = self.programs[form][1].pieces * count
-        return clock._replace(batch=clock.batch + count, update=clock.update + updates)
+        return clock._replace(batch=clock.batch + count, update=clock.update + pieces * count)
 
     def _output(self, outputs: tuple[Any, ...], turns: np.ndarray | None) -> Any:
         """Of a dispatch of one batch, as hooks get it."""
@@ -348,7 +354,7 @@ class JaxEngine(Evaluating, Loaders):
         flags = np.array([int(player.acc.count) > 0 for player in self.state.players])
         if not flags.any():
             return False
-        self.state = self.training.closing()(self.state, self._put(flags))
+        self.state = self.training.closing(self.state, self._put(flags))
         self.clock = self.clock._replace(update=self.clock.update + 1)
         self.publish()
         return True

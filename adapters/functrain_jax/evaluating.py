@@ -9,13 +9,19 @@ from typing import Any
 
 import jax
 import numpy as np
+from flax import nnx
 
 from functrain.kernel.state import Clock, TrainState
+from functrain.trainer.hooks import overrides
 from functrain_jax.binding import Binding
-from functrain_jax.device import guarded
+from functrain_jax.device import debugging, guarded
 from functrain_jax.feed import Chunk, Feed
+from functrain_jax.frozen import Same, code_of, frozen
+from functrain_jax.kept import Constants, Kept, Programs
 from functrain_jax.precision import Policy
 from functrain_jax.programs import Evaluation, Tracer
+
+AFTER_TRANSFER = "on_after_batch_transfer"
 
 
 class Evaluating:
@@ -25,11 +31,14 @@ class Evaluating:
     clock: Clock
     policy: Policy
     binding: Binding
-    tracer: Tracer
+    device: Any
+    module: Any
     state: TrainState | None
     prepare: Callable[..., Any] | None
     wide: bool
-    evaluations: dict[Any, tuple[Any, Any]]
+    evaluations: dict[str, Programs]
+    kept: Kept
+    constants: Constants
     eval_feeds: dict[Any, Feed]
     _modes: Sequence[tuple[Any, str, Any]] = ()
     """Of before the evaluation; empty where a run continues at the end of one."""
@@ -80,15 +89,37 @@ class Evaluating:
             feed = self.eval_feeds[stage, loader, single] = Feed(prepare, self.wide, longest, settles=not single)
         return feed
 
+    def same(self, stage: str) -> tuple[Any, ...]:
+        """What must be the same for the programs of a stage to be those of an earlier run."""
+        module, nodes = self.module, self.binding.nodes()
+        names = (f"{stage}_step", f"{stage}_step_end", "tbptt_split_batch", "forward")
+        steps = [getattr(module, name, None) for name in names]
+        owners = [o for o in (module, self.trainer.datamodule) if o is not None and overrides(o, AFTER_TRANSFER)]
+        steps += [getattr(owner, AFTER_TRANSFER) for owner in owners]
+        parts = [type(part) for _, part in nnx.iter_graph(nodes) if isinstance(part, nnx.Module)]
+        code = code_of(steps, type(module), dict.fromkeys([*parts, *map(type, vars(module).values())]))
+        own = (self.binding.names, self.binding.plain, self.binding.kept, nnx.split(nodes)[0])
+        moved = tuple(Same(owner) if owner is module else frozen(owner) for owner in owners)
+        return stage, Same(self.device), self.policy.name, debugging(), own, code, moved
+
+    def _programs(self, stage: str) -> Programs:
+        if stage not in self.evaluations:
+            self.evaluations[stage] = self.kept.programs(
+                self.same(stage), lambda: Evaluation(Tracer(self.binding, self.policy), stage)
+            )
+        return self.evaluations[stage]
+
     def _evaluate(self, stage: str, chunk: Chunk, first: int, loader: int, outputs: bool) -> Any:
         assert self.state is not None
         book, state = self.trainer.book, self.state
-        key = (stage, loader, book.suffix, chunk.form, outputs)
-        if key not in self.evaluations:
-            evaluation = Evaluation(self.tracer, stage)
-            logged, output = evaluation.discover(state, chunk.example(), loader)
-            self.evaluations[key] = evaluation.program(logged, output, loader, outputs), logged
-        program, logged = self.evaluations[key]
+        programs, form = self._programs(stage), (loader, book.suffix, chunk.form, outputs)
+        kept = programs.find(form, self.constants)
+        if kept is None:
+            evaluation = programs.maker
+            found, shapes = evaluation.discover(state, chunk.example(), loader)
+            program = evaluation.program(found, shapes, loader, outputs)
+            kept = programs.add(form, program, found, evaluation.tracer.reads, self.constants)
+        program, logged = kept.program, kept.found
         logged.declare(book)
         control = np.array([chunk.count, self.clock.epoch, self.clock.update, first], np.int32)
         with jax.transfer_guard_host_to_device("allow"):

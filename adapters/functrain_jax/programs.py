@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import jax
@@ -27,6 +29,7 @@ from functrain_jax.collect import Collector, Logged, Record, check_same
 from functrain_jax.context import Context
 from functrain_jax.device import debugging
 from functrain_jax.discovery import Discovery, discover, shapes_of
+from functrain_jax.kept import reading
 from functrain_jax.order import plain
 from functrain_jax.precision import Policy
 
@@ -55,24 +58,17 @@ class Call(NamedTuple):
 class Tracer:
     """Calls the user's steps on traced values.
 
-    Args:
-        after_transfer: the module's `on_after_batch_transfer`, which is part of the compiled step; None
-            without one.
-        batch_size: gives the number of samples of a batch.
+    It stays with its module from run to run, so it knows none: what it needs of one it asks the module for.
+
+    Attributes:
+        reads: the attributes of the module that steps have read.
     """
 
-    def __init__(
-        self,
-        binding: Binding,
-        policy: Policy,
-        after_transfer: Callable[..., Any] | None,
-        batch_size: Callable[[Any], int | None],
-    ) -> None:
+    def __init__(self, binding: Binding, policy: Policy) -> None:
         self.binding = binding
         self.module = binding.module
         self.policy = policy
-        self.after_transfer = after_transfer
-        self.batch_size = batch_size
+        self.reads: set[str] = set()
 
     def call(
         self, name: str, method: Callable[..., Any], clock: Clock, key: Any, state: tuple[Any, Any], batch: Any,
@@ -81,13 +77,15 @@ class Tracer:
         """The step `name` with (params, vars) bound; `args` follow the batch."""
         params, vars_ = state
         keys = Keys(key)
-        collector = Collector(self.module.trainer.book, batch, self.batch_size)
+        trainer = self.module.trainer
+        collector = Collector(trainer.book, batch, trainer.engine.batch_size)
         context = Context(clock, name == "training_step", keys)
         low = self.policy.compute if self.policy.low else None
         with self._explained(name), self.binding.bound(params, vars_, low), self._inside(context, collector):
-            if self.after_transfer is not None:
-                batch = self.after_transfer(plain(batch), loader)
-            output = method(plain(batch), *args)
+            with reading(self.module, self.reads):
+                if trainer.hooks.on_after_batch_transfer is not None:
+                    batch = trainer.hooks.on_after_batch_transfer(plain(batch), loader)
+                output = method(plain(batch), *args)
             moved, now = self.binding.moved_vars(vars_), self.binding.present(params)
         return Call(output, moved, collector.records, keys.drawn > 0, now)
 
@@ -139,7 +137,7 @@ class Training:
     def __init__(
         self,
         tracer: Tracer,
-        backend: Callable[..., JaxBackend],
+        backend: JaxBackend,
         rules: Rules,
         always: tuple[bool, ...],
         pieces: int | None,
@@ -176,7 +174,8 @@ class Training:
 
     def cut(self, batch: Any) -> list[Any]:
         """A batch in pieces along time."""
-        pieces = list(self.tracer.module.tbptt_split_batch(batch, self.pieces))
+        with reading(self.tracer.module, self.tracer.reads):
+            pieces = list(self.tracer.module.tbptt_split_batch(batch, self.pieces))
         if not pieces:
             raise ConfigurationError(
                 f"{type(self.tracer.module).__name__}.tbptt_split_batch gave no piece of the batch."
@@ -211,7 +210,7 @@ class Training:
             return value, weight, state._replace(vars=call.vars, hidden=hidden, metrics=metrics)
 
         loss.__qualname__ = f"{type(self.tracer.module).__name__}.training_step"
-        backend = self.backend(loss, not plain)
+        backend = replace(self.backend, loss=loss, open_windows=not plain)
 
         def run(state: TrainState, metrics: Any, number: Any, turns: Any, buffers: Any) -> Any:
             kept = state.rng
@@ -296,10 +295,11 @@ class Training:
         metrics: dict[str, Any] = {"last": found.logged.last(), "running": running}
         return {**metrics, "bad": np.int32(0)} if self.watch else metrics
 
+    @cached_property
     def closing(self) -> Callable[..., TrainState]:
         """`run(state, flags) -> state`: the update of every player whose flag is set, with what its window
         holds."""
-        backend = self.backend(None, True)
+        backend = replace(self.backend, open_windows=True)
 
         def run(state: TrainState, flags: Any) -> TrainState:
             for i in range(len(self.rules)):

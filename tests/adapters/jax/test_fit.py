@@ -99,8 +99,10 @@ def test_one_compile_for_each_shape():
         run.fit(module, Batches(size=10), [Batches(size=10)])  # nine batches of 10 and one of 6
     finally:
         jax.monitoring.clear_event_listeners()
-    assert [program._cache_size() for program, _ in run.engine.programs.values()] == [1, 1]
-    assert [program._cache_size() for program, _ in run.engine.evaluations.values()] == [1, 1]
+    made = [entry.program for entries in run.engine.programs.entries.values() for entry in entries]
+    assert [program._cache_size() for program in made] == [1, 1]
+    kept = run.engine.evaluations["validation"].entries.values()
+    assert [entry.program._cache_size() for entries in kept for entry in entries] == [1, 1]
     assert marks[0] > 0
     assert marks[1] == marks[2], "the second epoch compiles nothing"
 

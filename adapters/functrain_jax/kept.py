@@ -1,0 +1,167 @@
+"""Compiled programs stay with their module, so that a second run compiles nothing; and are found again only where all
+that was constant while they were traced is still so.
+
+A module's plain attributes are such constants. Which of them a step reads is noted while it is traced.
+"""
+
+from __future__ import annotations
+
+import warnings
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from flax import nnx
+
+from functrain_jax.binding import OWN, Binding
+from functrain_jax.frozen import frozen
+
+SETS, VERSIONS = 8, 8
+"""So many sets of programs, for other flags or optimizers, and versions of one, for other constants, are kept."""
+
+OFTEN = 3
+"""A constant that has changed so many times is told."""
+
+
+class Entry(NamedTuple):
+    """A program, what was found when it was traced, and the constants that it was traced with."""
+
+    program: Callable[..., Any]
+    found: Any
+    reads: tuple[str, ...]
+    values: tuple[Any, ...]
+    inside: tuple[Any, ...]
+
+
+class Kept:
+    """All programs of one module. Copies and pickles of the module begin without."""
+
+    def __init__(self, owner: Any = None) -> None:
+        self.owner = None if owner is None else weakref.ref(owner)
+        self.sets: list[tuple[Any, Programs]] = []
+        self.changed: dict[str, int] = {}
+
+    def __reduce__(self) -> Any:
+        return Kept, ()
+
+    @classmethod
+    def of(cls, module: Any) -> Kept:
+        """The module's own."""
+        kept = vars(module).get("_programs")
+        if kept is None or kept.owner is None or kept.owner() is not module:
+            kept = vars(module)["_programs"] = cls(module)
+        return kept
+
+    def programs(self, key: Any, make: Callable[[], Any]) -> Programs:
+        """The programs of this key; the first time with what `make` gives as their maker."""
+        for i, (known, programs) in enumerate(self.sets):
+            if known == key:
+                self.sets.insert(0, self.sets.pop(i))
+                return programs
+        programs = Programs(make(), self.changed)
+        self.sets = [(key, programs), *self.sets[: SETS - 1]]
+        return programs
+
+
+class Programs:
+    """The programs that one maker has made, by form.
+
+    Args:
+        maker: what traces and compiles them.
+        changed: how often each constant was found changed.
+    """
+
+    def __init__(self, maker: Any, changed: dict[str, int]) -> None:
+        self.maker = maker
+        self.changed = changed
+        self.entries: dict[Any, list[Entry]] = {}
+
+    def find(self, form: Any, constants: Constants) -> Entry | None:
+        """The program of this form that was traced with the constants of now."""
+        versions = self.entries.get(form, ())
+        for entry in versions:
+            if entry.inside == constants.inside() and entry.values == constants.values(entry.reads):
+                return entry
+        if versions:
+            self._tell(versions[0], constants)
+        return None
+
+    def add(self, form: Any, program: Callable[..., Any], found: Any, reads: set[str], constants: Constants) -> Entry:
+        """Keep a program that was traced just now."""
+        names = constants.plain(reads)
+        entry = Entry(program, found, names, constants.values(names), constants.inside())
+        self.entries[form] = [entry, *self.entries.get(form, ())[: VERSIONS - 1]]
+        return entry
+
+    def _tell(self, last: Entry, constants: Constants) -> None:
+        now = constants.values(last.reads)
+        for name, before, after in zip(last.reads, last.values, now, strict=True):
+            if before == after:
+                continue
+            self.changed[name] = self.changed.get(name, 0) + 1
+            if self.changed[name] == OFTEN:
+                value = getattr(constants.module, name, None)
+                warnings.warn(
+                    f"{type(constants.module).__name__}.{name} is read by a compiled step and has changed {OFTEN} "
+                    f"times (now {str(value)[:40]}): every change compiles the step anew. Keep it in self.vars, where a hook "
+                    f"may set it (self.vars = {{{name!r}: jnp.float32(...)}}, read as self.vars[{name!r}]), or compute "
+                    "it from self.global_step or self.current_epoch within the step.",
+                    UserWarning,
+                    stacklevel=2,
+                )
+
+
+class Constants:
+    """What a module holds beside its state."""
+
+    def __init__(self, binding: Binding) -> None:
+        self.module = binding.module
+        self.state = {*binding.names, *binding.plain, *OWN} - {"_hparams"}
+        nodes = [getattr(self.module, name) for name in binding.names]
+        parts = [vars(part) for _, part in nnx.iter_graph(nodes) if isinstance(part, nnx.Module)]
+        simple = (type(None), bool, int, float, str)
+        self.places = [(part, key) for part in parts for key, value in part.items() if type(value) in simple]
+
+    def inside(self) -> tuple[Any, ...]:
+        """The settings of the networks, such as a rate of dropout or the mode."""
+        return tuple([part.get(key) for part, key in self.places])
+
+    def plain(self, reads: set[str]) -> tuple[str, ...]:
+        """Those of the names that are attributes with a value of their own."""
+        own = vars(self.module)
+        names = reads | own.keys() if "__dict__" in reads else reads
+        return tuple(sorted(name for name in names if name not in self.state and self._holds(name)))
+
+    def _holds(self, name: str) -> bool:
+        if name in vars(self.module):
+            return True
+        value = next((vars(c)[name] for c in type(self.module).__mro__ if name in vars(c)), None)
+        return not hasattr(value, "__get__") and not name.startswith("__")
+
+    def values(self, names: tuple[str, ...]) -> tuple[Any, ...]:
+        """Their values, described so that they can be compared."""
+        own, cls = vars(self.module), type(self.module)
+        return tuple([frozen(own[name] if name in own else getattr(cls, name, None), 4) for name in names])
+
+
+@contextmanager
+def reading(module: Any, names: set[str]) -> Iterator[None]:
+    """Within the block every attribute of the module that is read is noted."""
+    from functrain_jax.module import Module
+
+    before = Module.__dict__.get("__getattribute__")
+
+    def noting(self: Any, name: str) -> Any:
+        if self is module:
+            names.add(name)
+        return super(Module, self).__getattribute__(name) if before is None else before(self, name)
+
+    Module.__getattribute__ = noting  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        if before is None:
+            del Module.__getattribute__
+        else:
+            Module.__getattribute__ = before
