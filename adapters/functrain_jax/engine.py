@@ -21,7 +21,7 @@ from functrain.kernel.plan import Plan, PlayerPlan
 from functrain.kernel.state import Clock, TrainState
 from functrain.kernel.step import Rule, Rules
 from functrain.kernel.window import Schedule
-from functrain.trainer.errors import ConfigurationError, NotFiniteError
+from functrain.trainer.errors import ConfigurationError, NotFiniteError, describe, noted
 from functrain.trainer.hooks import overrides
 from functrain.trainer.module import tell_evaluating
 from functrain.trainer.planning import clip as clip_of
@@ -307,7 +307,11 @@ class JaxEngine(Evaluating, Loaders):
             self.state = self.state._replace(clock=clock)
 
     def _program(self, chunk: Chunk) -> Entry:
-        found = self.training.discover(self.state, chunk.example(), self.device.platform)  # type: ignore[arg-type]
+        epoch, batch = self.clock[:2]
+        with noted(
+            lambda: f"while training_step was traced for batch {batch} of epoch {epoch}{describe(chunk.first())}"
+        ):
+            found = self.training.discover(self.state, chunk.example(), self.device.platform)  # type: ignore[arg-type]
         program = self.training.program(found, self.plain, self.wants_outputs)
         return self.programs.add(chunk.form, program, found, self.training.tracer.reads, self.constants)
 

@@ -12,6 +12,7 @@ import numpy as np
 from flax import nnx
 
 from functrain.kernel.state import Clock, TrainState
+from functrain.trainer.errors import describe, noted
 from functrain.trainer.hooks import overrides
 from functrain_jax.binding import Binding
 from functrain_jax.device import debugging, guarded
@@ -116,7 +117,10 @@ class Evaluating:
         kept = programs.find(form, self.constants)
         if kept is None:
             evaluation = programs.maker
-            found, shapes = evaluation.discover(state, chunk.example(), loader)
+            with noted(
+                lambda: f"while {stage}_step was traced for batch {first} of loader {loader}{describe(chunk.first())}"
+            ):
+                found, shapes = evaluation.discover(state, chunk.example(), loader)
             program = evaluation.program(found, shapes, loader, outputs)
             kept = programs.add(form, program, found, evaluation.tracer.reads, self.constants)
         program, logged = kept.program, kept.found

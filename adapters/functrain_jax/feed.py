@@ -86,7 +86,11 @@ class Chunk:
         nothing, so that a step sees values always."""
         if not jax.config.jax_disable_jit:  # pyright: ignore[reportAttributeAccessIssue]
             return self.form.abstract()
-        return jax.tree.unflatten(self.form.structure, [jnp.asarray(buffer[0]) for buffer in self.buffers])
+        return jax.tree.map(jnp.asarray, self.first())
+
+    def first(self) -> Any:
+        """Its first batch."""
+        return jax.tree.unflatten(self.form.structure, [buffer[0] for buffer in self.buffers])
 
     def on_device(self, put: Callable[[np.ndarray], jax.Array]) -> Any:
         """The buffers as one tree of arrays with a leading axis of `size`."""

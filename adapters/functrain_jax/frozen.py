@@ -107,8 +107,8 @@ def of_library(value: Any) -> bool:
 
 
 def code_of(methods: Iterable[Any], owner: type, classes: Iterable[type]) -> Any:
-    """What steps compute, as far as it stands in code: their own, that of the user's methods and functions that they call
-    by name, that of these classes, and the values of the globals that they name."""
+    """What steps compute, as far as it stands in code: their own, that of the user's methods and functions that they
+    call by name, that of these classes, and the values of the globals that they name."""
     seen: set[int] = set()
     reached = [part for method in methods for part in _reached(getattr(method, "__func__", method), owner, seen)]
     return (*reached, *(part for cls in classes for part in _class(cls, seen)))

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from flax import nnx
 
+from functrain.trainer.module import ModuleBase
 from functrain_jax.binding import OWN, Binding
 from functrain_jax.frozen import frozen
 
@@ -101,12 +102,12 @@ class Programs:
                 continue
             self.changed[name] = self.changed.get(name, 0) + 1
             if self.changed[name] == OFTEN:
-                value = getattr(constants.module, name, None)
+                value = str(getattr(constants.module, name, None))[:40]
                 warnings.warn(
                     f"{type(constants.module).__name__}.{name} is read by a compiled step and has changed {OFTEN} "
-                    f"times (now {str(value)[:40]}): every change compiles the step anew. Keep it in self.vars, where a hook "
-                    f"may set it (self.vars = {{{name!r}: jnp.float32(...)}}, read as self.vars[{name!r}]), or compute "
-                    "it from self.global_step or self.current_epoch within the step.",
+                    f"times (now {value}): every change compiles the step anew. Keep it in self.vars, where a hook may "
+                    f"set it (self.vars = {{{name!r}: jnp.float32(...)}}, read as self.vars[{name!r}]), or compute it "
+                    "from self.global_step or self.current_epoch within the step.",
                     UserWarning,
                     stacklevel=2,
                 )
@@ -148,20 +149,18 @@ class Constants:
 @contextmanager
 def reading(module: Any, names: set[str]) -> Iterator[None]:
     """Within the block every attribute of the module that is read is noted."""
-    from functrain_jax.module import Module
-
-    before = Module.__dict__.get("__getattribute__")
+    before = ModuleBase.__dict__.get("__getattribute__")
 
     def noting(self: Any, name: str) -> Any:
         if self is module:
             names.add(name)
-        return super(Module, self).__getattribute__(name) if before is None else before(self, name)
+        return super(ModuleBase, self).__getattribute__(name) if before is None else before(self, name)
 
-    Module.__getattribute__ = noting  # type: ignore[method-assign]
+    ModuleBase.__getattribute__ = noting  # type: ignore[method-assign]
     try:
         yield
     finally:
         if before is None:
-            del Module.__getattribute__
+            del ModuleBase.__getattribute__
         else:
-            Module.__getattribute__ = before
+            ModuleBase.__getattribute__ = before

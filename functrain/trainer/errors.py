@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+NOTED = "_functrain_noted"
+
 
 class ConfigurationError(ValueError):
     """A flag, a module or a loader that cannot work as it is."""
@@ -37,8 +39,10 @@ def noted(where: Callable[[], str]) -> Iterator[None]:
     except NotFiniteError:
         raise  # says it itself
     except Exception as error:
-        if not hasattr(error, "__notes__"):
+        # Notes of others, as JAX leaves them, are no reason to say nothing.
+        if not getattr(error, NOTED, False):
             error.add_note(f"({where()})")
+            setattr(error, NOTED, True)
         raise
 
 

@@ -95,6 +95,27 @@ def test_an_error_of_a_validation_loader_names_the_batch(flags):
     assert caught.value.__notes__ == ["(while the validation loader 0 was asked for batch 6)"]
 
 
+@pytest.mark.parametrize("flags", [{}, ONE_BY_ONE], ids=["many", "one"])
+def test_an_error_while_a_step_is_traced_says_which_batch_it_was_and_of_which_form(flags):
+    class Wrong(Either):
+        def training_step(self, batch, batch_idx):
+            return super().training_step(batch, batch_idx) + (batch[0] @ jnp.ones((len(batch[0]) - 3, 2))).sum()
+
+        def validation_step(self, batch, batch_idx):
+            return self.training_step(batch, batch_idx)
+
+    batches = Endless([(X[:9], Y[:9]), (X[:9], Y[:9]), (X[:8], Y[:8])])
+    for stage, where in (
+        ("fit", "training_step was traced for batch 2 of epoch 0"),
+        ("validate", "batch 2 of loader 0"),
+    ):
+        with pytest.raises(TypeError) as caught:
+            getattr(trainer(**({"max_epochs": 1} if stage == "fit" else {}), **flags), stage)(Wrong(), batches)
+        said = [note for note in caught.value.__notes__ if where in note]
+        assert len(said) == 1
+        assert "ndarray (8, 6), ndarray (8,)" in said[0]
+
+
 class Bursts(Plain):
     """The loss, or only the parameters, become NaN at batch 7."""
 
