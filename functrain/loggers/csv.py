@@ -77,9 +77,9 @@ class CSVLogger(DirectoryLogger):
             self.log_metrics(metrics if isinstance(metrics, Mapping) else {"hp_metric": metrics})
 
     def state_dict(self) -> dict[str, Any]:
-        """The directory, and how many rows the file has."""
+        """The directory, how many rows the file has, and how many of them were there before the run."""
         state = super().state_dict()
-        return {**state, "rows": self.experiment.rows} if state else {}
+        return {**state, "rows": self.experiment.rows, "first": self.experiment.first} if state else {}
 
     def rewind(self, step: int, state: Mapping[str, Any]) -> None:
         """In the same directory, the rows of later steps are taken out of the file, which is replaced by one that has
@@ -88,8 +88,8 @@ class CSVLogger(DirectoryLogger):
         A row of `step` itself gives way to one with the same columns, once that is written again.
         """
         if self._goes_on(state):
-            kept = state.get("rows")
-            self.experiment.rewind(step, kept if isinstance(kept, int) else 0)
+            kept, first = (each if isinstance(each := state.get(name), int) else 0 for name in ("rows", "first"))
+            self.experiment.rewind(step, max(kept, 0), max(first, 0))
 
     def save(self) -> None:
         """Write out the rows held back."""

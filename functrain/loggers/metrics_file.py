@@ -31,6 +31,7 @@ class MetricsFile:
     def __init__(self, path: str) -> None:
         self.path = path
         self.columns: list[str] = []
+        self.first = 0
         self._count = 0
         self._rows: AppendFile | None = None
         self._again: tuple[int, int, int] | None = None
@@ -39,6 +40,7 @@ class MetricsFile:
         """Add a row. Columns that it has no value for stay empty there, and None is empty too."""
         if self._rows is None:
             self._rows = self._opened()
+            self.first = self._count
         if self._again is not None:
             self._superseded(row, *self._again)
         added = [name for name in row if name not in self.columns]
@@ -52,12 +54,13 @@ class MetricsFile:
         """How many rows there are, those held back among them."""
         if self._rows is None and files.exists(self.path):
             self._rows = self._opened()
+            self.first = self._count
         return self._count
 
-    def rewind(self, step: int, kept: int) -> None:
+    def rewind(self, step: int, kept: int, first: int) -> None:
         """Take out the rows of later steps than `step`, but for the first `kept`, which were there before them.
 
-        Rows whose steps begin anew are another run's, and stay.
+        Rows whose steps begin anew are another run's, and stay; so do the first `first`, which came before the run.
         """
         self.flush()
         if not files.exists(self.path):
@@ -77,10 +80,11 @@ class MetricsFile:
         if len(whole) < len(rows):
             self._write(header, whole)
         self._rows = self._opened()
-        self._again = (step, kept, self._count)
+        self.first = min(first, self._count)
+        self._again = (step, self.first, self._count)
 
-    def _superseded(self, row: Mapping[str, Any], step: int, kept: int, end: int) -> None:
-        """Take out the row of `step` that this one repeats, among those from `kept` up to `end`."""
+    def _superseded(self, row: Mapping[str, Any], step: int, first: int, end: int) -> None:
+        """Take out the row of `step` that this one repeats, among those from `first` up to `end`."""
         at = row.get("step")
         if at != step:
             self._again = None if at is not None and at > step else self._again
@@ -88,11 +92,11 @@ class MetricsFile:
         self.flush()
         header, rows = self._read()
         names = {name for name, value in row.items() if value is not None}
-        for i in range(kept, min(end, len(rows))):
+        for i in range(first, min(end, len(rows))):
             there = {name for name, cell in zip(header, rows[i], strict=False) if cell}
             if _step(header, rows[i]) == step and there == names:
                 self._write(header, rows[:i] + rows[i + 1 :])
-                self._rows, self._again = self._opened(), (step, kept, end - 1)
+                self._rows, self._again = self._opened(), (step, first, end - 1)
                 return
 
     def _read(self) -> tuple[list[str], list[list[str]]]:

@@ -70,6 +70,21 @@ def test_rows_of_the_step_itself_are_neither_lost_nor_doubled(tmp_path):
     assert found == ["loss", "test_loss", "loss_epoch", "loss"]
 
 
+def test_rows_of_batches_of_one_validation_give_way_one_by_one(tmp_path):
+    """The checkpoint was taken after two of three batches of a validation, which is done over."""
+    logged(CSVLogger(tmp_path, version=0), 3, name="v_step")
+    first = logged(CSVLogger(tmp_path, version=0), 3)
+    logged(first, 3, 3, name="v_step")
+    state = first.state_dict()
+    logged(first, 3, name="v_step")
+    logged(first, 3, name="v_epoch")
+    again = continued(tmp_path, 3, state)
+    logged(again, 3, 3, 3, name="v_step")
+    logged(again, 3, name="v_epoch")
+    found = [next(name for name in row if name != "step") for row in rows(again)]
+    assert found == ["v_step", "loss", "v_step", "v_step", "v_step", "v_epoch"]
+
+
 def test_rows_that_are_another_runs_stay(tmp_path):
     logged(CSVLogger(tmp_path, version=0), 10, 20)
     first = logged(CSVLogger(tmp_path, version=0), 1, 2)
