@@ -146,9 +146,9 @@ def ended(trainer: Any) -> str:
     clock = trainer.engine.clock
     by = "SIGTERM" if trainer.terminated else "Ctrl-C"
     where = f"Stopped by {by} in epoch {clock.epoch}, after batch {clock.batch} and {clock.update} updates."
-    path, then = trainer.saved or ("", None)
-    if not path or not files.exists(path):
+    if trainer.saved is None or not files.exists(trainer.saved[0]):
         return f"{where} Nothing was saved."
+    path, then = trainer.saved
     if then == clock:
         return f"{where} To continue: fit(..., ckpt_path={path!r})."
     return (

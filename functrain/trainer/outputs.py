@@ -18,6 +18,7 @@ class Outputs:
     book: Any
     engine: Any
     loop: Any
+    stage: str | None
     hooks: Any
     flags: Any
     loggers: list[Any]
