@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -128,7 +130,8 @@ def remove(path: str | os.PathLike[str]) -> None:
         if is_remote(path):
             fs, inner = _filesystem(path)
             if fs.exists(inner):
-                fs.rm(inner, recursive=True)
+                # fsspec takes the name for a pattern: '*', '?' and '[' are to stand for themselves.
+                fs.rm(glob.escape(inner), recursive=True)
             return
         local = _local(path).rstrip(os.sep)
         if os.path.isdir(local) and not os.path.islink(local):
@@ -341,7 +344,9 @@ def _remote_temporary(path: str | os.PathLike[str]) -> Iterator[tuple[Any, str]]
     """A name beside `path` on its own file system, moved onto it at the end, removed on any failure."""
     fs, inner = _filesystem(path)
     parent, _, name = inner.rstrip("/").rpartition("/")
-    temporary = f"{parent}/.{name}.{secrets.token_hex(4)}{disk.TEMPORARY}"
+    # fsspec takes what it moves for a pattern; what it moves to, as it is.
+    plain = re.sub(r"[*?\[\]]", "_", name)
+    temporary = f"{parent}/.{plain}.{secrets.token_hex(4)}{disk.TEMPORARY}"
     if parent:
         fs.makedirs(parent, exist_ok=True)
     try:
@@ -361,6 +366,8 @@ def _remote_replace(fs: Any, new: str, path: str) -> None:
         return
     aside = new.removesuffix(disk.TEMPORARY) + disk.ASIDE
     replacing = fs.exists(path)
+    if replacing and glob.has_magic(path):
+        raise OSError(errno.EINVAL, "a directory of a URL with '*', '?' or '[' in its name cannot be replaced")
     if replacing:
         fs.mv(path, aside, recursive=True)
     try:

@@ -479,3 +479,28 @@ def test_fsspec_is_imported_for_urls_only(tmp_path):
     """
     done = run(code, tmp_path)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_name_with_brackets_in_a_url_stands_for_itself():
+    import fsspec
+
+    fs = fsspec.filesystem("memory")
+    try:
+        for name in ("a[1].ckpt", "a1.ckpt"):
+            for content in (b"old", name.encode()):
+                with files.atomic_write(f"memory://brackets/{name}") as file:
+                    file.write(content)
+            with files.atomic_directory(f"memory://brackets/dir-{name}") as directory:
+                fs.pipe_file(f"{directory.removeprefix('memory:/')}/inner", name.encode())
+        assert fs.cat_file("/brackets/a[1].ckpt") == b"a[1].ckpt"
+        with (
+            pytest.raises(OSError, match="cannot be replaced"),
+            files.atomic_directory("memory://brackets/dir-a[1].ckpt"),
+        ):
+            fs.pipe_file("/brackets/dir-a1.ckpt/other", b"untouched")
+        for name in ("a[1].ckpt", "dir-a[1].ckpt"):
+            files.remove(f"memory://brackets/{name}")
+        there = ["/brackets/a1.ckpt", "/brackets/dir-a1.ckpt/inner", "/brackets/dir-a1.ckpt/other"]
+        assert sorted(fs.find("/brackets")) == there
+    finally:
+        fs.rm("/brackets", recursive=True)
