@@ -34,6 +34,10 @@ class Loss(Protocol):
         ...
 
 
+SMALLEST_SQUARE = 1e-20
+"""Sums of squares below it may have lost what was too small for a float."""
+
+
 @dataclass(frozen=True)
 class JaxBackend:
     """The verbs of `functrain.kernel.Backend` for one loss and its optimizers.
@@ -203,13 +207,24 @@ class JaxBackend:
 
     def norm(self, grads: Tree, p: float) -> Scalar:
         """The p-norm of all gradients as one vector, safe from overflow at any loss scale."""
-        leaves = [jnp.abs(g).astype(self.policy.store) for g in jax.tree.leaves(grads)]
-        largest = jnp.max(jnp.stack([jnp.max(g, initial=0.0) for g in leaves]))
+        leaves = [g.astype(self.policy.store) for g in jax.tree.leaves(grads)]
+
+        def largest() -> jax.Array:
+            return jnp.max(jnp.stack([jnp.max(jnp.abs(g), initial=0.0) for g in leaves]))
+
+        def safe() -> jax.Array:
+            unit = largest()
+            unit = jnp.where(unit > 0, unit, jnp.ones_like(unit))
+            total = sum(jnp.sum((jnp.abs(g) / unit) ** p) for g in leaves)
+            return unit * (jnp.sqrt(total) if p == 2 else total ** (1.0 / p))
+
         if p == float("inf"):
-            return largest
-        unit = jnp.where(largest > 0, largest, jnp.ones_like(largest))
-        total = sum(jnp.sum((g / unit) ** p) for g in leaves)
-        return unit * (jnp.sqrt(total) if p == 2 else total ** (1.0 / p))
+            return largest()
+        if p != 2:
+            return safe()
+        # One pass over the gradients does for all but those whose squares leave the range of the type.
+        total = jnp.sum(jnp.stack([jnp.sum(jnp.square(g)) for g in leaves]))
+        return lax.cond(jnp.isfinite(total) & (total > SMALLEST_SQUARE), lambda: jnp.sqrt(total), safe)
 
     def apply(
         self, state: TrainState, player: int, grads: Tree, factor: Scalar, limit: float | None, finite: Scalar

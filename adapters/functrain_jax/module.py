@@ -27,7 +27,8 @@ class Module(HyperparametersMixin, ModuleBase):
 
     What it holds as state is found in its attributes: flax nnx modules (and lists and dicts of them), linen modules
     through `functrain_jax.from_linen`, a tree of arrays in `self.params` that is trained, and one in `self.vars` that a
-    step may replace. Every other attribute is a constant of the compiled steps.
+    step may replace. Every other attribute is a constant of the compiled steps; where a hook sets another value, they
+    are compiled anew.
 
     Define `training_step(self, batch, batch_idx)` and `configure_optimizers(self)`; where wanted `validation_step`,
     `test_step`, `predict_step`, the loaders and any hook of the table of hooks. Steps are pure but for `self.log` and

@@ -284,7 +284,10 @@ class Training:
         def window(both: Any) -> Any:
             i, state = both
             i, closes, state = lax.while_loop(lambda a: (a[0] < number) & ~a[1], micro, (i, jnp.bool_(False), state))
-            state, _ = backend.when(closes, lambda s: kernel.update(backend, self.rules, s, 0), state)
+            # A loop of one round or none: a branch would copy the state.
+            state = lax.fori_loop(
+                0, closes.astype(jnp.int32), lambda _, s: kernel.update(backend, self.rules, s, 0)[0], state
+            )
             clock = state.clock
             return i, state._replace(clock=clock._replace(update=clock.update + closes))
 

@@ -11,6 +11,7 @@ from jax import lax
 
 from functrain import kernel
 from functrain_jax import make_step
+from functrain_jax.backend import JaxBackend
 
 KEY = jax.random.key(0)
 
@@ -416,3 +417,12 @@ def test_options_that_cannot_be():
         make_step(mse, optax.sgd(0.1)).init({"n": jnp.int32(1)})
     with pytest.raises(ValueError, match="no parameters"):
         make_step(mse, optax.sgd(0.1)).init({})
+
+
+def test_the_norm_of_gradients_of_any_size_is_finite_and_right():
+    backend = JaxBackend(None, (optax.sgd(0.1),))
+    for size in (1e-30, 1e-12, 1.0, 1e15, 1e30):
+        grads = {"a": jnp.full(3, size), "b": jnp.full((2, 2), -2 * size)}
+        np.testing.assert_allclose(backend.norm(grads, 2.0), np.sqrt(3 + 16) * size, rtol=1e-5)
+    assert float(backend.norm({"a": jnp.zeros(3)}, 2.0)) == 0.0
+    assert not np.isfinite(backend.norm({"a": jnp.array([1.0, jnp.nan])}, 2.0))
