@@ -10,6 +10,7 @@ import os
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from operator import index
 from typing import Any
 
 from functrain import __version__
@@ -225,7 +226,7 @@ def clock_of(checkpoint: Mapping[str, Any]) -> Clock:
             "holds weights only, so training cannot continue from it; load them with load_from_checkpoint, or save "
             "with save_weights_only=False."
         )
-    clock = Clock(**{name: int(checkpoint["clock"][name]) for name in Clock._fields})
+    clock = Clock(**{name: index(checkpoint["clock"][name]) for name in Clock._fields})
     if min(clock) < 0:
         raise CheckpointError(f"its position is {clock}, and none of its counts can be negative; was it changed?")
     return clock

@@ -216,9 +216,12 @@ class TrainSource:
 
     def load_state(self, state: dict[str, Any]) -> dict[str, Any] | None:
         """Take a `state()` back; gives the cursor to open with."""
+        cursor = state["cursor"]
+        if cursor is not None and cursor.get("epoch_rng") is not None:
+            with isolate_rng():  # it is set when the epoch is opened; here, that it can be
+                self._set_random_state(cursor["epoch_rng"])
         if state["loader_rng"] is not None:
             self._tools.set_loader_rng(self.loader, state["loader_rng"])
-        cursor = state["cursor"]
         if cursor is not None and not (isinstance(cursor["seen"], int) and cursor["seen"] >= 0):
             raise CheckpointError(
                 f"{cursor['seen']!r} batches of its epoch were seen, which is no count; was it changed?"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
+from operator import index
 from typing import Any
 
 from functrain.kernel import plan as plans
@@ -386,7 +387,9 @@ class FitLoop:
         """Take `state()` back; before `run`."""
         self.position, self.called = numbered(state["position"]), list(state["called"])
         self.cursor = self.source.load_state(state["source"])
-        self.in_epoch, self.ended, self.before = state["in_epoch"], state["ended"], state["before"]
+        self.in_epoch, self.ended, self.before = state["in_epoch"], state["ended"], index(state["before"])
+        if not isinstance(self.in_epoch, bool) or not isinstance(self.ended, bool):
+            raise TypeError(f"in_epoch={self.in_epoch!r} and ended={self.ended!r}; both are True or False")
         if turned_before(state["position"]) and not self.in_epoch:
             clock = self.engine.clock
             self.engine.clock = clock._replace(epoch=clock.epoch - 1, batch=self.plan.batches or 1)

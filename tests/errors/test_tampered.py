@@ -72,6 +72,16 @@ PLACES = [
     ("loop/position", ["epoch", "zzz"], r"cannot be put back"),
     ("loop/position", ["epoch"], r"cannot be put back"),
     ("loop/called", 3, r"cannot be put back"),
+    ("loop/in_epoch", "yes", r"in_epoch='yes'"),
+    ("loop/ended", None, r"ended=None"),
+    ("loop/before", 3.7, r"cannot be put back"),
+    ("clock/batch", 3.7, r"cannot be put back"),
+    ("loop/source", {"cursor": {"seen": 3, "epoch_rng": 5}, "loader_rng": None}, r"cannot be put back"),
+    (
+        "loop/source",
+        {"cursor": {"seen": 3, "epoch_rng": {"global": {"python": 1}, "loader": None}}, "loader_rng": None},
+        r"the entry 'python' of the random state",
+    ),
     ("loop/source", {"cursor": {"seen": -3, "epoch_rng": None}, "loader_rng": None}, r"-3 batches of its epoch"),
 ]
 
