@@ -117,7 +117,8 @@ class Lstm(nnx.Module):
         self.last = nnx.Linear(64, 10, rngs=rngs())
 
     def __call__(self, x: Any) -> Any:
-        return self.last(self.rnn(x)[:, -1])
+        every: Any = self.rnn(x)
+        return self.last(every[:, -1])
 
 
 class Layer(nnx.Module):
@@ -248,8 +249,8 @@ class ByHand:
     def window(self, carry: Any, window: Any) -> Any:
         zeros = jax.tree.map(jnp.zeros_like, carry[0])
 
-        def one(both: Any, batch: Any) -> Any:
-            return self.micro(*both, batch), None
+        def one(both: tuple[Any, Any], batch: Any) -> Any:
+            return self.micro(both[0], both[1], batch), None
 
         (carry, total), _ = jax.lax.scan(one, (carry, zeros), window)
         return self.update(carry, jax.tree.map(lambda g: g / WINDOW, total), carry[1]), None
