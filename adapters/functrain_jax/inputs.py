@@ -51,12 +51,16 @@ def inputs_of(function: Callable[[Any, Any], Any], weights: Any, batch: Any, dty
             before its products, is left to it.
     """
     floating = frozenset(i for i, x in enumerate(jax.tree.leaves(batch)) if _is_floating(x))
-    found = _found(function, weights, Inputs(floating, floating).lowered(batch, dtype), floating, 1)
+    # A step may need the types that it is to get: what fails here with other types is no error of the step.
+    try:
+        found = _found(function, weights, Inputs(floating, floating).lowered(batch, dtype), floating, 1)
+    except (TypeError, ValueError):
+        return _found(function, weights, batch, floating, 4)
     if not found.mixed:
         return found
     try:
         uncast = _found(function, weights, batch, floating, 4)
-    except TypeError:
+    except (TypeError, ValueError):
         return found
     left = found.mixed - uncast.cast
     return Inputs(found.cast - left, found.mixed - left)

@@ -175,3 +175,18 @@ def test_an_input_that_is_a_label_too_is_told_once_and_casting_it_oneself_keeps_
         warnings.simplefilter("error")
         state, _ = step.step(step.init(params, vars=jnp.float32(0)), rows)
     assert float(state.vars) == 1023.0
+
+
+def test_a_step_that_needs_the_types_that_it_gets_is_no_error():
+    def carried(params, batch):
+        label = lax.fori_loop(0, 3, lambda i, y: y + jnp.ones(8, jnp.float32), batch["y"])
+        return jnp.mean((batch["x"] @ params["w"] - label) ** 2)
+
+    def attends(params, batch):
+        query = (batch["x"] @ params["w"])[None, :, None]
+        keys = batch["x"].astype(jnp.bfloat16)[None, :, None]
+        return jnp.mean(jax.nn.dot_product_attention(query, keys, query))
+
+    batch = {"x": X, "y": IDS}
+    assert policy_of("bf16").inputs(carried, {"w": jnp.ones(6, jnp.bfloat16)}, batch).cast == {0}
+    assert policy_of("bf16").inputs(attends, {"w": jnp.ones((6, 6), jnp.bfloat16)}, batch).cast == {0}
