@@ -16,8 +16,10 @@ STEP_HOOKS = (
 
 
 class Context(NamedTuple):
-    """What a module sees of the run while one of its steps is traced: the position, the mode, and its keys."""
+    """What a module sees of the run while one of its steps is traced: the position, the mode, its keys, and where to
+    note what it reads of the Trainer."""
 
     clock: Clock
     training: bool
     keys: Callable[[], Any]
+    reads: set[str]

@@ -4,19 +4,24 @@ value, functions by their code and what it refers to, everything else by identit
 from __future__ import annotations
 
 import functools
+import hashlib
 import inspect
 import sys
 import types
+from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
+from functrain.trainer.module import ModuleBase
+
 SCALARS = frozenset((type(None), bool, int, str, bytes, complex))
-MOST = 256
+SETTINGS = (type(None), bool, int, float, str, bytes, complex, tuple, list, dict, np.ndarray, np.generic)
+MOST = 2048
 """Longer containers are told apart by identity and length."""
 
-BYTES = 4096
+BYTES = 2**20
 """Larger arrays are told apart by identity."""
 
 DEPTH = 12
@@ -46,51 +51,80 @@ class Same:
 
 def frozen(value: Any, depth: int = DEPTH) -> Any:
     """The description of a value; see above."""
+    return _frozen(value, depth, {})
+
+
+def _frozen(value: Any, depth: int, seen: dict[int, int]) -> Any:
+    """What came before, in a cycle or by another way, is told by its number: every object is described once."""
     kind = type(value)
     if kind in SCALARS:
         return kind, value
     if kind is float:
         return kind, value.hex()
     if isinstance(value, np.ndarray | np.generic):
-        return (kind, value.shape, value.dtype.str, value.tobytes()) if value.nbytes <= BYTES else Same(value)
-    if depth <= 0 or isinstance(value, type | types.ModuleType):
+        return _array(value)
+    if depth <= 0 or isinstance(value, types.ModuleType):
         return Same(value)
-    if isinstance(value, tuple | list | dict | set | frozenset):
-        return _container(value, depth - 1)
-    if isinstance(value, types.FunctionType):
-        return _function(value, depth - 1)
     if isinstance(value, types.MethodType):
-        return kind, frozen(value.__self__, depth - 1), frozen(value.__func__, depth - 1)
-    if isinstance(value, functools.partial):
-        return kind, frozen((value.func, value.args, value.keywords), depth - 1)
+        return kind, _frozen(value.__self__, depth - 1, seen), _frozen(value.__func__, depth - 1, seen)
     if isinstance(value, inspect.Signature):
         return kind, str(value)
-    inside = getattr(value, "__dict__", None)
-    if not isinstance(inside, dict) or (of_library(kind) and kind is not types.SimpleNamespace):
+    if id(value) in seen:
+        return "seen", seen[id(value)]
+    seen[id(value)] = len(seen)
+    if isinstance(value, type):
+        return Same(value), _container(_settings(value), depth - 1, seen)
+    if isinstance(value, tuple | list | dict | set | frozenset | deque):
+        return _container(value, depth - 1, seen)
+    if isinstance(value, types.FunctionType):
+        return _function(value, depth - 1, seen)
+    if isinstance(value, functools.partial):
+        parts = value.func, value.args, value.keywords
+        return kind, tuple(_frozen(part, depth - 1, seen) for part in parts)
+    if (of_library(kind) and kind is not types.SimpleNamespace) or isinstance(value, ModuleBase):
         return Same(value)
-    return Same(value), frozen(inside, min(depth - 1, 3))
+    return Same(value), _container(_inside(value), depth - 1, seen), _frozen(kind, depth - 1, seen)
 
 
-def _container(value: Any, depth: int) -> Any:
+def _array(value: Any) -> Any:
+    if value.nbytes > BYTES or value.dtype.hasobject:
+        return Same(value)
+    return type(value), value.shape, value.dtype.str, hashlib.blake2b(value.tobytes()).digest()
+
+
+def _inside(value: Any) -> dict[str, Any]:
+    """What an object holds, in its dict or in slots."""
+    inside = getattr(value, "__dict__", None)
+    slots = [slot for cls in type(value).__mro__ for slot in _slots(cls) if hasattr(value, slot)]
+    return {**{slot: getattr(value, slot) for slot in slots}, **(inside if isinstance(inside, dict) else {})}
+
+
+def _slots(cls: type) -> tuple[str, ...]:
+    slots = vars(cls).get("__slots__", ())
+    return (slots,) if isinstance(slots, str) else tuple(slots)
+
+
+def _settings(cls: type) -> dict[str, Any]:
+    """The numbers, words and containers that a user's class and its bases hold, without what is only code."""
+    held = {k: v for base in reversed(cls.__mro__) if not of_library(base) for k, v in vars(base).items()}
+    return {k: v for k, v in held.items() if not k.startswith("__") and isinstance(v, SETTINGS)}
+
+
+def _container(value: Any, depth: int, seen: dict[int, int]) -> Any:
     kind = type(value)
     if len(value) > MOST:
         return kind, Same(value), len(value)
     if isinstance(value, dict):
-        return kind, tuple((frozen(key, depth), frozen(item, depth)) for key, item in value.items())
+        return kind, tuple((_frozen(key, depth, seen), _frozen(item, depth, seen)) for key, item in value.items())
     if isinstance(value, set | frozenset):
-        return kind, frozenset(frozen(item, depth) for item in value)
-    return kind, tuple(frozen(item, depth) for item in value)
+        return kind, frozenset(_frozen(item, depth, {}) for item in value)
+    return kind, tuple(_frozen(item, depth, seen) for item in value)
 
 
-def _function(function: types.FunctionType, depth: int) -> Any:
+def _function(function: types.FunctionType, depth: int, seen: dict[int, int]) -> Any:
     cells = [cell_value(cell) for cell in function.__closure__ or ()]
     given = (function.__defaults__, function.__kwdefaults__)
-    # A cell that holds the function itself, or one around it, ends at the depth.
-    return (
-        function.__code__,
-        tuple(frozen(c, depth - 2 if c is function else depth) for c in cells),
-        frozen(given, depth),
-    )
+    return function.__code__, tuple(_frozen(part, depth, seen) for part in (*cells, *given))
 
 
 def cell_value(cell: Any) -> Any:
@@ -140,8 +174,23 @@ def _reached(function: Any, owner: type, seen: set[int]) -> Iterator[Any]:
                 yield from _reached(value, owner, seen)
             elif isinstance(value, type):
                 yield from _class(value, seen)
+                yield name, frozen(value, 3)
+            elif isinstance(value, types.ModuleType):
+                yield from _of_module(value, function, owner, seen)
             else:
                 yield name, frozen(value, 3)
+
+
+def _of_module(module: types.ModuleType, function: types.FunctionType, owner: type, seen: set[int]) -> Iterator[Any]:
+    """What of a module the function may name: `config.rate`, `losses.mean(x)`."""
+    if module.__name__.partition(".")[0] in LIBRARIES:
+        return
+    for name in dict.fromkeys(_names(function.__code__)):
+        value = vars(module).get(name)
+        if isinstance(value, types.FunctionType):
+            yield from _reached(value, owner, seen)
+        elif value is not None:
+            yield name, frozen(value, 3)
 
 
 def _names(code: types.CodeType) -> Iterator[str]:

@@ -15,14 +15,14 @@ FROZEN = (
 
 
 class TracedTrainer:
-    """Stands in the place of `self.trainer` while a step is traced.
+    """Stands in the place of `self.trainer` while a step is traced. What is read is noted in `reads`.
 
     Raises:
         ConfigurationError: something is read that changes from step to step, or something is set.
     """
 
-    def __init__(self, trainer: Any, clock: Clock) -> None:
-        self.__dict__.update(_trainer=trainer, current_epoch=clock.epoch, global_step=clock.update)
+    def __init__(self, trainer: Any, clock: Clock, reads: set[str]) -> None:
+        self.__dict__.update(_trainer=trainer, _reads=reads, current_epoch=clock.epoch, global_step=clock.update)
 
     def __getattr__(self, name: str) -> Any:
         if name in FROZEN:
@@ -30,6 +30,7 @@ class TracedTrainer:
                 f"self.trainer.{name} was read inside a compiled step, which would keep what it was when traced. Read "
                 "it in a hook and keep what the step needs in self.vars, or compute it from self.global_step."
             )
+        self._reads.add(f"trainer.{name}")
         return getattr(self._trainer, name)
 
     def __setattr__(self, name: str, value: Any) -> None:

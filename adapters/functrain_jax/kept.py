@@ -10,16 +10,22 @@ import warnings
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FunctionType, SimpleNamespace
 from typing import Any, NamedTuple
 
+import jax
+import numpy as np
 from flax import nnx
 
 from functrain.trainer.module import ModuleBase
 from functrain_jax.binding import OWN, Binding
-from functrain_jax.frozen import frozen
+from functrain_jax.frozen import DEPTH, frozen, of_library
 
 SETS, VERSIONS = 8, 8
 """So many sets of programs, for other flags or optimizers, and versions of one, for other constants, are kept."""
+
+TRAINER = "trainer."
+"""Begins the names of what a step reads of its Trainer."""
 
 OFTEN = 3
 """A constant that has changed so many times is told."""
@@ -102,7 +108,7 @@ class Programs:
                 continue
             self.changed[name] = self.changed.get(name, 0) + 1
             if self.changed[name] == OFTEN:
-                value = str(getattr(constants.module, name, None))[:40]
+                value = str(constants.value(name))[:40]
                 warnings.warn(
                     f"{type(constants.module).__name__}.{name} is read by a compiled step and has changed {OFTEN} "
                     f"times (now {value}): every change compiles the step anew. Keep it in self.vars, where a hook may "
@@ -121,18 +127,24 @@ class Constants:
         self.state = {*binding.names, *binding.plain, *OWN} - {"_hparams"}
         nodes = [getattr(self.module, name) for name in binding.names]
         parts = [vars(part) for _, part in nnx.iter_graph(nodes) if isinstance(part, nnx.Module)]
-        simple = (type(None), bool, int, float, str)
+        simple = (type(None), bool, int, float, str, FunctionType, type)
         self.places = [(part, key) for part in parts for key, value in part.items() if type(value) in simple]
+        known = {(id(part), key) for part, key in self.places}
+        self.holders = [
+            (part, key) for part in parts for key, v in part.items() if (id(part), key) not in known and _described(v)
+        ]
 
     def inside(self) -> tuple[Any, ...]:
         """The settings of the networks, such as a rate of dropout or the mode."""
-        return tuple([part.get(key) for part, key in self.places])
+        values = [part.get(key) for part, key in self.places]
+        return (*values, *[frozen(part.get(key), DEPTH) for part, key in self.holders])
 
     def plain(self, reads: set[str]) -> tuple[str, ...]:
         """Those of the names that are attributes with a value of their own."""
         own = vars(self.module)
         names = reads | own.keys() if "__dict__" in reads else reads
-        return tuple(sorted(name for name in names if name not in self.state and self._holds(name)))
+        held = [name for name in names if name not in self.state and self._holds(name)]
+        return tuple(sorted(held + [name for name in reads if name.startswith(TRAINER)]))
 
     def _holds(self, name: str) -> bool:
         if name in vars(self.module):
@@ -142,8 +154,23 @@ class Constants:
 
     def values(self, names: tuple[str, ...]) -> tuple[Any, ...]:
         """Their values, described so that they can be compared."""
-        own, cls = vars(self.module), type(self.module)
-        return tuple([frozen(own[name] if name in own else getattr(cls, name, None), 4) for name in names])
+        return tuple([frozen(self.value(name), DEPTH) for name in names])
+
+    def value(self, name: str) -> Any:
+        """What is now under the name."""
+        own, module = vars(self.module), self.module
+        if name.startswith(TRAINER):
+            return getattr(module.trainer, name.removeprefix(TRAINER), None)
+        return own[name] if name in own else getattr(type(module), name, None)
+
+
+def _described(value: Any) -> bool:
+    """Is it a setting that stands in an object or container, and not a part of the network?"""
+    if isinstance(value, nnx.Variable | nnx.Module | jax.Array | nnx.RngStream | nnx.Rngs):
+        return False
+    return isinstance(value, tuple | list | dict | np.ndarray | np.generic | SimpleNamespace) or not of_library(
+        type(value)
+    )
 
 
 @contextmanager

@@ -87,7 +87,7 @@ class Module(HyperparametersMixin, ModuleBase):
     def trainer(self) -> Any:
         """The Trainer that runs this module; None before a run. Within a step its position is traced."""
         run, step = self._trainer, self._step
-        return run if step is None or run is None else TracedTrainer(run, step.clock)
+        return run if step is None or run is None else TracedTrainer(run, step.clock, step.reads)
 
     @trainer.setter
     def trainer(self, trainer: Any) -> None:

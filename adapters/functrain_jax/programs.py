@@ -79,7 +79,7 @@ class Tracer:
         keys = Keys(key)
         trainer = self.module.trainer
         collector = Collector(trainer.book, batch, trainer.engine.batch_size)
-        context = Context(clock, name == "training_step", keys)
+        context = Context(clock, name == "training_step", keys, self.reads)
         low = self.policy.compute if self.policy.low else None
         with self._explained(name), self.binding.bound(params, vars_, low), self._inside(context, collector):
             with reading(self.module, self.reads):

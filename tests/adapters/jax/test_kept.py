@@ -3,8 +3,11 @@
 import copy
 import gc
 import pickle
+import types
 import warnings
 import weakref
+from collections import deque
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -154,31 +157,57 @@ def test_an_attribute_that_a_hook_changes_is_the_new_one_in_the_next_epoch():
     assert float(module.params["w"]) == -22.0
 
 
-@pytest.mark.parametrize("holder", ["list", "dict", "object", "array", "hparams"])
+@pytest.mark.parametrize("holder", ["list", "dict", "object", "array", "hparams", "nested", "slots", "queue", "class"])
 def test_a_value_within_an_attribute_is_noticed_too(holder):
     class Config:
         beta = 1.0
+
+    class Slotted:
+        __slots__ = ("beta",)
+
+    class Shared:
+        beta = 1.0
+
+    def nested():
+        return {"a": {"b": {"c": {"d": SimpleNamespace(e=Config())}}}}
 
     class Inside(Told):
         def __init__(self, beta=1.0):
             super().__init__()
             self.save_hyperparameters()
-            self.config = {"list": [beta], "dict": {"beta": beta}, "object": Config(), "array": np.ones(1, np.float32)}
+            self.config = {
+                "list": [beta],
+                "dict": {"beta": beta},
+                "object": Config(),
+                "array": np.ones(5000, np.float32),
+            }
+            self.config |= {"nested": nested(), "slots": Slotted(), "queue": deque([beta]), "class": Shared()}
+            self.config["slots"].beta = beta
 
         def beta(self):
             if holder == "hparams":
                 return self.hparams.beta
             held = self.config[holder]
-            return held.beta if holder == "object" else held["beta"] if holder == "dict" else held[0]
+            if holder == "nested":
+                return held["a"]["b"]["c"]["d"].e.beta
+            if holder in ("object", "slots", "class"):
+                return held.beta
+            return held["beta"] if holder == "dict" else jnp.asarray(held)[0] if holder == "array" else held[0]
 
         def training_step(self, batch, batch_idx):
             return self.beta() * self.params["w"]
 
     class Changes(Callback):
         def on_train_epoch_start(self, trainer, pl_module):
-            value = [1.0, 10.0][trainer.current_epoch]
-            pl_module.config["list"][0] = pl_module.config["dict"]["beta"] = pl_module.config["array"][0] = value
-            pl_module.config["object"].beta = pl_module.hparams.beta = value
+            value, held = [1.0, 10.0][trainer.current_epoch], pl_module.config.get(holder)
+            if holder == "dict":
+                held["beta"] = value
+            elif holder in ("list", "array", "queue"):
+                held[0] = value
+            else:
+                of = {"hparams": pl_module.hparams, "class": Shared}.get(holder, held)
+                of = of["a"]["b"]["c"]["d"].e if holder == "nested" else of
+                of.beta = value
 
     module = Inside()
     trainer(max_epochs=2, callbacks=Changes()).fit(module, Batches(size=48))
@@ -205,6 +234,91 @@ def test_a_setting_of_a_network_that_a_hook_changes_is_noticed():
     run = trainer(max_epochs=2, callbacks=Drops())
     run.fit(Dropped(), Batches())
     assert 0.3 < float(run.callback_metrics["kept"]) < 0.7
+
+
+def test_every_kind_of_setting_of_a_network_that_a_hook_changes_is_noticed():
+    class Scaled(nnx.Module):
+        def __init__(self):
+            self.w = nnx.Param(jnp.zeros(()))
+            self.pair, self.config, self.activation = (1.0, 1.0), SimpleNamespace(scale=1.0), lambda x: x
+
+        def __call__(self):
+            return self.pair[0] * self.config.scale * self.activation(self.w[...])
+
+    class Holds(ft.Module):
+        def __init__(self):
+            self.net = Scaled()
+
+        def training_step(self, batch, batch_idx):
+            return self.net()
+
+        def configure_optimizers(self):
+            return optax.sgd(1.0)
+
+        def on_train_epoch_start(self):
+            if self.current_epoch == 1:
+                self.net.pair = (10.0, 1.0)
+            if self.current_epoch == 2:
+                self.net.config.scale = 10.0
+            if self.current_epoch == 3:
+                self.net.activation = lambda x: 10.0 * x
+
+    module = Holds()
+    trainer(max_epochs=4).fit(module, Batches(size=48))
+    assert float(module.net.w[...]) == -2222.0
+
+
+def test_what_a_step_reads_of_its_trainer_is_that_of_the_run():
+    class Asks(Told):
+        def training_step(self, batch, batch_idx):
+            return self.trainer.max_epochs * self.params["w"]
+
+    module = Asks()
+    trainer(max_epochs=1).fit(module, Batches(size=48))
+    trainer(max_epochs=2).fit(module, Batches(size=48))
+    assert float(module.params["w"]) == -(2 * 1 + 4 * 2)
+
+
+class Settings:
+    scale = 1.0
+
+
+settings = types.ModuleType("settings")
+exec("scale = 1.0\ndef scaled(x): return scale * x", vars(settings))
+
+
+def test_a_setting_in_a_class_or_in_another_module_is_noticed_by_the_next_fit(monkeypatch):
+    class Set(Told):
+        def training_step(self, batch, batch_idx):
+            return settings.scale * settings.scaled(Settings.scale * self.params["w"])
+
+    module = Set()
+    assert moved(module) == 2.0
+    monkeypatch.setattr(Settings, "scale", 3.0)
+    assert moved(module) == 6.0
+    monkeypatch.setattr(settings, "scale", 2.0)
+    assert moved(module) == 24.0
+
+
+def test_an_object_that_refers_back_to_the_module_is_no_reason_to_compile(compiles):
+    class Helper:
+        def __init__(self, module):
+            self.module, self.others = module, []
+
+    class Helped(Told):
+        def __init__(self):
+            super().__init__()
+            self.helper, self.helpers = Helper(self), [Helper(self) for _ in range(20)]
+            for helper in (self.helper, *self.helpers):
+                helper.others = self.helpers
+
+        def training_step(self, batch, batch_idx):
+            return self.helper.module.params["w"]
+
+    module, counts = Helped(), []
+    mark = LambdaCallback(on_train_epoch_end=lambda *a: counts.append(compiles()))
+    trainer(max_epochs=4, callbacks=mark).fit(module, Batches(size=48))
+    assert len(set(counts)) == 1
 
 
 def test_a_number_that_changes_again_and_again_is_told_once_with_what_to_do():
