@@ -105,6 +105,8 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises:
         CheckpointError: there is no such file, it is damaged, or holds anything else than tensors and plain values.
     """
+    if not isinstance(path, str | os.PathLike) and not hasattr(path, "seekable"):
+        raise CheckpointError(f"{path!r}: a {type(path).__name__} names no checkpoint; give a path or an open file.")
     if isinstance(path, str | os.PathLike) and not exists(path):
         raise CheckpointError(f"{os.fspath(path)}: no such checkpoint.")
     if isinstance(path, str | os.PathLike) and is_dir(path):

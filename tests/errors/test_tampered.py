@@ -189,3 +189,9 @@ def test_a_few_bytes_do_not_ask_for_gigabytes(tmp_path: Path):
     torch.save({"state_dict": {"w": Zeros(2**40)}}, file)
     with pytest.raises(CheckpointError, match="bytearray"):
         ckpt.read(io.BytesIO(file.getvalue()))
+
+
+@pytest.mark.parametrize("path", [3, None, b"a.ckpt"])
+def test_what_is_no_path_of_a_checkpoint_is_told(path: Any):
+    with pytest.raises(CheckpointError, match="names no checkpoint"):
+        Validated.load_from_checkpoint(path)
