@@ -226,12 +226,17 @@ class JaxEngine(Evaluating, Loaders):
         # What was drawn from the loader is trained on, so that nothing is lost where a run is stopped in between.
         while count < n and given and not (count and (self.trainer.interrupted or self.trainer.should_stop)):
             given = 0
-            for chunk in self.feed.chunks(batches, min(n - count, LONGEST)):
-                self._dispatch(chunk)
-                given += chunk.count
+            try:
+                for chunk in self.feed.chunks(batches, min(n - count, LONGEST)):
+                    self._dispatch(chunk)
+                    given += chunk.count
+            except BaseException:
+                self.publish()  # on_exception may look at the module
+                raise
             count += given
-        # Hooks may look at the module now: every batch, or because the epoch has ended.
-        if self._one_by_one() or count < n or plans.epoch_over(self.plan, self.clock):
+        # Hooks may look at the module now: every batch, or because the epoch or the run has ended.
+        ended = plans.epoch_over(self.plan, self.clock) or plans.at_limit(self.plan, self.clock)
+        if self._one_by_one() or count < n or ended or self.trainer.interrupted or self.trainer.should_stop:
             self.publish()
         return count
 

@@ -7,9 +7,10 @@ import optax
 import pytest
 
 import functrain_jax as ft
+from functrain.callbacks import LambdaCallback
 from functrain.trainer.callback import Callback
 from functrain.trainer.errors import NotFiniteError
-from tests.adapters.jax.common import Batches, Endless, Plain, bits, same, trainer
+from tests.adapters.jax.common import Batches, Endless, Plain, X, Y, bits, same, trainer
 
 
 def fit(step, **flags):
@@ -164,3 +165,31 @@ def test_a_module_is_whole_after_an_error_in_the_middle():
     after = bits(module.params)
     assert not np.allclose(after["w"], before["w"])
     assert np.isfinite(np.array(module(jnp.ones((1, 6))))).all()
+
+
+@pytest.mark.parametrize("dispatches", ["many at once", "one by one"])
+def test_on_exception_sees_the_weights_that_were_trained_before_a_loader_failed(dispatches):
+    def fails():
+        for i in range(13):
+            yield X[i : i + 8], Y[i : i + 8]
+        raise OSError("the disk is gone")
+
+    def weights(module):
+        return np.array(module.params["w"])
+
+    seen, module = [], Plain()
+    looks = LambdaCallback(on_exception=lambda trainer, module, error: seen.append(weights(module)))
+    each = [LambdaCallback(on_train_batch_end=lambda *a: None)] if dispatches == "one by one" else []
+    with pytest.raises(OSError, match="the disk is gone"):
+        trainer(max_epochs=1, callbacks=[looks, *each]).fit(module, Endless(fails()))
+    whole = Plain()
+    trainer(max_epochs=1).fit(whole, [(X[i : i + 8], Y[i : i + 8]) for i in range(13)])
+    assert np.array_equal(seen[0], weights(whole))
+
+
+@pytest.mark.parametrize("loader", [Batches(), Endless(Batches().batches)], ids=["sized", "unsized"])
+def test_hooks_at_the_end_of_a_run_that_max_steps_ends_in_mid_epoch_see_the_weights(loader):
+    seen, module = [], Plain()
+    looks = LambdaCallback(on_train_end=lambda trainer, module: seen.append(np.array(module.params["w"])))
+    trainer(max_steps=3, callbacks=looks).fit(module, loader)
+    assert np.array_equal(seen[0], np.array(module.params["w"]))
