@@ -68,16 +68,8 @@ def _saves_by_steps(program: Program) -> bool:
     return program.checkpoint is not None and program.checkpoint.every_n_train_steps is not None
 
 
-UNPUBLISHED = Difference(
-    "where a limit or an error ends a dispatch, hooks find the module's arrays deleted in JAX",
-    lambda p: p.looks and not p.per_batch and bool("max_steps" in p.flags or p.acts or p.train.fails_at is not None),
-    Program(module_hooks=("on_train_end",), looks=True, flags={"max_epochs": 1, "max_steps": 1}),
-)
-AWAITED_IN_JAX: tuple[Difference, ...] = (UNPUBLISHED,)
-"""Defects of today. A row goes with its mend: a test fails where its example no longer differs."""
-
-DISPATCH: tuple[Difference, ...] = (UNPUBLISHED,)
-TORCH_AND_JAX: tuple[Difference, ...] = AWAITED_IN_JAX
+DISPATCH: tuple[Difference, ...] = ()
+TORCH_AND_JAX: tuple[Difference, ...] = ()
 BY_HAND: tuple[Difference, ...] = (
     Difference(
         "that a batch was the last is known of a loader without a length only when the next is asked for: the hook of "
