@@ -27,9 +27,10 @@ def run_stage(trainer: Any, stage: str, loaders: Sequence[Any], limits: Sequence
     trainer.evaluated = 0
     trainer.evaluation_batches = None if None in limits else sum(n or 0 for n in limits)
     engine.eval_mode(stage)
-    hooks.call(f"on_{stage}_start")
+    # Before the first hook: what on_validation_start and its like log is the stage's too, and is kept.
     book.reset(stage)
     book.begin(stage, in_step=False)
+    hooks.call(f"on_{stage}_start")
     hooks.call(f"on_{stage}_epoch_start")
     wants = stage == "predict" or wants_outputs(hooks, stage)
     outputs = [_run_loader(trainer, stage, i, loaders, limits[i], wants) for i in range(len(loaders))]

@@ -254,3 +254,23 @@ def test_a_checkpoint_of_before_hooks_were_told_apart_goes_on_in_its_epoch(tmp_p
     again = trainer(max_epochs=1)
     again.fit(Epochs(), batches(5), ckpt_path=old)
     assert metrics(again) == {"total": 5.0, "v": 2.0}
+
+
+class AtTheStart(Validated):
+    """Logs where a stage starts."""
+
+    def on_validation_start(self) -> None:
+        self.log("begun", 1.0)
+
+    def on_test_start(self) -> None:
+        self.log("begun", 2.0)
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        self.validation_step(batch, batch_idx)
+
+
+def test_what_a_stages_first_hook_logs_is_among_its_results():
+    run, model = trainer(), AtTheStart()
+    assert run.validate(model, batches(2), verbose=False)[0]["begun"] == 1.0
+    assert run.test(model, batches(2), verbose=False)[0]["begun"] == 2.0
+    assert metrics(run)["begun"] == 2.0
