@@ -13,6 +13,7 @@ import optax
 
 from functrain import kernel
 from functrain.kernel import Clip, Report, Rule, ScaleRule, TrainState
+from functrain.trainer.step_outputs import check_keys
 from functrain_jax.backend import JaxBackend
 from functrain_jax.loops import length
 from functrain_jax.precision import policy_of
@@ -156,18 +157,6 @@ def _loss(loss_fn: Callable[..., Any], takes: frozenset[str], carry_hidden: bool
 
     loss.__qualname__ = _name(loss_fn)
     return loss
-
-
-def check_keys(given: Mapping[str, Any], tbptt: bool, name: str) -> None:
-    """Raises ValueError where a loss function's dict holds what a step has no place for."""
-    known = ("loss", "weight", "vars", *(("hiddens",) if tbptt else ()))
-    extra = [key for key in given if key not in known]
-    if extra:
-        why = " ('hiddens' is for tbptt=...)" if "hiddens" in extra else ""
-        raise ValueError(
-            f"{name} returned {', '.join(map(repr, extra))} beside the loss{why}: a step keeps only "
-            f"{', '.join(map(repr, known))}. Keep further results in 'vars', or compute them apart."
-        )
 
 
 def key_of(rng: Any) -> Any:

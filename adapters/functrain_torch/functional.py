@@ -15,6 +15,7 @@ from functrain.kernel.scale import Clip, ScaleRule
 from functrain.kernel.state import Accumulator, LossScale, Player, Report, TrainState
 from functrain.kernel.step import Rule
 from functrain.kernel.step import step as kernel_step
+from functrain.trainer.step_outputs import check_keys
 from functrain_torch.backend import TorchBackend
 from functrain_torch.precision import precision as policy_of
 from functrain_torch.tree import batch_size, split_batch, split_time
@@ -115,18 +116,6 @@ def _weighted(window: list[Any]) -> list[Any]:
     return [_Sized(batch, size) for batch, size in zip(window, sizes, strict=True)]
 
 
-def _check_keys(given: dict[str, Any], tbptt: bool, name: str) -> None:
-    """Raises ValueError where a loss function's dict holds what a step has no place for."""
-    known = ("loss", "weight", "vars", *(("hiddens",) if tbptt else ()))
-    extra = [key for key in given if key not in known]
-    if extra:
-        why = " ('hiddens' is for tbptt=...)" if "hiddens" in extra else ""
-        raise ValueError(
-            f"{name} returned {', '.join(map(repr, extra))} beside the loss{why}: a step keeps only "
-            f"{', '.join(map(repr, known))}. Keep further results in 'vars', or compute them apart."
-        )
-
-
 def _forward(loss_fn: Callable[..., Any], tbptt: bool) -> Callable[[TrainState, Any, int], Any]:
     """Call the loss function with those of the extra arguments that its signature names."""
     names = inspect.signature(loss_fn).parameters
@@ -144,7 +133,7 @@ def _forward(loss_fn: Callable[..., Any], tbptt: bool) -> Callable[[TrainState, 
             extras["hiddens"] = state.hidden
         output = loss_fn(state.params, batch, **extras)
         if isinstance(output, dict):
-            _check_keys(output, tbptt, called)
+            check_keys(output, tbptt, called)
         if weight is None or (isinstance(output, dict) and "weight" in output):
             return output
         return {**(output if isinstance(output, dict) else {"loss": output}), "weight": weight}

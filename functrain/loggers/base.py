@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from functrain.trainer.logger_states import rewind, states
+from functrain.trainer.logger_states import finalize, rewind, states
 
 
 class Logger(ABC):
@@ -160,14 +160,7 @@ class LoggerCollection(Logger):
 
     def finalize(self, status: str) -> None:
         """Close every logger, also where one of them fails; then raise the first failure."""
-        failures: list[Exception] = []
-        for logger in self:
-            try:
-                logger.finalize(status)
-            except Exception as error:
-                failures.append(error)
-        if failures:
-            raise failures[0]
+        finalize(self, status)
 
     def state_dict(self) -> dict[str, Any]:
         """The state of every logger."""

@@ -1,6 +1,6 @@
-"""What a checkpoint keeps of the loggers, and how they learn where a run goes on.
+"""What a checkpoint keeps of the loggers, and how several of them learn where a run goes on and how it ended.
 
-Knows two methods of theirs; a logger that lacks them is left out.
+A logger that keeps no state and takes no rows back is left out of the first two.
 """
 
 from __future__ import annotations
@@ -23,6 +23,18 @@ def rewind(loggers: Iterable[Any], step: int, saved: Any) -> None:
         state = known.get(key)
         if hasattr(logger, "rewind"):
             logger.rewind(step, state if isinstance(state, Mapping) else {})
+
+
+def finalize(loggers: Iterable[Any], status: str) -> None:
+    """Tell every logger how the run ended, also where one of them fails; then raise the first failure."""
+    failures: list[Exception] = []
+    for logger in loggers:
+        try:
+            logger.finalize(status)
+        except Exception as error:
+            failures.append(error)
+    if failures:
+        raise failures[0]
 
 
 def _keyed(loggers: Iterable[Any]) -> Iterator[tuple[str, Any]]:

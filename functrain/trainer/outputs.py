@@ -91,17 +91,6 @@ class Outputs:
             if hparams and getattr(self.module, "_log_hyperparams", True):
                 logger.log_hyperparams(hparams)
 
-    def _close_loggers(self, status: str) -> None:
-        """Every logger is told how the run ended, also where one of them fails; then the first failure is raised."""
-        failures: list[Exception] = []
-        for logger in self.loggers:
-            try:
-                logger.finalize(status)
-            except Exception as error:
-                failures.append(error)
-        if failures:
-            raise failures[0]
-
     def _results(self, stage: str, loaders: int, verbose: bool) -> list[dict[str, float]]:
         """The metrics of an evaluation, a dict per loader, and a table of them on the terminal."""
         values = {name: float(value) for name, value in self.book.results.items()}

@@ -30,6 +30,7 @@ from functrain.trainer.identity import Identity
 from functrain.trainer.interrupt import EXIT_TERMINATED, ended, graceful, under_way
 from functrain.trainer.loaders import LoaderFinder, Loaders, either
 from functrain.trainer.logbook import TRAIN, LogBook
+from functrain.trainer.logger_states import finalize
 from functrain.trainer.outputs import Outputs
 from functrain.trainer.planning import make_plan, windows_of
 
@@ -376,7 +377,7 @@ class Trainer(Outputs):
             self.module._sink = None
             # A teardown that fails makes a failed run of a good one, which is finished as such.
             if whole or status == "failed":
-                self._close_loggers(status)
+                finalize(self.loggers, status)
 
     # parts of a fit
 
