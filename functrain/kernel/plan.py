@@ -40,7 +40,8 @@ class Plan(NamedTuple):
         min_epochs, min_steps: a stop that was asked for waits for both.
         val_batches: validate after every so many batches, counted from the epoch's start; None never
             within an epoch.
-        val_epochs: validate in every so many epochs.
+        val_epochs: validate in every so many epochs; None counts `val_batches` on from epoch to epoch.
+        val_before: the batches of the epochs before this one, which count there.
         log_updates: write step metrics every so many updates.
         flush_updates: have the loggers written out every so many updates, where step metrics are written.
         checkpoint_updates: let the checkpoint callbacks act every so many updates; empty for none.
@@ -55,7 +56,8 @@ class Plan(NamedTuple):
     min_epochs: int = 0
     min_steps: int = 0
     val_batches: int | None = None
-    val_epochs: int = 1
+    val_epochs: int | None = 1
+    val_before: int = 0
     log_updates: int = 50
     flush_updates: int = NO_EVENT
     checkpoint_updates: tuple[int, ...] = ()
@@ -142,15 +144,20 @@ def reaches_log(plan: Plan, clock: Clock) -> bool | None:
 
 def validate_due(plan: Plan, clock: Clock) -> bool:
     """Is validation due within the epoch, after this batch?"""
-    every = plan.val_batches
-    return (
-        every is not None and clock.batch > 0 and in_turn(plan, clock) and passed(every, clock.batch - 1, clock.batch)
-    )
+    if plan.val_batches is None or clock.batch == 0 or not in_turn(plan, clock):
+        return False
+    batches = _val_counted(plan, clock)
+    return passed(plan.val_batches, batches - 1, batches)
+
+
+def _val_counted(plan: Plan, clock: Clock) -> int:
+    """The batches that the validation's interval is counted by."""
+    return clock.batch + (plan.val_before if plan.val_epochs is None else 0)
 
 
 def in_turn(plan: Plan, clock: Clock) -> bool:
     """Is this one of the epochs that validate?"""
-    return passed(plan.val_epochs, clock.epoch, clock.epoch + 1)
+    return plan.val_epochs is None or passed(plan.val_epochs, clock.epoch, clock.epoch + 1)
 
 
 def validate_at_end(plan: Plan, clock: Clock) -> bool:
@@ -159,6 +166,8 @@ def validate_at_end(plan: Plan, clock: Clock) -> bool:
     Where the interval is the whole epoch: no number is given, or the one that the epoch was to have, and it had less.
     """
     every = plan.val_batches
+    if plan.val_epochs is None:
+        return False
     shorter = plan.batches is not None and every == plan.batches and clock.batch < plan.batches
     return (every is None or shorter) and in_turn(plan, clock)
 
@@ -179,7 +188,7 @@ def batches_to_event(plan: Plan, clock: Clock) -> int:
     if plan.batches is not None:
         ahead = min(ahead, plan.batches - clock.batch)
     if plan.val_batches is not None and in_turn(plan, clock):
-        ahead = min(ahead, plan.val_batches - clock.batch % plan.val_batches)
+        ahead = min(ahead, plan.val_batches - _val_counted(plan, clock) % plan.val_batches)
     return _batches_to_update_event(plan, clock, max(1, ahead))
 
 

@@ -30,6 +30,7 @@ class FitLoop:
         position: (kind of events, how many of them are done); None in the middle of a dispatch.
         called: the owners of the event under way that were called: a callback may save a checkpoint in its hook, and
             the run that continues from it calls the others.
+        seen: the batches of the epochs before this one.
     """
 
     def __init__(self, trainer: Any, plan: Plan, source: TrainSource) -> None:
@@ -52,7 +53,7 @@ class FitLoop:
         self.ended = False
         self.skipped = False
         self.looked = False
-        self.before = 0
+        self.before = self.seen = 0
         self.validates_now = self.told_short = False
         self.before_validation: dict[str, Any] | None = None
 
@@ -240,6 +241,12 @@ class FitLoop:
         self.ended, self.skipped, self.outputs = False, False, []
         self.engine.epoch_start()
         self.trainer.reload_train_source(self)
+        self.count_on()
+
+    def count_on(self) -> None:
+        """Where validations are counted across epochs, the plan knows what came before this one."""
+        if self.plan.val_epochs is None:
+            self.plan = self.engine.plan = self.plan._replace(val_before=self.seen)
 
     def open(self, kind: str) -> None:
         self.batches = self.told(self.source.open(self.engine.clock.epoch))
@@ -350,6 +357,7 @@ class FitLoop:
         """The epoch is done, and the position moves on; not where it was cut short."""
         if self.mid_epoch():
             return
+        self.seen += self.engine.clock.batch
         self.engine.clock = self.engine.clock.next_epoch()
         self.book.turn(TRAIN)
         self.in_epoch, self.outputs, self.cursor = False, [], None
@@ -380,6 +388,7 @@ class FitLoop:
             "in_epoch": self.in_epoch,
             "ended": self.ended,
             "before": self.before,
+            "seen": self.seen,
             "outputs": storable_outputs(self.outputs),
         }
 
@@ -394,6 +403,11 @@ class FitLoop:
             clock = self.engine.clock
             self.engine.clock = clock._replace(epoch=clock.epoch - 1, batch=self.plan.batches or 1)
             self.in_epoch = self.ended = True
+        # Format 1, and the first of format 2, did not count it.
+        self.seen = index(state.get("seen", self.engine.clock.epoch * (self.plan.batches or 0)))
+        if self.seen < 0:
+            raise ValueError(f"seen={self.seen}, and no fewer than no batches can have been")
+        self.count_on()
         self.outputs = list(state["outputs"] or ())
         if state["outputs"] is None and self.keeps_outputs:
             warnings.warn(

@@ -34,7 +34,9 @@ def _counts(flags: Any) -> None:
         "progress_bar_refresh_rate": 0, "process_position": 0, "reload_dataloaders_every_n_epochs": 0,
         "truncated_bptt_steps": 1, "fast_dev_run": 0,
     }  # fmt: skip
-    or_none = ("max_epochs", "max_steps", "min_epochs", "min_steps", "truncated_bptt_steps")
+    or_none = (
+        "max_epochs", "max_steps", "min_epochs", "min_steps", "check_val_every_n_epoch", "truncated_bptt_steps",
+    )  # fmt: skip
     or_bool = ("fast_dev_run", "reload_dataloaders_every_n_epochs")
     for name, least in at_least.items():
         value = getattr(flags, name)
@@ -108,6 +110,11 @@ def _pairs(flags: Any) -> None:
         least, most = getattr(flags, low), getattr(flags, high)
         if least is not None and most is not None and 0 <= most < least:
             _fail(f"Trainer({low}={least}, {high}={most}): the minimum is above the maximum.")
+    if flags.check_val_every_n_epoch is None and not isinstance(flags.val_check_interval, int):
+        _fail(
+            f"Trainer(check_val_every_n_epoch=None, val_check_interval={flags.val_check_interval!r}): batches are "
+            "counted on from epoch to epoch, so val_check_interval must be an int number of them."
+        )
     if flags.deterministic and flags.benchmark:
         _fail("Trainer(deterministic=True, benchmark=True): benchmarking picks algorithms by time; leave one out.")
     if flags.overfit_batches and flags.limit_train_batches != 1.0:

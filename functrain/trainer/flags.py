@@ -53,7 +53,9 @@ class Flags:
         False,
         "run n batches of every stage for one epoch, writing nothing; other limits and intervals do not count",
     )
-    check_val_every_n_epoch: int = flag(1, "validate in every n-th epoch")
+    check_val_every_n_epoch: int | None = flag(
+        1, "validate in every n-th epoch; None: an int val_check_interval counts on from epoch to epoch"
+    )
     val_check_interval: int | float = flag(1.0, "validate within an epoch: every n batches, or at this fraction of it")
     num_sanity_val_steps: int = flag(2, "validation batches to try before training; -1 for all")
     log_every_n_steps: int = flag(50, "write step metrics every n updates")

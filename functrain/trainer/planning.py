@@ -84,7 +84,7 @@ def make_plan(
         max_steps=steps,
         min_epochs=1 if flags.min_epochs is None else flags.min_epochs,
         min_steps=flags.min_steps or 0,
-        val_batches=val_batches(flags.val_check_interval, batches),
+        val_batches=val_batches(flags.val_check_interval, batches, flags.check_val_every_n_epoch is None),
         val_epochs=flags.check_val_every_n_epoch,
         log_updates=flags.log_every_n_steps if logs else NO_EVENT,
         flush_updates=flags.flush_logs_every_n_steps,
@@ -93,14 +93,13 @@ def make_plan(
     )
 
 
-def val_batches(interval: int | float, batches: int | None) -> int | None:
-    """Validate after every so many batches of an epoch; None: when the loader has ended."""
+def val_batches(interval: int | float, batches: int | None, across_epochs: bool = False) -> int | None:
+    """Validate after every so many batches, of an epoch or across epochs; None: when the loader has ended."""
     if isinstance(interval, int):
-        if batches is not None and interval > batches:
+        if batches is not None and interval > batches and not across_epochs:
             raise ConfigurationError(
                 f"Trainer(val_check_interval={interval}): an epoch has only {batches} batches; use at most {batches}, "
-                "or "
-                "check_val_every_n_epoch."
+                "or count across epochs with check_val_every_n_epoch=None."
             )
         return interval
     if batches is not None:

@@ -61,7 +61,7 @@ WRONG = [
     *((name, value, r"must be an int, not (float|str)") for name in COUNTS for value in (1.5, "3")),
     *((name, -7, r"must be at least -?\d") for name in COUNTS),
     *((name, True, "must be an int, not bool") for name in COUNTS[:6]),
-    *((name, None, "must be an int, not NoneType") for name in ("log_every_n_steps", "check_val_every_n_epoch")),
+    *((name, None, "must be an int, not NoneType") for name in ("log_every_n_steps", "num_sanity_val_steps")),
     *((name, value, "must be an int >= 0 (batches) or a float from 0.0 to 1.0") for name in LIMITS
       for value in (-1, -0.5, "0.5", None, True, float("nan"), float("inf"))),
     *((name, 3.0, "a float is a fraction, at most 1.0; for 3 batches give an int") for name in LIMITS),

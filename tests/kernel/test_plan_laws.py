@@ -29,7 +29,8 @@ plans = st.builds(
     min_epochs=st.integers(0, 3),
     min_steps=st.integers(0, 20),
     val_batches=maybe,
-    val_epochs=st.integers(1, 3),
+    val_epochs=st.none() | st.integers(1, 3),
+    val_before=st.integers(0, 30),
     log_updates=st.integers(1, 9),
     checkpoint_updates=st.lists(st.integers(1, 9), max_size=2).map(tuple),
     dispatch=st.integers(1, 20) | st.just(due.NO_EVENT),
@@ -156,3 +157,19 @@ def test_a_run_that_will_write_step_metrics_is_told_from_one_that_will_not(plan,
         found = found or due.log_due(plan, clock, before)
         clock = clock.next_epoch() if due.epoch_over(plan, clock) else clock
     assert foreseen == found
+
+
+@given(st.integers(1, 20), st.lists(st.integers(1, 8), min_size=1, max_size=5), st.integers(1, 6))
+def test_validations_counted_across_epochs_come_after_every_so_many_batches(every, epochs, dispatch):
+    """However long the epochs are, and however the batches are dispatched."""
+    found, seen = [], 0
+    for epoch, batches in enumerate(epochs):
+        plan = Plan(batches, val_batches=every, val_epochs=None, val_before=seen, dispatch=dispatch)
+        clock = Clock(epoch)
+        while not due.epoch_over(plan, clock):
+            clock = due.after(plan, clock, due.batches_to_event(plan, clock))
+            if due.validate_due(plan, clock):
+                found.append(seen + clock.batch)
+        assert not due.validate_at_end(plan, clock)
+        seen += batches
+    assert found == list(range(every, seen + 1, every))

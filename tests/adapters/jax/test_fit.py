@@ -480,3 +480,27 @@ def test_net_is_found_in_lists_and_dicts():
     start = np.array(module.heads["b"][0].first.kernel[...])
     trainer(max_epochs=1).fit(module, Batches())
     assert not np.allclose(module.heads["b"][0].first.kernel[...], start)
+
+
+@pytest.mark.parametrize("per_batch", [True, False])
+def test_validations_counted_on_from_epoch_to_epoch(per_batch):
+    steps = []
+
+    class Validated(Plain):
+        def validation_step(self, batch, batch_idx):
+            self.log("val_loss", cross_entropy(self(batch[0]), batch[1]))
+
+    class Noting(ft.Callback):
+        def on_validation_end(self, trainer, pl_module):
+            steps.append(trainer.global_step)
+
+    class PerBatch(Noting):
+        def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+            pass
+
+    run = trainer(
+        max_epochs=3, val_check_interval=5, check_val_every_n_epoch=None, num_sanity_val_steps=0,
+        callbacks=[PerBatch() if per_batch else Noting()],
+    )  # fmt: skip
+    run.fit(Validated(), Batches(24), Batches(24))
+    assert steps == [5, 10]

@@ -190,6 +190,46 @@ def test_check_val_every_n_epoch():
     assert told(max_epochs=5, check_val_every_n_epoch=2) == "|0123|0123v.|0123|0123v.|0123"
 
 
+@pytest.mark.parametrize(
+    ("interval", "expected"),
+    [(4, "|0123v.|0123v.|0123v."), (3, "|012v.3|01v.23|0v.123v."), (6, "|0123|01v.23|0123v."), (13, "|0123|0123|0123")],
+)
+def test_an_interval_counted_on_from_epoch_to_epoch(interval: int, expected: str):
+    """`check_val_every_n_epoch=None`, as long runs over small data have it; with and without a length."""
+    flags: dict[str, Any] = {"max_epochs": 3, "val_check_interval": interval, "check_val_every_n_epoch": None}
+    assert told(**flags) == expected
+    assert told(stream(4), **flags) == expected
+
+
+def test_a_fraction_cannot_be_counted_on_from_epoch_to_epoch():
+    with pytest.raises(pl.ConfigurationError, match=r"check_val_every_n_epoch=None, val_check_interval=0\.5\): .*int"):
+        told(val_check_interval=0.5, check_val_every_n_epoch=None)
+
+
+@pytest.mark.parametrize("sized", [True, False])
+def test_a_run_that_continues_counts_on_from_epoch_to_epoch(sized: bool, tmp_path: Any):
+    class Saver(pl.Callback):
+        def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+            trainer.save_checkpoint(tmp_path / f"{trainer.current_epoch}-{batch_idx}.ckpt")
+
+        def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+            trainer.save_checkpoint(tmp_path / f"{trainer.current_epoch}-end.ckpt")
+
+    flags: dict[str, Any] = {"max_epochs": 4, "val_check_interval": 3, "check_val_every_n_epoch": None}
+    flags["num_sanity_val_steps"] = 0
+
+    def run(ckpt_path: Any = None, **more: Any) -> str:
+        model = Telling()
+        trainer(**flags, **more).fit(model, batches(4) if sized else stream(4), batches(1), ckpt_path=ckpt_path)
+        return "".join(model.told)
+
+    whole = run(callbacks=[Saver()])
+    assert whole == "|012v.3|01v.23|0v.123v.|012v.3"
+    assert run(tmp_path / "1-0.ckpt") == "1v.23|0v.123v.|012v.3"
+    assert run(tmp_path / "1-1.ckpt") == "v.23|0v.123v.|012v.3"
+    assert run(tmp_path / "1-end.ckpt") == "|0v.123v.|012v.3"
+
+
 @pytest.mark.parametrize(("steps", "expected"), [(0, ""), (2, "v.."), (-1, "v..."), (9, "v...")])
 def test_num_sanity_val_steps(steps: int, expected: str):
     assert told(batches(1), batches(3), max_epochs=0, num_sanity_val_steps=steps) == expected
