@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from contextlib import AbstractContextManager
 from typing import Any
 
 import jax
@@ -14,6 +13,7 @@ from functrain.kernel import plan as plans
 from functrain.kernel.plan import Plan
 from functrain.kernel.state import Clock
 from functrain.trainer.errors import ConfigurationError
+from functrain_jax.loops import has_primitive
 
 
 def debugging() -> bool:
@@ -22,9 +22,36 @@ def debugging() -> bool:
     return config.jax_debug_nans or config.jax_debug_infs or config.jax_disable_jit
 
 
-def guarded() -> AbstractContextManager[None]:
-    """Within the block a hidden transfer to the device is an error. Eager steps move their constants, as they must."""
-    return jax.transfer_guard_host_to_device("allow" if debugging() else "disallow")
+class Guarded:
+    """A compiled program in which a hidden transfer to the device is an error.
+
+    Not where it calls Python: the functions of `jax.debug.callback` and its like are host code, which may use arrays as
+    it likes. Nor where JAX's own debugging runs steps eagerly, which move their constants, as they must.
+
+    Args:
+        program: what `jax.jit` gave.
+        static: the place of the argument whose values have programs of their own.
+    """
+
+    def __init__(self, program: Any, static: int | None = None) -> None:
+        self.program = program
+        self.static = static
+        self.calls_python: dict[Any, bool] = {}
+
+    def __call__(self, *args: Any) -> Any:
+        if debugging():
+            return self.program(*args)
+        value = None if self.static is None else args[self.static]
+        if value not in self.calls_python:
+            # The call below takes this trace, which has all that runs: gradients and the optimizer too.
+            self.calls_python[value] = calls_python(self.program.trace(*args).jaxpr)
+        with jax.transfer_guard_host_to_device("allow" if self.calls_python[value] else "disallow"):
+            return self.program(*args)
+
+
+def calls_python(jaxpr: Any) -> bool:
+    """Does a program print, or call a function of the host?"""
+    return bool(jaxpr.effects) or has_primitive(jaxpr, "pure_callback")
 
 
 def choose_device(flags: Any) -> Any:

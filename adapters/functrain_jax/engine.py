@@ -33,7 +33,7 @@ from functrain_jax.checkpoint import mark
 from functrain_jax.checkpoint import read as read_checkpoint
 from functrain_jax.checkpoint import write as write_checkpoint
 from functrain_jax.context import STEP_HOOKS
-from functrain_jax.device import check_determinism, choose_device, guarded, stacked_flags
+from functrain_jax.device import check_determinism, choose_device, stacked_flags
 from functrain_jax.evaluating import Evaluating
 from functrain_jax.feed import LONGEST, Chunk, Feed
 from functrain_jax.frozen import frozen
@@ -267,12 +267,11 @@ class JaxEngine(Evaluating, Loaders):
             calls = self._calls(found.slow, turns, chunk.count)
             buffers = chunk.on_device(self._put)
             self._place_clock()
-        with guarded():
-            for number, turn in calls:
-                self.state, after = program(self.state, metrics, number, turn, buffers)
-                metrics = {name: after[name] for name in metrics}
-                if "bad" in metrics and int(metrics["bad"]):
-                    break
+        for number, turn in calls:
+            self.state, after = program(self.state, metrics, number, turn, buffers)
+            metrics = {name: after[name] for name in metrics}
+            if "bad" in metrics and int(metrics["bad"]):
+                break
         metrics = after
         bad = int(metrics["bad"]) if "bad" in metrics else 0
         done = int(metrics["done"]) - clock.batch if bad else chunk.count

@@ -15,7 +15,7 @@ from functrain.kernel.state import Clock, TrainState
 from functrain.trainer.errors import describe, noted
 from functrain.trainer.hooks import overrides
 from functrain_jax.binding import Binding
-from functrain_jax.device import debugging, guarded
+from functrain_jax.device import debugging
 from functrain_jax.feed import Chunk, Feed
 from functrain_jax.frozen import Same, code_of, frozen
 from functrain_jax.kept import Constants, Kept, Programs
@@ -129,8 +129,7 @@ class Evaluating:
         with jax.transfer_guard_host_to_device("allow"):
             running = jax.tree.map(self._put, logged.running(book, self.policy.store))
             moved = self._put(control), chunk.on_device(self._put)
-        with guarded():
-            metrics, output = program(state.params, state.vars, state.rng, running, *moved)
+        metrics, output = program(state.params, state.vars, state.rng, running, *moved)
         logged.put(book, metrics, set(logged.metrics))
         logged.put_rows(book, metrics["rows"], first, chunk.count)
         return output

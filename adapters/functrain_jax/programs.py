@@ -27,7 +27,7 @@ from functrain_jax.backend import JaxBackend, check_scalar
 from functrain_jax.binding import Binding
 from functrain_jax.collect import Collector, Logged, Record, check_same
 from functrain_jax.context import Context
-from functrain_jax.device import debugging
+from functrain_jax.device import Guarded, debugging
 from functrain_jax.discovery import Discovery, discover, shapes_of
 from functrain_jax.kept import reading
 from functrain_jax.order import plain
@@ -237,7 +237,8 @@ class Training:
             return state._replace(metrics=None, rng=state.rng if found.drew else kept), metrics
 
         # Where JAX looks for NaN it runs a step again, with the same state.
-        return jax.jit(run, donate_argnums=() if debugging() else 0, static_argnums=(3,) if found.slow else ())
+        donated, static = () if debugging() else 0, 3 if found.slow else None
+        return Guarded(jax.jit(run, donate_argnums=donated, static_argnums=static), static)
 
     def _move(self, backend: JaxBackend, state: TrainState, batch: Any, turns: Any) -> TrainState:
         players = len(self.rules)
@@ -376,7 +377,7 @@ class Evaluation:
             empty = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), output) if outputs else None
             return lax.fori_loop(0, control[0], one, (metrics, empty))
 
-        return jax.jit(run)
+        return Guarded(jax.jit(run))
 
 
 def _batch_idx(state: TrainState) -> Any:
