@@ -9,7 +9,6 @@ import weakref
 from collections import deque
 from types import SimpleNamespace
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -20,20 +19,6 @@ import functrain_jax as ft
 from functrain.callbacks import LambdaCallback
 from functrain.trainer.callback import Callback
 from tests.adapters.jax.common import Batches, Classifier, Plain, X, bits, close, cross_entropy, same, trainer
-
-
-@pytest.fixture
-def compiles():
-    """The number of compilations so far."""
-    seen = []
-
-    def listen(name, *args, **kwargs):
-        if name == "/jax/core/compile/backend_compile_duration":
-            seen.append(name)
-
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    yield lambda: len(seen)
-    jax.monitoring.clear_event_listeners()
 
 
 @pytest.mark.parametrize("flags", [{}, {"accumulate_grad_batches": 3, "gradient_clip_val": 0.1}], ids=str)
