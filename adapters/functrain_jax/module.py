@@ -20,6 +20,7 @@ from functrain_jax.keys import STREAM
 from functrain_jax.step import cut_time
 
 M = TypeVar("M", bound="Module")
+OF_A_RUN = ("_trainer", "_sink", "_logged_objects", "_step", "_programs", "device")
 
 
 class Module(HyperparametersMixin, ModuleBase):
@@ -58,6 +59,10 @@ class Module(HyperparametersMixin, ModuleBase):
     example_input_array: Any = None
     device: Any = None
     """The device that the run puts arrays on; None before."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy of the module is the model; the run it was in, its device and its programs stay behind.
+        return {key: value for key, value in vars(self).items() if key not in OF_A_RUN}
 
     # what a user may call or read
 

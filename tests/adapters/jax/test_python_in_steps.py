@@ -15,6 +15,13 @@ def counted(seen):
 
     def count(i):
         seen.append(int(jnp.asarray(np.asarray(i)) + 1) - 1)
+
+    return count
+
+
+def counted_and_given(seen):
+    def count(i):
+        counted(seen)(i)
         return np.asarray(i)
 
     return count
@@ -31,11 +38,11 @@ def called(i, seen):
 
 
 def called_for_a_value(i, seen):
-    return jax.pure_callback(counted(seen), jax.ShapeDtypeStruct((), jnp.int32), i)
+    return jax.pure_callback(counted_and_given(seen), jax.ShapeDtypeStruct((), jnp.int32), i)
 
 
 def called_with_effects(i, seen):
-    return io_callback(counted(seen), jax.ShapeDtypeStruct((), jnp.int32), i, ordered=True)
+    return io_callback(counted_and_given(seen), jax.ShapeDtypeStruct((), jnp.int32), i, ordered=True)
 
 
 @pytest.mark.parametrize("calls", [printed, called, called_for_a_value, called_with_effects])
