@@ -17,8 +17,9 @@ from functrain.callbacks.checkpoint_files import NameTemplate, absolute, default
 from functrain.callbacks.checkpoint_place import Place
 from functrain.callbacks.checkpoint_records import Records
 from functrain.callbacks.checkpoint_resume import taken_back
-from functrain.callbacks.monitor import Watch, direction, position
+from functrain.callbacks.monitor import Watch, direction
 from functrain.kernel.plan import passed
+from functrain.kernel.state import Clock
 from functrain.trainer.callback import Callback
 from functrain.trainer.errors import ConfigurationError
 from functrain.trainer.logbook import TRAIN
@@ -149,8 +150,8 @@ class ModelCheckpoint(Callback):
         self._watch = Watch(self.monitor, "ModelCheckpoint", same_state=not self.save_on_train_epoch_end)
         self._due = self._warned = False
         self._replaced: list[str] = []
-        self._saved_at: tuple[int, int, int] | None = None
-        self._last_saved_at: tuple[int, int, int] | None = None
+        self._saved_at: Clock | None = None
+        self._last_saved_at: Clock | None = None
         self._since = time.monotonic()
 
     def _set(self, records: Records) -> None:
@@ -230,7 +231,7 @@ class ModelCheckpoint(Callback):
 
     def _would_be_lost(self, trainer: Any) -> bool:
         """Is the state of an interrupted run in no file yet that it can be continued from?"""
-        saved = trainer.saved is not None and trainer.saved[1] == trainer.engine.clock
+        saved = trainer.saved is not None and trainer.stands_at(trainer.saved[1])
         return bool(self.save_top_k) and not self.save_weights_only and not saved
 
     # when
@@ -266,7 +267,7 @@ class ModelCheckpoint(Callback):
 
     def _save(self, trainer: Any, moment: str) -> bool:
         """Keep the present state if it belongs to the best; gives whether a state was looked at."""
-        if self.save_top_k == 0 or self._saved_at == position(trainer):
+        if self.save_top_k == 0 or (self._saved_at is not None and trainer.stands_at(self._saved_at)):
             return False
         if self.monitor is None:
             score = float(trainer.global_step)
@@ -279,7 +280,7 @@ class ModelCheckpoint(Callback):
                 self._due = self._due and not self._watch.same_again()
                 return False
             score = value
-        self._due, self._saved_at = False, position(trainer)
+        self._due, self._saved_at = False, trainer.engine.clock
         self._watch.taken()
         self._keep(trainer, moment, score)
         return True
@@ -298,14 +299,14 @@ class ModelCheckpoint(Callback):
             trainer.print(f"Epoch {trainer.current_epoch}, step {trainer.global_step}{what}: saved {path}")
 
     def _save_last(self, trainer: Any, moment: str) -> None:
-        if self._last_saved_at == position(trainer):
+        if self._last_saved_at is not None and trainer.stands_at(self._last_saved_at):
             return
         old = self._records.last
         ours = [old] if old else []
         name = self._name(trainer, moment, self._last_template)
         path = self._claim(trainer, name, ours)
         self._write(trainer, path, self._records._replace(last=path), ours)
-        self._last_saved_at = position(trainer)
+        self._last_saved_at = trainer.engine.clock
 
     def _claim(self, trainer: Any, name: str, ours: list[str]) -> str:
         """A path that nobody else has, or one of `ours`; until the end of `checkpoint`."""

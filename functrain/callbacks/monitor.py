@@ -33,12 +33,6 @@ def rank(score: float, mode: str) -> float:
     return score if mode == "min" else -score
 
 
-def position(trainer: Any) -> tuple[int, int, int]:
-    """Where the run stands: (epoch, batch, update)."""
-    clock = trainer.engine.clock
-    return clock.epoch, clock.batch, clock.update
-
-
 def cut_short(trainer: Any, moment: str) -> bool:
     """At the 'epoch' moment: did a limit or a stop end the run within the epoch?"""
     return moment == "epoch" and trainer.loop.mid_epoch()

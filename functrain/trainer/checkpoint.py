@@ -316,6 +316,7 @@ def continue_from(trainer: Any, loop: Any, saved: dict[str, Any], path: str) -> 
     if trainer.datamodule is not None and "datamodule" in saved:
         trainer.datamodule.load_state_dict(saved["datamodule"])
     clock = trainer.engine.clock
+    trainer.saved = (path, clock)
     trainer.print(f"Continuing from {path}: epoch {clock.epoch}, batch {clock.batch}.")
     if loop.nothing_left():
         why = "a stop was asked for; to train on, set trainer.should_stop = False in on_train_start"

@@ -31,6 +31,7 @@ class FitLoop:
         called: the owners of the event under way that were called: a callback may save a checkpoint in its hook, and
             the run that continues from it calls the others.
         seen: the batches of the epochs before this one.
+        turned: the position of the last epoch's end, before the clock turned; None in the first epoch.
     """
 
     def __init__(self, trainer: Any, plan: Plan, source: TrainSource) -> None:
@@ -54,6 +55,7 @@ class FitLoop:
         self.skipped = False
         self.looked = False
         self.before = self.seen = 0
+        self.turned: Clock | None = None
         self.validates_now = self.told_short = False
         self.before_validation: dict[str, Any] | None = None
 
@@ -357,8 +359,9 @@ class FitLoop:
         """The epoch is done, and the position moves on; not where it was cut short."""
         if self.mid_epoch():
             return
-        self.seen += self.engine.clock.batch
-        self.engine.clock = self.engine.clock.next_epoch()
+        clock = self.turned = self.engine.clock
+        self.seen += clock.batch
+        self.engine.clock = clock.next_epoch()
         self.book.turn(TRAIN)
         self.in_epoch, self.outputs, self.cursor = False, [], None
         self.let_go()

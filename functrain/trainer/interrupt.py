@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from functrain import files
+from functrain.trainer.logbook import TRAIN
 
 EXIT_TERMINATED = 128 + signal.SIGTERM
 """The exit code of a process whose run SIGTERM has ended: 143, as shells show it."""
@@ -131,25 +132,36 @@ def _tell(text: str) -> None:
 
 def under_way(trainer: Any) -> str:
     """What a run is doing, and ends before it stops."""
-    if trainer.book.stage != "train":
-        return f"the {trainer.book.stage} batch under way"
-    if not trainer.training:
+    book, loop = trainer.book, trainer.loop
+    if trainer.phase == "set-up" and not trainer.sanity_checking:
         return "what is being set up"
-    loop = trainer.loop
+    if trainer.phase == "end":
+        return "its last hooks"
+    if book.stage != TRAIN:
+        return f"the {book.stage} {'batch' if book.in_step else 'hooks'} under way"
     if loop.position is None:
         return "the training batch under way" if loop.one_by_one else "the training batches under way"
     return "the hooks and checkpoints under way"
 
 
-def ended(trainer: Any) -> str:
-    """What a fit says that was interrupted: where it stands, and what it can be continued from."""
+def ended(trainer: Any, in_training: bool) -> str:
+    """What a fit says that was interrupted: where it stands, and what it can be continued from.
+
+    Args:
+        in_training: it was before the training had come to its own end.
+    """
     clock = trainer.engine.clock
     by = "SIGTERM" if trainer.terminated else "Ctrl-C"
-    where = f"Stopped by {by} in epoch {clock.epoch}, after batch {clock.batch} and {clock.update} updates."
+    if not in_training:
+        return f"{by} came when the training was over, after {clock.update} updates: nothing of it is missing."
+    place = f"in epoch {clock.epoch}, after batch {clock.batch} and"
+    if not clock.batch:
+        place = f"at the start of epoch {clock.epoch}, after"
+    where = f"Stopped by {by} {place} {clock.update} updates."
     if trainer.saved is None or not files.exists(trainer.saved[0]):
         return f"{where} Nothing was saved."
     path, then = trainer.saved
-    if then == clock:
+    if trainer.stands_at(then):
         return f"{where} To continue: fit(..., ckpt_path={path!r})."
     return (
         f"{where} This state was not saved; to continue from epoch {then.epoch}, batch {then.batch}: "

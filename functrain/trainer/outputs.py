@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 from functrain.kernel.plan import passed
+from functrain.kernel.state import Clock
 from functrain.trainer.hooks import keyed, overrides
 from functrain.trainer.planning import max_epochs
 
@@ -151,6 +152,13 @@ class Outputs:
     def passed(self, every: int) -> bool:
         """Has a multiple of so many updates been reached since the last dispatch of batches began?"""
         return self.loop is not None and passed(every, self.loop.before, self.engine.clock.update)
+
+    def stands_at(self, then: Clock) -> bool:
+        """Is this where the run stands? The end of an epoch and the start of the next are one place: to turn the clock
+        trains nothing."""
+        now = self.engine.clock
+        turned = self.loop is not None and self.loop.turned == then and then.next_epoch() == now
+        return then == now or turned
 
     @property
     def tick_seconds(self) -> float | None:

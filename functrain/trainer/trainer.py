@@ -52,7 +52,8 @@ class Trainer(Outputs):
         defaults: gives the callbacks and loggers that the flags ask for; set by `functrain` itself.
         interrupted: Ctrl-C or SIGTERM ended the run.
         terminated: it was SIGTERM; the process ends when the run has.
-        saved: the last checkpoint of this run that it can be continued from: its path and position.
+        phase: of the run under way: 'set-up', 'run', 'end'.
+        saved: the last checkpoint that this run can be continued from: its path and position.
         evaluated, evaluation_batches: of the evaluation under way: the batches done, and how many there are (None:
             unknown).
         should_stop: set it to end the run at the next batch, once the minima are met.
@@ -79,7 +80,7 @@ class Trainer(Outputs):
         self.book = LogBook()
         self.resumed_rng: dict[str, Any] | None = None
         self.identity = Identity()
-        self.training = False
+        self.phase = "end"
         self._busy = False
         self._deadline: float | None = None
         self._val: Loaders | None = None
@@ -257,6 +258,7 @@ class Trainer(Outputs):
         self.stage, self.module, self.datamodule = stage, model, datamodule
         self.interrupted = self.terminated = self.should_stop = False
         self.saved = None
+        self.phase = "set-up"
         if stage == "fit":
             self.identity = Identity()
         model.trainer = self
@@ -316,7 +318,7 @@ class Trainer(Outputs):
         if saved is not None:
             checkpoints.continue_from(self, self.loop, saved, str(ckpt_path))
         self.book.begin(TRAIN, in_step=False)
-        self.training = True
+        self.phase = "run"
         self.hooks.call("on_train_start")
         with checkpoints.naming(str(ckpt_path)):
             self.restore_rng()
@@ -330,11 +332,11 @@ class Trainer(Outputs):
     def _end_training(self) -> None:
         """The last hooks of a fit that had begun to train, also after Ctrl-C."""
         if self.training:
-            self.training = False
+            in_training, self.phase = self.interrupted, "end"
             self.hooks.call("on_train_end")
             self.hooks.call("on_fit_end")
             if self.interrupted:
-                self.print(ended(self))
+                self.print(ended(self, in_training))
 
     def _evaluate(
         self, stage: str, model: Any, loaders: Any, ckpt_path: CkptPath | Default, datamodule: Any, verbose: bool
@@ -358,6 +360,7 @@ class Trainer(Outputs):
             if path:
                 checkpoints.load(self, path, weights_only=True)
             found, limits = self.loaders.evaluation(SHORT[stage], loaders, self._given[0])
+            self.phase = "run"
             outputs = run_stage(self, STAGE_OF[stage], found, limits) or []
             if not self.interrupted:
                 end_stage(self, STAGE_OF[stage])
@@ -367,7 +370,7 @@ class Trainer(Outputs):
 
     def _finish(self, status: str) -> None:
         """Leave the values in the module, tell hooks and loggers."""
-        self.sanity_checking = self.training = False
+        self.sanity_checking, self.phase = False, "end"
         whole = False
         try:
             self.engine.finish()
@@ -419,6 +422,11 @@ class Trainer(Outputs):
     def validates(self) -> bool:
         """Does this fit validate?"""
         return self._val is not None
+
+    @property
+    def training(self) -> bool:
+        """Is a fit between `on_train_start` and `on_train_end`?"""
+        return self.stage == "fit" and self.phase == "run"
 
     def out_of_time(self) -> bool:
         return self._deadline is not None and time.monotonic() >= self._deadline
