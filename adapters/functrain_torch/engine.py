@@ -99,7 +99,9 @@ class TorchEngine(ManualOptimization, Modes):
             self.module.to(self.policy.dtype)
         if self.module.device != self.device:
             self.module.to(self.device)
-        self.context = partial(self.policy.context, self.device.type) if self.policy.autocast is not None else None
+        # By hand, weights change anywhere within a step, in ways that nobody is told of.
+        context = partial(self.policy.context, self.device.type, keep_casts=self.automatic)
+        self.context = context if self.policy.autocast is not None else None
         self.transfer = Transfer(self.trainer.hooks, self.module, self.device, self.policy.dtype)
         self._steps = {}
 

@@ -136,7 +136,6 @@ class ManualOptimization:
         else:
             with torch.autocast(self.device.type, enabled=False):
                 loss.backward(*args, **kwargs)
-            torch.clear_autocast_cache()
         if hooks.on_after_backward is not None:
             hooks.on_after_backward()
 

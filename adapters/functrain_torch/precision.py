@@ -27,11 +27,16 @@ class Precision(NamedTuple):
     dtype: torch.dtype | None = None
     scale: ScaleRule | None = None
 
-    def context(self, device_type: str) -> AbstractContextManager[Any]:
-        """The context in which the forward pass runs."""
+    def context(self, device_type: str, keep_casts: bool = True) -> AbstractContextManager[Any]:
+        """The context in which the forward pass runs.
+
+        Args:
+            keep_casts: a weight that is used again is not cast again. No other way to change weights than by an
+                optimizer is seen, so this is for blocks in which they stay as they are.
+        """
         if self.autocast is None:
             return nullcontext()
-        return torch.autocast(device_type, dtype=self.autocast)
+        return torch.autocast(device_type, dtype=self.autocast, cache_enabled=keep_casts)
 
 
 POLICIES: dict[str, Precision] = {
@@ -55,11 +60,7 @@ def precision(flag: Any) -> Precision:
 
 
 class UpdatesOutside:
-    """Steps of optimizers within autocast, done as if outside of it: at full precision, and weights are cast anew after
-    each, for a closure too.
-
-    Autocast keeps the weights that it has cast until its outermost block ends; where that is a whole training step, the
-    casts would outlive the weights.
+    """Steps of optimizers within autocast, done as if outside of it: at full precision, but for a closure.
 
     Args:
         context: makes the autocast of a forward pass.
@@ -78,14 +79,13 @@ class UpdatesOutside:
         torch.set_autocast_enabled(self.device_type, False)
         # The first of the arguments is the optimizer itself.
         if len(args) > 1 and callable(args[1]):
-            args = (args[0], self._cast_anew(args[1]), *args[2:])
+            args = (args[0], self._within(args[1]), *args[2:])
         elif callable(kwargs.get("closure")):
-            kwargs = {**kwargs, "closure": self._cast_anew(kwargs["closure"])}
+            kwargs = {**kwargs, "closure": self._within(kwargs["closure"])}
         return args, kwargs
 
-    def _cast_anew(self, closure: Callable[[], Any]) -> Callable[[], Any]:
+    def _within(self, closure: Callable[[], Any]) -> Callable[[], Any]:
         def evaluate() -> Any:
-            torch.clear_autocast_cache()
             with self.context():
                 return closure()
 
@@ -93,4 +93,3 @@ class UpdatesOutside:
 
     def _end(self, optimizer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         torch.set_autocast_enabled(self.device_type, self.before.pop())
-        torch.clear_autocast_cache()

@@ -1,5 +1,5 @@
-"""Autocast keeps no cast of a weight across an update: bit for bit the hand-written loop that enters it anew for every
-forward pass."""
+"""Autocast keeps no cast of a weight across an update, however it is made: bit for bit the hand-written loop that
+enters it anew for every forward pass, and by hand keeps no casts at all."""
 
 import copy
 from typing import Any
@@ -13,7 +13,9 @@ from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimize
 import functrain_torch as pl
 from tests.adapters.torch.small import QUIET, Net, batches, same
 
-cast = lambda: torch.autocast("cpu", dtype=torch.bfloat16)  # noqa: E731
+
+def cast(kept: bool = True) -> Any:
+    return torch.autocast("cpu", dtype=torch.bfloat16, cache_enabled=kept)
 
 
 def fit(model: pl.LightningModule, **flags: Any) -> pl.LightningModule:
@@ -108,11 +110,47 @@ def test_the_second_player_of_a_gan_trains_against_present_weights(by_hand):
                 for i, part in enumerate((other.judge, other.maker)):
                     part.requires_grad_(by_hand or i == player)
                 optimizer.zero_grad()
-                with cast():
+                with cast(kept=not by_hand):
                     loss = other.play(x, player)
                 loss.backward()
                 optimizer.step()
     assert same(fit(model), other)
+
+
+def minus_gradient(parameter: Any) -> None:
+    with torch.no_grad():
+        parameter -= 0.5 * parameter.grad
+
+
+def by_data(parameter: Any) -> None:
+    parameter.data.copy_(parameter.data - 0.5 * parameter.grad)
+
+
+def by_clamping(parameter: Any) -> None:
+    parameter.data.clamp_(-0.1, 0.1)
+
+
+@pytest.mark.parametrize("change", [minus_gradient, by_data, by_clamping])
+def test_weights_that_are_changed_without_an_optimizer_are_seen_by_the_next_forward_pass(change):
+    class Model(Net):
+        automatic_optimization = False
+
+        def training_step(self, batch: Any, batch_idx: int) -> None:
+            found = torch.autograd.grad(self.loss(batch), list(self.parameters()))
+            for parameter, gradient in zip(self.parameters(), found, strict=True):
+                parameter.grad = gradient
+            for parameter in self.parameters():
+                change(parameter)
+            after = self.loss(batch)
+            with torch.autocast("cpu", enabled=False), cast():
+                torch.clear_autocast_cache()
+                anew = self.loss(batch)
+            assert after.item() == anew.item()
+            losses.append(after.item())
+
+    losses: list[float] = []
+    fit(Model(), max_epochs=1)
+    assert len(losses) == 3
 
 
 class Lbfgs(Net):
