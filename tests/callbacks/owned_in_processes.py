@@ -16,7 +16,7 @@ import torch
 
 import functrain_torch as pl
 from functrain.callbacks.checkpoint_place import Place
-from functrain_torch import ckpt
+from tests import inside
 from tests.callbacks.helpers import Scripted, by_epoch, fit, names
 from tests.resume.in_processes import in_child
 
@@ -111,7 +111,7 @@ def pairs(directory: str) -> list[str]:
         wrong += [f"pair {i}: both have {path}" for path in paths[0] & paths[1]]
         for _, given in found:
             for path in (given["best"], given["last"]):
-                weight = ckpt.read(path)["state_dict"]["weight"].item()
+                weight = inside.read(path)["state_dict"]["weight"].item()
                 wrong += [] if weight == given["weight"] else [f"pair {i}: {path} holds the other's weights"]
         expected = sorted(os.path.basename(path) for path in paths[0] | paths[1])
         wrong += [] if names(place) == expected else [f"pair {i}: {names(place)} instead of {expected}"]
@@ -130,7 +130,7 @@ def continued_twice(directory: str) -> list[str]:
     wrong = [] if found[0]["last"] != found[1]["last"] else ["both have one 'last'"]
     for given in found:
         for path in (given["best"], given["last"]):
-            weight = ckpt.read(path)["state_dict"]["weight"].item()
+            weight = inside.read(path)["state_dict"]["weight"].item()
             wrong += [] if weight == given["weight"] else [f"{path} holds the other's weights"]
     return wrong
 
@@ -158,7 +158,7 @@ def while_alive(directory: str) -> list[str]:
     wrong = [f"both have {path}" for path in {*one["kept"], one["last"]} & {*two["kept"], two["last"]}]
     for given in (one, two):
         for path in (given["best"], given["last"]):
-            weight = ckpt.read(path)["state_dict"]["weight"].item()
+            weight = inside.read(path)["state_dict"]["weight"].item()
             wrong += [] if weight == given["weight"] else [f"{path} holds the other's weights"]
     return wrong
 

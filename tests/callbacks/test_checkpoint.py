@@ -13,6 +13,7 @@ import torch
 import functrain_torch as pl
 from functrain.trainer.errors import ConfigurationError
 from functrain_torch.callbacks import ModelCheckpoint
+from tests import inside
 from tests.callbacks.helpers import Scripted, by_epoch, fit, names
 
 
@@ -222,10 +223,10 @@ def test_not_in_a_sanity_check_nor_a_dev_run(make, tmp_path, flags):
 
 def test_last_is_a_copy_of_the_newest(make, tmp_path):
     callback = ModelCheckpoint(monitor="val_loss", save_last=True, filename="{epoch}")
-    trainer = fit(make(callback, max_epochs=3), Scripted(by_epoch(0.1, 0.2, 0.3)))
+    fit(make(callback, max_epochs=3), Scripted(by_epoch(0.1, 0.2, 0.3)))
     assert names(tmp_path / "checkpoints") == ["epoch=0.ckpt", "last.ckpt"]
     assert callback.last_model_path == str(tmp_path / "checkpoints" / "last.ckpt")
-    assert trainer.engine.read(callback.last_model_path)["global_step"] == 12
+    assert inside.read(callback.last_model_path)["global_step"] == 12
     assert not os.path.islink(callback.last_model_path)
 
 
@@ -260,7 +261,7 @@ def test_an_interrupt_loses_nothing(make, tmp_path, arguments, kept):
     assert trainer.interrupted
     assert names(tmp_path / "checkpoints") == kept
     newest = callback.last_model_path or callback.best_model_path
-    assert trainer.engine.read(newest)["global_step"] == 6
+    assert inside.read(newest)["global_step"] == 6
     whole, again = Scripted(falling), Scripted(falling)
     fit(make(max_epochs=3), whole)
     fit(make(ModelCheckpoint(**arguments), max_epochs=3), again, ckpt_path=newest)
@@ -324,10 +325,10 @@ def test_any_file_system(make):
 
     fs = fsspec.filesystem("memory")
     callback = ModelCheckpoint(dirpath="memory://runs/one", save_last=True)
-    trainer = fit(make(callback, max_epochs=2), Scripted(falling))
+    fit(make(callback, max_epochs=2), Scripted(falling))
     found = sorted(path.rsplit("/", 1)[-1] for path in fs.ls("/runs/one", detail=False))
     assert found == ["epoch=1-step=8.ckpt", "last.ckpt"]
-    assert trainer.engine.read(callback.best_model_path)["global_step"] == 8
+    assert inside.read(callback.best_model_path)["global_step"] == 8
     fs.rm("/runs", recursive=True)
 
 
@@ -336,8 +337,8 @@ def test_any_file_system(make):
 
 def test_a_file_knows_of_itself(make, tmp_path):
     callback = ModelCheckpoint(monitor="val_loss", save_top_k=2)
-    trainer = fit(make(callback, max_epochs=3), Scripted(by_epoch(0.3, 0.2, 0.1)))
-    state = trainer.engine.read(callback.best_model_path)["callbacks"][callback.state_key]
+    fit(make(callback, max_epochs=3), Scripted(by_epoch(0.3, 0.2, 0.1)))
+    state = inside.read(callback.best_model_path)["callbacks"][callback.state_key]
     assert state["best_model_path"] == callback.best_model_path
     assert state["best_model_score"] == pytest.approx(0.1)
     assert state["best_k_models"] == callback.best_k_models
@@ -345,8 +346,8 @@ def test_a_file_knows_of_itself(make, tmp_path):
 
 def test_weights_only(make, tmp_path):
     callback = ModelCheckpoint(save_weights_only=True)
-    trainer = fit(make(callback, max_epochs=1), Scripted(falling))
-    saved = trainer.engine.read(callback.best_model_path)
+    fit(make(callback, max_epochs=1), Scripted(falling))
+    saved = inside.read(callback.best_model_path)
     assert saved["state_dict"]["weight"].shape == (1,)
     assert "clock" not in saved
 

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from functrain.trainer.errors import ConfigurationError
-from functrain_torch import ckpt
 from functrain_torch.callbacks import ModelCheckpoint
+from tests import inside
 from tests.callbacks.helpers import Scripted, Unvalidated, by_epoch, fit, names
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,7 +37,7 @@ def test_an_unknown_monitor_names_the_nearest_and_loses_nothing(make, tmp_path):
     assert "Did you mean 'val_loss'" in message
     path = tmp_path / "checkpoints" / "epoch=0-step=4.ckpt"
     assert f"saved in {path}" in message
-    assert trainer.engine.read(str(path))["global_step"] == 4
+    assert inside.read(str(path))["global_step"] == 4
 
 
 def test_an_unknown_monitor_without_validation(make, tmp_path):
@@ -140,7 +140,7 @@ def test_a_write_that_fails_leaves_the_files_of_before(make, tmp_path, arguments
     assert names(tmp_path / "checkpoints") == [name]
     assert os.path.basename(callback.best_model_path) == name
     assert list(callback.best_k_models) == [callback.best_model_path]
-    assert trainer.engine.read(callback.best_model_path)["global_step"] == 8
+    assert inside.read(callback.best_model_path)["global_step"] == 8
 
 
 def test_the_old_file_goes_only_when_the_new_one_is_there(make, tmp_path):
@@ -178,7 +178,7 @@ def test_a_kill_leaves_a_whole_checkpoint(tmp_path, delay):
     time.sleep(delay)
     process.kill()
     process.wait()
-    steps = [ckpt.read(tmp_path / name)["global_step"] for name in visible(tmp_path)]
+    steps = [inside.read(tmp_path / name)["global_step"] for name in visible(tmp_path)]
     assert steps
     assert max(steps) - min(steps) <= 1
 

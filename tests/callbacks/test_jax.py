@@ -10,6 +10,7 @@ import pytest
 import functrain_jax as ft
 from functrain.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint, ModelSummary, TQDMProgressBar
 from functrain.loggers import CSVLogger
+from tests import inside
 from tests.callbacks.helpers import names
 
 BATCHES = 6
@@ -57,7 +58,7 @@ def test_the_defaults_and_their_dispatches(tmp_path, capsys):
         ModelSummary,
         ModelCheckpoint,
     ]
-    assert not trainer.hooks.per_batch
+    assert not inside.per_batch(trainer)
     assert names(trainer.checkpoint_callback.dirpath) == ["epoch=1-step=12.ckpt"]
     out, err = capsys.readouterr()
     assert "1         Total params" in out

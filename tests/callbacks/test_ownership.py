@@ -17,7 +17,7 @@ import pytest
 from functrain import claims
 from functrain.callbacks import ModelCheckpoint
 from functrain.trainer.ckpt_path import best, written
-from functrain_torch import ckpt
+from tests import inside
 from tests.callbacks import test_jax as jax_parts
 from tests.callbacks.helpers import Scripted, by_epoch, fit, names
 
@@ -58,12 +58,12 @@ def contents(directory: Path) -> dict[str, bytes]:
     return {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
 
 
-def tampered(trainer, path, callback, **state):
+def tampered(path, callback, **state):
     """The checkpoint with other records of the callback in it, written under another name."""
-    content = trainer.engine.read(str(path))
+    content = inside.read(str(path))
     content["callbacks"][callback.state_key].update(state)
     new = f"{os.path.dirname(path)}/tampered.ckpt"
-    trainer.engine.write(new, content)
+    inside.write(new, content, like=path)
     return new
 
 
@@ -111,10 +111,10 @@ def test_a_file_saved_by_hand_is_not_replaced(make, tmp_path):
 
 
 def test_files_of_a_version_without_ids_are_left(run, tmp_path):
-    first, trainer = run(2, tmp_path / "a", save_last=True)
-    content = trainer.engine.read(first.last_model_path)
+    first, _ = run(2, tmp_path / "a", save_last=True)
+    content = inside.read(first.last_model_path)
     content["functrain"] = {"format": 1, "version": "1.0", "weights_only": False}
-    trainer.engine.write(first.last_model_path, content)
+    inside.write(first.last_model_path, content)
     with pytest.warns(UserWarning, match=NOT_OURS):
         second, _ = run(3, tmp_path / "a", first.last_model_path, save_last=True)
     assert os.path.basename(second.last_model_path) == "last-v1.ckpt"
@@ -123,7 +123,7 @@ def test_files_of_a_version_without_ids_are_left(run, tmp_path):
 @pytest.mark.parametrize("by", ["name", "link", "folder"])
 def test_records_that_were_tampered_with_remove_nothing(run, tmp_path, by):
     victim, _ = run(2, tmp_path / "a" if by == "name" else tmp_path / "elsewhere", save_top_k=2)
-    first, trainer = run(1, tmp_path / "a", save_top_k=2)
+    first, _trainer = run(1, tmp_path / "a", save_top_k=2)
     paths = list(victim.best_k_models)
     if by == "link":
         os.symlink(paths[0], tmp_path / "a" / "link.ckpt")
@@ -133,7 +133,7 @@ def test_records_that_were_tampered_with_remove_nothing(run, tmp_path, by):
         paths = [str(tmp_path / "a" / "folder" / os.path.basename(path)) for path in paths]
     before = contents(Path(victim.dirpath))
     path = tampered(
-        trainer, first.best_model_path, first, best_k_models=dict.fromkeys(paths, 9.0), replaced=paths,
+        first.best_model_path, first, best_k_models=dict.fromkeys(paths, 9.0), replaced=paths,
         last_model_path=paths[0], dirpath=str(tmp_path / "a"),
     )  # fmt: skip
     with warnings.catch_warnings():
@@ -150,7 +150,7 @@ def test_a_url_in_a_checkpoint_is_not_contacted(run, tmp_path, elsewhere):
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"http://127.0.0.1:{server.getsockname()[1]}/best.ckpt"
         path = tampered(
-            trainer, first.best_model_path, first, best_model_path=url, best_model_score=0.0, last_model_path=url,
+            first.best_model_path, first, best_model_path=url, best_model_score=0.0, last_model_path=url,
             best_k_models={url: 0.0}, replaced=[url],
         )  # fmt: skip
         second, trainer = run(2, tmp_path / "b" if elsewhere else tmp_path / "a", path, save_last=True)
@@ -170,7 +170,7 @@ def test_paths_of_other_places_in_a_checkpoint_are_not_looked_at(run, tmp_path):
     fifo = str(tmp_path / "secret" / "fifo.ckpt")
     os.mkfifo(fifo)
     path = tampered(
-        trainer, first.best_model_path, first, best_model_path=fifo, best_model_score=0.0, last_model_path=fifo,
+        first.best_model_path, first, best_model_path=fifo, best_model_score=0.0, last_model_path=fifo,
         best_k_models={fifo: 0.0, f"memory://{fifo}": 0.0}, replaced=[fifo],
     )  # fmt: skip
     seen = []
@@ -211,19 +211,19 @@ def test_in_a_url_only_files_of_this_run_are_replaced(make):
 
 
 def test_who_wrote_a_checkpoint_is_read_without_its_tensors(run, tmp_path):
-    first, trainer = run(1, tmp_path / "a")
-    about = trainer.engine.read(first.best_model_path)["functrain"]
-    mark = trainer.engine.mark(first.best_model_path)
+    first, _ = run(1, tmp_path / "a")
+    about = inside.read(first.best_model_path)["functrain"]
+    mark = inside.mark(first.best_model_path)
     assert mark._asdict() == {name: about[name] for name in ("run", "fit", "step", "by")}
-    second, trainer = run(2, tmp_path / "a", first.best_model_path)
-    again = trainer.engine.mark(second.best_model_path)
+    second, _ = run(2, tmp_path / "a", first.best_model_path)
+    again = inside.mark(second.best_model_path)
     assert again.run == mark.run
     assert again.fit != mark.fit
-    assert trainer.engine.read(second.best_model_path)["functrain"]["past"] == {mark.fit: mark.step}
+    assert inside.read(second.best_model_path)["functrain"]["past"] == {mark.fit: mark.step}
     os.symlink(second.best_model_path, tmp_path / "link.ckpt")
     os.mkfifo(tmp_path / "fifo.ckpt")
     for name in ("link.ckpt", "fifo.ckpt", "none.ckpt", "a"):
-        assert trainer.engine.mark(str(tmp_path / name)) is None
+        assert inside.mark(str(tmp_path / name)) is None
 
 
 def test_a_torch_file_with_a_mark_is_read_by_torch_itself(make, tmp_path):
@@ -344,4 +344,4 @@ def test_a_link_is_no_claim(tmp_path):
     os.symlink(tmp_path / "victim", tmp_path / ".a.ckpt.claim")
     with pytest.raises(OSError, match=r"a\.ckpt"):
         claims.claim(str(tmp_path / "a.ckpt"))
-    assert ckpt.mark(tmp_path / "victim") is None
+    assert inside.mark(tmp_path / "victim") is None

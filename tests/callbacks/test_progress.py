@@ -22,6 +22,7 @@ import functrain_torch as pl
 from functrain.trainer.errors import ConfigurationError
 from functrain_torch.callbacks import RichProgressBar, TQDMProgressBar
 from functrain_torch.loggers import CSVLogger
+from tests import inside
 from tests.callbacks.helpers import Scripted, batches, by_epoch, fit
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -155,7 +156,7 @@ def test_without_a_terminal_a_line_an_epoch(make, capsys, tmp_path, kind):
 def test_it_never_asks_for_the_host_at_every_batch(make, terminal):
     with terminal:
         trainer = fit(make(TQDMProgressBar(), max_epochs=1), Scripted(by_epoch(1)))
-    assert not trainer.hooks.per_batch
+    assert not inside.per_batch(trainer)
     assert trainer.tick_seconds == pytest.approx(0.1)
 
 

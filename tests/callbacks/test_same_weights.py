@@ -1,6 +1,7 @@
 """The same weights fill one place among the checkpoints that are kept."""
 
 from functrain.callbacks import ModelCheckpoint
+from tests import inside
 from tests.callbacks.helpers import Scripted, fit, names
 
 
@@ -18,7 +19,7 @@ def test_a_run_that_continues_within_a_window_saves_the_same_weights_once(make, 
     module = Scripted(lambda step: 10.0 - step)
     module.on_train_batch_end = lambda outputs, batch, batch_idx: setattr(run, "should_stop", batch_idx == 1)
     fit(run, module)
-    assert run.engine.clock[1:3] == (2, 0)
+    assert inside.position(run)[1:] == (2, 0)
     again = ModelCheckpoint(tmp_path / "a", monitor="val_loss", save_top_k=4, filename="{step}", save_last=True)
     run = make(again, **flags)
     module = Scripted(lambda step: 10.0 - step)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import functrain_torch as pl
-from functrain_torch import ckpt
+from tests import inside
 from tests.structure.graph import ROOT
 
 SCRIPT = str(Path(__file__).with_name("signalled.py"))
@@ -80,7 +80,7 @@ def test_a_machine_that_is_taken_away_leaves_its_state_and_a_code_of_its_own(sta
     assert "torn down" in said
     assert "after the fit" not in said
     path, batch = continues_at(said)
-    assert ckpt.read(path)["clock"]["batch"] == batch < 50
+    assert inside.read(path)["clock"]["batch"] == batch < 50
 
 
 def test_ctrl_c_answers_at_once_and_the_fit_says_at_its_end_that_it_was_interrupted(start):
@@ -93,7 +93,7 @@ def test_ctrl_c_answers_at_once_and_the_fit_says_at_its_end_that_it_was_interrup
     assert code == 0
     assert "after the fit" in said
     path, batch = continues_at(said)
-    assert ckpt.read(path)["clock"]["batch"] == batch < 50
+    assert inside.read(path)["clock"]["batch"] == batch < 50
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -16,9 +16,8 @@ import torch
 
 import functrain_jax as fj
 from functrain.trainer.errors import CheckpointError
-from functrain_jax import checkpoint as jax_checkpoint
-from functrain_torch import ckpt
 from functrain_torch.callbacks import EarlyStopping, ModelCheckpoint
+from tests import inside
 from tests.errors.torch_parts import Validated, loader, trainer
 
 
@@ -39,7 +38,7 @@ def whole(tmp_path_factory: Any) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("whole")
     saver = ModelCheckpoint(folder, save_last=True)
     trainer(callbacks=[saver, EarlyStopping("val_loss")], max_epochs=1).fit(Validated(), loader(), loader())
-    return ckpt.read(saver.last_model_path)
+    return inside.read(saver.last_model_path)
 
 
 def changed(whole: dict[str, Any], where: str, value: Any) -> dict[str, Any]:
@@ -136,8 +135,8 @@ def test_in_jax_too(tmp_path: Path, where: str, value: Any, said: str):
     run.fit(Jaxed(), [np.ones((2, 3), np.float32)])
     good, bad = str(tmp_path / "good.ckpt"), str(tmp_path / "changed.ckpt")
     run.save_checkpoint(good)
-    saved = jax_checkpoint.read(good, run.engine.sharding)
-    jax_checkpoint.write(bad, changed(saved, where, value))
+    saved = inside.read(good)
+    inside.write(bad, changed(saved, where, value), like=good)
     with pytest.raises(CheckpointError, match=rf"changed\.ckpt: .*{said}"):
         Jaxed.load_from_checkpoint(bad)
     with pytest.raises(CheckpointError, match=rf"changed\.ckpt: .*{said}"):
@@ -160,8 +159,8 @@ def test_a_member_that_would_grow_is_not_read(tmp_path: Path):
     hostile = rewritten(path, zipfile.ZIP_DEFLATED, grow=True)
     assert Path(hostile).stat().st_size < 10**5
     with pytest.raises(CheckpointError, match=r"hostile\.ckpt: .*is compressed, and could hold any amount"):
-        ckpt.read(hostile)
-    assert torch.equal(ckpt.read(rewritten(path, zipfile.ZIP_STORED))["state_dict"]["w"], torch.zeros(3))
+        inside.read(hostile)
+    assert torch.equal(inside.read(rewritten(path, zipfile.ZIP_STORED))["state_dict"]["w"], torch.zeros(3))
 
 
 def test_members_that_share_their_bytes_are_not_read(tmp_path: Path):
@@ -173,7 +172,7 @@ def test_members_that_share_their_bytes_are_not_read(tmp_path: Path):
         archive.filelist += [copy.copy(first) for _ in range(50)]
         archive._didModify = True  # type: ignore[attr-defined]
     with pytest.raises(CheckpointError, match=r"shared\.ckpt: .*declare more bytes than the file has"):
-        ckpt.read(path)
+        inside.read(path)
 
 
 class Zeros:
@@ -188,7 +187,7 @@ def test_a_few_bytes_do_not_ask_for_gigabytes(tmp_path: Path):
     file = io.BytesIO()
     torch.save({"state_dict": {"w": Zeros(2**40)}}, file)
     with pytest.raises(CheckpointError, match="bytearray"):
-        ckpt.read(io.BytesIO(file.getvalue()))
+        inside.read(io.BytesIO(file.getvalue()))
 
 
 @pytest.mark.parametrize("path", [3, None, b"a.ckpt"])

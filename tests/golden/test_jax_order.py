@@ -9,13 +9,13 @@ import optax
 import pytest
 
 import functrain_jax
-from functrain_jax.context import STEP_HOOKS
+from tests import inside
 from tests.golden.events import BATCHES, recorded_run
 from tests.golden.recorder import STEPS, golden, name_of, recorded, recording_callback
 
 # Traced once a shape instead of called at every batch: the steps, and the last of the transfer hooks.
 TRACED = {name for name in STEPS if not name.endswith("_dataloader")} | {"on_after_batch_transfer"}
-WITHOUT = {*STEP_HOOKS, *TRACED}
+WITHOUT = {*inside.step_hooks(), *TRACED}
 
 
 class Model(functrain_jax.Module):
@@ -119,7 +119,7 @@ def test_events():
     assert recorded_run(Logging(), Points(BATCHES), Points(1), functrain_jax.Trainer) == golden("events")
 
 
-@pytest.mark.parametrize("hook", STEP_HOOKS)
+@pytest.mark.parametrize("hook", inside.step_hooks())
 def test_a_hook_that_a_compiled_step_does_not_have_is_an_error(hook: str):
     model = type("Model", (Model,), {hook: lambda self, *args: None})()
     with pytest.raises(functrain_jax.ConfigurationError, match=f"{hook} is overridden, but the steps"):

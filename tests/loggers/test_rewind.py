@@ -226,14 +226,11 @@ def test_a_row_logged_before_a_checkpoint_survives_a_kill_right_after_it(tmp_pat
         import os, signal, sys
         import functrain_torch as pl
         from functrain.loggers import CSVLogger
-        from functrain_torch.engine import TorchEngine
         from tests.callbacks.helpers import Scripted, by_epoch, fit
 
-        write = TorchEngine.write
-        def killed(self, path, checkpoint):
-            write(self, path, checkpoint)
-            os.kill(os.getpid(), signal.SIGKILL)
-        TorchEngine.write = killed
+        class Kills(CSVLogger):
+            def after_save_checkpoint(self, path):
+                os.kill(os.getpid(), signal.SIGKILL)
 
         class Logs(Scripted):
             def training_step(self, batch, batch_idx):
@@ -243,7 +240,7 @@ def test_a_row_logged_before_a_checkpoint_survives_a_kill_right_after_it(tmp_pat
 
         save = pl.callbacks.ModelCheckpoint(sys.argv[1] + "/kept", every_n_train_steps=3)
         trainer = pl.Trainer(
-            max_epochs=1, logger=CSVLogger(sys.argv[1], version=0), log_every_n_steps=1, callbacks=[save],
+            max_epochs=1, logger=Kills(sys.argv[1], version=0), log_every_n_steps=1, callbacks=[save],
             progress_bar_refresh_rate=0, weights_summary=None, num_sanity_val_steps=0,
         )
         fit(trainer, Logs(by_epoch(0.5)))

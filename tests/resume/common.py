@@ -11,8 +11,8 @@ import numpy as np
 from functrain.loggers.base import Logger
 from functrain.seed import rng_state
 from functrain.trainer.callback import Callback
-from functrain.trainer.checkpoint import callback_states
 from functrain.trainer.hooks import CALLBACK, HOOKS
+from tests import inside
 
 
 def differences(a: Any, b: Any, where: str = "") -> list[str]:
@@ -33,16 +33,14 @@ def differences(a: Any, b: Any, where: str = "") -> list[str]:
 
 def final(trainer: Any, rows: list[Any]) -> dict[str, Any]:
     """Everything that a run ends with."""
-    loop = trainer.loop
     return {
-        "clock": trainer.engine.clock._asdict(),
-        "engine": trainer.engine.snapshot(weights_only=False),
+        "clock": inside.clock(trainer)._asdict(),
+        "engine": inside.snapshot(trainer),
         "rng": rng_state(),
-        "callbacks": callback_states(trainer, {}),
+        "callbacks": inside.callback_states(trainer),
         "metrics": dict(trainer.callback_metrics),
         "logged": dict(trainer.logged_metrics),
-        "loader": trainer.engine.loader_rng(loop.source.loader),
-        "val_loaders": [trainer.engine.loader_rng(loader) for loader in trainer.val_loaders],
+        "loaders": inside.loader_generators(trainer),
         "should_stop": trainer.should_stop,
         "rows": rows,
     }

@@ -25,7 +25,7 @@ import torch
 import functrain_torch as pl
 from functrain.callbacks import EarlyStopping, ModelCheckpoint
 from functrain.loggers import CSVLogger
-from functrain_torch import ckpt
+from tests import inside
 from tests.resume import torch_cases as cases
 from tests.resume.common import differences, disturb, final
 
@@ -118,7 +118,7 @@ def train(directory: str) -> dict[str, Any]:
         ],
     )  # fmt: skip
     module = Killing()
-    ckpt.torch = HalfWritten()  # type: ignore[assignment]
+    inside.save_through(HalfWritten())
     trainer.fit(module, cases.shuffled(), cases.validation(), ckpt_path=last if os.path.exists(last) else None)
     state = json.dumps(final(trainer, []), default=plain)
     state = state.replace(directory, "HERE")
@@ -266,7 +266,7 @@ def full_disk(directory: str) -> Any:
     if ended or not isinstance(given, dict):
         return {"said": f"ended with {ended}: {given}"}
     given["files"] = sorted(os.listdir(directory))
-    given["left"] = ckpt.read(given["best"])["global_step"]
+    given["left"] = inside.read(given["best"])["global_step"]
     return given
 
 
@@ -277,7 +277,7 @@ def killed_while_writing(directory: str) -> dict[str, Any]:
     child = os.fork()
     if not child:
         for n in range(10_000):
-            ckpt.write(path, {"n": n, "big": torch.full((4_000_000,), float(n))})
+            inside.write(path, {"n": n, "big": torch.full((4_000_000,), float(n))})
         os._exit(0)
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
@@ -287,7 +287,7 @@ def killed_while_writing(directory: str) -> dict[str, Any]:
             break
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
-    content = ckpt.read(path)
+    content = inside.read(path)
     return {"whole": bool((content["big"] == content["n"]).all()), "others": len(os.listdir(directory)) - 1}
 
 

@@ -15,7 +15,7 @@ import functrain_jax as ft
 from functrain.callbacks import EarlyStopping, ModelCheckpoint
 from functrain.data import ArrayLoader
 from functrain.trainer.callback import Callback
-from functrain_jax.module import STEP_HOOKS
+from tests import inside
 from tests.resume.common import Counting, MemoryLogger, Saver, disturb, final
 
 BATCHES, SIZE, EPOCHS = 7, 3, 2
@@ -148,7 +148,7 @@ class Counts(Counting):
     """Counts what there is in a compiled run."""
 
 
-for _name in STEP_HOOKS:
+for _name in inside.step_hooks():
     if hasattr(Callback, _name):
         setattr(Counts, _name, getattr(Callback, _name))
 

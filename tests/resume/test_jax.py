@@ -14,6 +14,7 @@ import pytest
 
 import functrain_jax as ft
 from functrain.callbacks import EarlyStopping, ModelCheckpoint
+from tests import inside
 from tests.resume import jax_cases as cases
 from tests.resume.common import differences, final
 
@@ -81,7 +82,7 @@ def test_many_batches_a_dispatch(tmp_path):
     def run(seed, directory, path=None):
         save = ModelCheckpoint(directory, "{step}", every_n_train_steps=2, save_top_k=-1)
         trainer, module, train, val = cases.parts(case, seed, [save], **flags)
-        assert not trainer.hooks.per_batch
+        assert not inside.per_batch(trainer)
         trainer.fit(module, train, val, ckpt_path=path)
         return {**final(trainer, trainer.logger.rows), "callbacks": None}
 

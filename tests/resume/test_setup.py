@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, random_split
 
 import functrain_jax as ft
 import functrain_torch as pl
+from tests import inside
 from tests.adapters.jax.common import Batches
 from tests.adapters.jax.common import Plain as JaxPlain
 from tests.adapters.jax.common import trainer as jax_trainer
@@ -79,7 +80,7 @@ def test_what_changed_is_one_warning_with_whose_value_holds(model, loader, flags
 
 def test_the_checkpoint_s_learning_rate_holds_also_for_the_next_run(saved, tmp_path):
     trainer, _ = fit(Scheduled(lr=0.01), batches(6), saved)
-    assert trainer.engine.configured.optimizers[0].param_groups[0]["lr"] == 0.1 * 0.5**3
+    assert inside.rates(trainer) == [0.1 * 0.5**3]
     trainer.save_checkpoint(tmp_path / "b.ckpt")
     assert fit(Scheduled(lr=0.1), batches(6), tmp_path / "b.ckpt", max_epochs=4)[1] == []
 
@@ -146,7 +147,7 @@ def test_fast_dev_run_tries_a_checkpoint_out_in_jax(tmp_path):
     model = JaxPlain()
     dev = ft.Trainer(fast_dev_run=3, progress_bar_refresh_rate=0, accumulate_grad_batches=2)
     dev.fit(model, Batches(), ckpt_path=path)
-    assert dev.engine.clock[:3] == (1, 0, 2)
+    assert inside.position(dev) == (1, 0, 2)
     assert not np.array_equal(model.params["w"], run.module.params["w"])
 
 

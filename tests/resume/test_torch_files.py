@@ -13,7 +13,7 @@ import torch
 
 import functrain_torch as pl
 from functrain.callbacks import ModelCheckpoint
-from functrain_torch import ckpt
+from tests import inside
 from tests.resume import torch_cases as cases
 
 CASE = cases.CASES["clipped"]
@@ -40,7 +40,7 @@ def resume(path, case=CASE, unchanged=True, **flags) -> pl.Trainer:
 
 def changed(saved: Path, path: Path, change) -> Path:
     """The checkpoint with something else in it."""
-    content = ckpt.read(saved)
+    content = inside.read(saved)
     change(content)
     torch.save(content, path)
     return path
@@ -67,17 +67,17 @@ def test_cut_short_anywhere(saved, tmp_path):
     for length in {*range(0, len(content), len(content) // 50), *range(len(content) - 30, len(content))}:
         path.write_bytes(content[:length])
         with pytest.raises(pl.CheckpointError, match=r"cut\.ckpt"):
-            ckpt.read(path)
+            inside.read(path)
 
 
 def test_a_bit_flipped_anywhere_is_found_or_harmless(saved, tmp_path):
     content, path = saved.read_bytes(), tmp_path / "flipped.ckpt"
-    whole = pickle.dumps(plain(ckpt.read(saved)))
+    whole = pickle.dumps(plain(inside.read(saved)))
     found = 0
     for place in range(0, len(content), 41):
         path.write_bytes(content[:place] + bytes([content[place] ^ 4]) + content[place + 1 :])
         try:
-            same = pickle.dumps(plain(ckpt.read(path))) == whole
+            same = pickle.dumps(plain(inside.read(path))) == whole
         except pl.CheckpointError as error:
             found += "flipped.ckpt" in str(error)
         else:
@@ -219,7 +219,7 @@ class Payload:
 @pytest.mark.parametrize("zipped", [True, False])
 def test_a_pickle_with_a_payload_does_not_run(place, zipped, saved, tmp_path):
     marker, path = tmp_path / "ran", tmp_path / "evil.ckpt"
-    content = ckpt.read(saved)
+    content = inside.read(saved)
     content[place] = {"x": Payload(marker)}
     torch.save(content, path, _use_new_zipfile_serialization=zipped)
     for read in (resume, cases.Plain.load_from_checkpoint):

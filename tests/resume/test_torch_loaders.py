@@ -36,7 +36,7 @@ def test_what_was_seen_is_not_read(more, tmp_path):
     for place in (2, 5):
         trainer, module, train, _ = cases.parts(case, 99, cases.watchers(case), max_epochs=1)
         trainer.fit(module, train, ckpt_path=saved["on_train_batch_end", place][0])
-        assert trainer.engine.clock.epoch == 1
+        assert trainer.current_epoch == 1
         assert train.dataset.counts.sum() == (cases.BATCHES - place) * cases.SIZE
         assert train.dataset.counts.max() == 1
 

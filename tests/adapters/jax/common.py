@@ -7,6 +7,7 @@ import optax
 from flax import nnx
 
 import functrain_jax as ft
+from tests import inside
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(96, 6)).astype(np.float32)
@@ -123,7 +124,7 @@ def bits(tree):
 
 def everything(run):
     """All of a run's state as host arrays, but for what an empty window still holds."""
-    state = run.engine.state
+    state = inside.train_state(run)
     players = [p._replace(acc=p.acc._replace(grads=p.acc.grads if int(p.acc.count) else None)) for p in state.players]
     return bits((state.params, state.vars, players, state.rng, state.clock.skipped))
 

@@ -13,7 +13,7 @@ import numpy as np
 
 import functrain_jax as ft
 from functrain.callbacks import EarlyStopping, ModelCheckpoint
-from functrain_jax.snapshot import weights
+from tests import inside
 from tests.adapters.jax.common import Classifier, X, Y, trainer
 
 KILL_AT = 0
@@ -50,7 +50,7 @@ def main(folder: Path) -> None:
     module = Classifier()
     run.fit(module, Shuffled(), Shuffled(), ckpt_path=str(newest[-1]) if newest else None)
     end = {
-        "weights": {k: np.asarray(v).tobytes().hex() for k, v in weights(run.engine.state).items()},
+        "weights": {k: np.asarray(v).tobytes().hex() for k, v in inside.jax_weights(run).items()},
         "metrics": {k: float(v) for k, v in sorted(run.callback_metrics.items())},
         "key": ft.next_key().__repr__(),
         "numpy": int(np.random.randint(2**31)),

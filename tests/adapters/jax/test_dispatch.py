@@ -11,6 +11,7 @@ import functrain_jax as ft
 from functrain.callbacks import LambdaCallback
 from functrain.trainer.callback import Callback
 from functrain.trainer.errors import NotFiniteError
+from tests import inside
 from tests.adapters.jax.common import Batches, Endless, Plain, X, Y, bits, everything, same, trainer
 
 NOTHING = LambdaCallback(on_train_batch_end=lambda *a: None, on_validation_batch_end=lambda *a: None)
@@ -67,7 +68,7 @@ class Failing:
 
 class Seen(Callback):
     def on_exception(self, trainer, pl_module, exception):
-        self.position = tuple(trainer.engine.clock)[:3]
+        self.position = inside.position(trainer)
         self.notes = list(exception.__notes__) if hasattr(exception, "__notes__") else []
 
 
@@ -257,14 +258,7 @@ def test_constants_of_a_step_may_be_numpy_arrays():
 def test_a_transfer_that_is_hidden_in_a_step_is_an_error(monkeypatch):
     """Without the guard around the compiled call this passes unseen: the guard makes it an error."""
 
-    def smuggles(self, found, running):
-        return {"last": found.logged.last(), "running": running, "host": np.zeros(3, np.float32)}
-
-    from functrain_jax.engine import JaxEngine
-
-    put = JaxEngine._put
-    monkeypatch.setattr("functrain_jax.programs.Training.metrics", smuggles)
-    monkeypatch.setattr(JaxEngine, "_put", lambda self, x: x if np.shape(x) == (3,) else put(self, x))
+    inside.smuggle_a_transfer(monkeypatch)
     with pytest.raises(Exception, match="Disallowed host-to-device transfer"):
         trainer(max_epochs=1).fit(Plain(), Batches())
 

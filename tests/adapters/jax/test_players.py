@@ -10,6 +10,7 @@ from flax import nnx
 import functrain_jax as ft
 from functrain import kernel
 from functrain_jax.backend import JaxBackend
+from tests import inside
 from tests.adapters.jax.common import Batches, Endless, X, bits, close, same, trainer
 
 
@@ -95,7 +96,7 @@ def test_equals_alternating_by_hand(case):
     expected = by_hand(module, Batches().batches, turns)
     run = trainer(max_epochs=1, log_every_n_steps=3)
     run.fit(module, Batches())
-    got = bits({n: dict(run.engine.state.params[n]) for n in expected})
+    got = bits({n: dict(inside.train_state(run).params[n]) for n in expected})
     close(got, expected, 1e-5)
     assert {"g_epoch", "d_epoch"} <= set(run.callback_metrics)
 
@@ -129,7 +130,7 @@ def test_open_windows_close_where_a_loader_just_ends():
     a.fit(sized, Batches())
     b = trainer(max_epochs=1)
     b.fit(unsized, Endless(Batches().batches))
-    same(bits(a.engine.state.params), bits(b.engine.state.params))
+    same(bits(inside.train_state(a).params), bits(inside.train_state(b).params))
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 from torch.optim import SGD, Adam, AdamW
 from torch.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau, StepLR
 
+from tests import inside
 from tests.adapters.torch.small import Net, batches, forks, same, trainer
 
 EPOCHS = 3
@@ -225,5 +226,5 @@ def test_reduce_on_plateau():
     run.fit(model, loader, val)
     hand(other)
     assert same(model, other)
-    rate = run.engine.configured.optimizers[0].param_groups[0]["lr"]
+    rate = inside.rates(run)[0]
     assert rate == pytest.approx(0.1 * 0.1**EPOCHS)

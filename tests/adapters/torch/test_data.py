@@ -8,6 +8,7 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 import functrain_torch as pl
+from tests import inside
 from tests.adapters.torch.small import Net, Stream, Validated, batches, samples, trainer
 
 
@@ -212,7 +213,7 @@ def test_hyperparameters_and_state_of_a_data_module(tmp_path: Any):
     run = trainer(max_epochs=1)
     run.fit(Counting(), datamodule=Stateful(size=2))
     run.save_checkpoint(tmp_path / "a.ckpt")
-    assert run.engine.read(str(tmp_path / "a.ckpt"))["datamodule_hyper_parameters"] == {"size": 2}
+    assert inside.read(str(tmp_path / "a.ckpt"))["datamodule_hyper_parameters"] == {"size": 2}
     again = Stateful(size=2)
     trainer(max_epochs=2).fit(Counting(), datamodule=again, ckpt_path=str(tmp_path / "a.ckpt"))
     assert again.seen == 7

@@ -9,6 +9,7 @@ from torch.optim.lr_scheduler import ExponentialLR, StepLR
 import functrain_torch as pl
 from functrain.callbacks import ModelCheckpoint
 from functrain.loggers.base import Logger
+from tests import inside
 from tests.adapters.torch.small import trainer
 from tests.adapters.torch.test_sequences import Recurrent, sequences
 
@@ -77,7 +78,7 @@ def test_global_step_advances_with_every_window_of_pieces():
 def test_a_batch_in_pieces_is_one_batch_for_everybody():
     class Model(Pieces):
         def on_after_backward(self) -> None:
-            self.seen.append((self.trainer.engine.clock.batch, self.global_step))
+            self.seen.append((inside.clock(self.trainer).batch, self.global_step))
 
     model = Model()
     trainer(max_epochs=1).fit(model, sequences(4))

@@ -10,6 +10,7 @@ import torchmetrics
 
 import functrain_torch as pl
 from functrain.loggers import CSVLogger
+from tests import inside
 from tests.adapters.torch.small import Net, Validated, batches, trainer
 
 
@@ -243,14 +244,14 @@ def test_a_checkpoint_of_before_hooks_were_told_apart_goes_on_in_its_epoch(tmp_p
     run = trainer(max_steps=3)
     run.fit(Epochs(), batches(5))
     run.save_checkpoint(path)
-    saved = run.engine.read(path)
+    saved = inside.read(path)
     saved["functrain"]["format"] = 1
     links = {stage: {name: at for _, name, at in linked} for stage, linked in saved["metric_links"].items()}
     fields = ("options", "total", "weight", "last")
     stages = saved["metrics"]["stages"].items()
     saved["metrics"] = {s: {e["base"]: {f: e[f] for f in fields} for e in entries} for s, entries in stages}
     saved["metric_links"] = links
-    run.engine.write(old, saved)
+    inside.write(old, saved)
     again = trainer(max_epochs=1)
     again.fit(Epochs(), batches(5), ckpt_path=old)
     assert metrics(again) == {"total": 5.0, "v": 2.0}

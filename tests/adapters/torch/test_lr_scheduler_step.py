@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.optim.lr_scheduler import ExponentialLR, ReduceLROnPlateau
 
+from tests import inside
 from tests.adapters.torch.small import Net, Validated, batches, trainer
 
 
@@ -39,7 +40,7 @@ class Second(Model):
 
 
 def rates(run: Any) -> list[float]:
-    return [o.param_groups[0]["lr"] for o in run.engine.configured.optimizers]
+    return inside.rates(run)
 
 
 @pytest.mark.parametrize(("interval", "at"), [("step", [1, 2, 3, 4]), ("epoch", [2, 4])])

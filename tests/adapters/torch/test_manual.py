@@ -9,6 +9,7 @@ from torch.optim import LBFGS, SGD, Adam
 from torch.optim.lr_scheduler import StepLR
 
 import functrain_torch as pl
+from tests import inside
 from tests.adapters.torch.small import Net, batches, same, trainer
 
 
@@ -159,7 +160,7 @@ def test_several_optimizers(toggles: bool):
             opt.step()
     assert same(model, other)
     assert run.global_step == 5
-    assert [player.updates for player in run.engine.state.players] == [5, 5]
+    assert inside.updates(run) == [5, 5]
     assert all(p.requires_grad for p in model.parameters())
 
 
@@ -173,7 +174,7 @@ def test_schedulers_are_stepped_by_hand():
             self.lr_schedulers().step()
 
     run = fitted(Scheduled())
-    assert run.engine.configured.optimizers[0].param_groups[0]["lr"] == 0.25
+    assert inside.rates(run) == [0.25]
 
 
 def test_no_optimizer_at_all():
@@ -196,7 +197,7 @@ def test_half_precision_scales_and_unscales(model: type[Net]):
     fitted(plain, precision=16)
     run = fitted(own, precision=16)
     assert same(plain, own)
-    assert float(run.engine.state.players[0].scale.value) == 2.0**16
+    assert inside.loss_scales(run)[0] == 2.0**16
 
 
 def test_half_precision_skips_a_step_that_is_not_finite():
@@ -211,7 +212,7 @@ def test_half_precision_skips_a_step_that_is_not_finite():
     run = fitted(model, epochs=1, n=3, precision=16)
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[1], weights[2])
-    assert float(run.engine.state.players[0].scale.value) == 2.0**15
+    assert inside.loss_scales(run)[0] == 2.0**15
 
 
 def test_half_precision_with_several_optimizers_has_one_scale_in_a_batch():
@@ -242,8 +243,8 @@ def test_half_precision_with_several_optimizers_has_one_scale_in_a_batch():
 
     run = fitted(Bursting(), epochs=1, n=4, precision=16)
     assert checked == [0, 1, 2, 3]
-    assert [float(player.scale.value) for player in run.engine.state.players] == [2.0**15] * 2
-    assert run.engine.clock.skipped == 1
+    assert inside.loss_scales(run) == [2.0**15] * 2
+    assert inside.clock(run).skipped == 1
 
 
 def test_lbfgs_by_hand():

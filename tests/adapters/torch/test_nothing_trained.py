@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests import inside
 from tests.adapters.torch.small import Net, batches, stream, trainer
 
 GAVE_NONE = r"without a single update: \w+\.training_step gave None for its batches; was `return loss` forgotten"
@@ -66,6 +67,6 @@ def test_an_update_whose_batches_were_all_skipped_counts_as_skipped():
 
     run = trainer(max_epochs=1)
     run.fit(Sometimes(), batches(3))
-    assert (run.engine.clock.update, int(run.engine.clock.skipped)) == (3, 2)
-    assert run.engine.state.moved
+    assert (run.global_step, int(inside.clock(run).skipped)) == (3, 2)
+    assert inside.train_state(run).moved
     assert torch.isfinite(next(run.module.parameters())).all()

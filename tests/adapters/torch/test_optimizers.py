@@ -9,11 +9,12 @@ from torch.optim import SGD, Adam
 from torch.optim.lr_scheduler import ExponentialLR, LambdaLR, ReduceLROnPlateau, StepLR
 
 import functrain_torch as pl
+from tests import inside
 from tests.adapters.torch.small import Net, Validated, batches, same, trainer, validation
 
 
 def configured(give: Any, model: type[Net] = Validated, epochs: int = 2, **flags: Any) -> Any:
-    """The engine after a fit whose configure_optimizers gives `give(model)`."""
+    """The Trainer after a fit whose configure_optimizers gives `give(model)`."""
 
     class Model(model):
         def configure_optimizers(self) -> Any:
@@ -22,11 +23,7 @@ def configured(give: Any, model: type[Net] = Validated, epochs: int = 2, **flags
     run = trainer(max_epochs=epochs, **flags)
     module = Model()
     run.fit(module, batches(3), validation(module, batches(1)))
-    return run.engine
-
-
-def rates(engine: Any) -> list[float]:
-    return [optimizer.param_groups[0]["lr"] for optimizer in engine.configured.optimizers]
+    return run
 
 
 def halves(module: Net) -> tuple[Any, Any]:
@@ -44,9 +41,9 @@ FORMS = {
 
 @pytest.mark.parametrize("form", FORMS)
 def test_one_optimizer(form: str):
-    engine = configured(FORMS[form])
-    assert rates(engine) == [0.1]
-    assert engine.clock.update == 6
+    run = configured(FORMS[form])
+    assert inside.rates(run) == [0.1]
+    assert run.global_step == 6
 
 
 def with_scheduler(scheduler: Any, nested: bool) -> Any:
@@ -60,7 +57,7 @@ def with_scheduler(scheduler: Any, nested: bool) -> Any:
 
 @pytest.mark.parametrize("nested", [False, True])
 def test_scheduler_in_a_dict(nested: bool):
-    assert rates(configured(with_scheduler(lambda o: StepLR(o, 1, 0.5), nested))) == [0.025]
+    assert inside.rates(configured(with_scheduler(lambda o: StepLR(o, 1, 0.5), nested))) == [0.025]
 
 
 def test_schedulers_in_a_list_of_lists():
@@ -70,7 +67,7 @@ def test_schedulers_in_a_list_of_lists():
         first, second = (SGD(half, 0.1) for half in halves(module))
         return [first, second], [StepLR(second, 1, 0.5)]
 
-    assert rates(configured(give)) == [0.1, 0.025]
+    assert inside.rates(configured(give)) == [0.1, 0.025]
 
 
 def test_two_optimizers_two_schedulers():
@@ -78,7 +75,7 @@ def test_two_optimizers_two_schedulers():
         first, second = Adam(halves(module)[0], 0.1), SGD(halves(module)[1], 0.1)
         return [first, second], [ReduceLROnPlateau(first, patience=100), LambdaLR(second, lambda epoch: 0.5**epoch)]
 
-    assert rates(configured(give)) == [0.1, 0.025]
+    assert inside.rates(configured(give)) == [0.1, 0.025]
 
 
 def test_interval_and_frequency_of_a_scheduler():
@@ -87,8 +84,8 @@ def test_interval_and_frequency_of_a_scheduler():
         scheduler = {"scheduler": ExponentialLR(optimizer, 0.5), "interval": "step", "frequency": 2}
         return [optimizer], [scheduler]
 
-    assert rates(configured(give)) == [0.5**3]  # 6 updates
-    assert rates(configured(give, accumulate_grad_batches=2)) == [0.5**2]  # 4 updates
+    assert inside.rates(configured(give)) == [0.5**3]  # 6 updates
+    assert inside.rates(configured(give, accumulate_grad_batches=2)) == [0.5**2]  # 4 updates
 
 
 def test_epoch_frequency_of_a_scheduler():
@@ -96,7 +93,7 @@ def test_epoch_frequency_of_a_scheduler():
         optimizer = SGD(module.parameters(), 1.0)
         return [optimizer], [{"scheduler": ExponentialLR(optimizer, 0.5), "frequency": 3}]
 
-    assert rates(configured(give, epochs=7)) == [0.25]
+    assert inside.rates(configured(give, epochs=7)) == [0.25]
 
 
 def test_plateau_with_a_monitor_of_its_own():
@@ -110,7 +107,7 @@ def test_plateau_with_a_monitor_of_its_own():
             self.log("steady", 1.0, on_step=False, on_epoch=True)
             return self.loss(batch)
 
-    assert rates(configured(give, Steady, epochs=3)) == [0.25]
+    assert inside.rates(configured(give, Steady, epochs=3)) == [0.25]
 
 
 @pytest.mark.parametrize("strict", [True, False])
@@ -121,7 +118,7 @@ def test_plateau_whose_metric_nobody_logs(strict: bool):
         return {"optimizer": optimizer, "lr_scheduler": plateau}
 
     if not strict:
-        assert rates(configured(give)) == [1.0]
+        assert inside.rates(configured(give)) == [1.0]
         return
     with pytest.raises(pl.ConfigurationError, match=r"'val_los'.*Did you mean 'val_loss'"):
         configured(give)
@@ -216,7 +213,7 @@ def test_optimizers_are_called_one_after_another(window: int):
     gan_by_hand(other, loader, window=window)
     assert same(model, other)
     assert run.global_step == -(-5 // window)
-    assert [player.updates for player in run.engine.state.players] == [run.global_step] * 2
+    assert inside.updates(run) == [run.global_step] * 2
 
 
 def test_frequencies_take_turns():
@@ -234,4 +231,4 @@ def test_frequencies_take_turns():
     gan_by_hand(other, loader, lambda i, k: k == int(i % 3 > 0))
     assert same(model, other)
     assert run.global_step == 7
-    assert [player.updates for player in run.engine.state.players] == [3, 4]
+    assert inside.updates(run) == [3, 4]

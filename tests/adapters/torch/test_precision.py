@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import functrain_torch as pl
+from tests import inside
 from tests.adapters.torch.small import Net, Validated, batches, same, trainer, validation
 
 
@@ -82,7 +83,7 @@ def test_half_is_near_to_full_precision(flags: dict[str, Any]):
     half.load_state_dict(full.state_dict())
     fitted(full, **flags)
     run = fitted(half, precision=16, **flags)
-    assert float(run.engine.state.players[0].scale.value) == 2.0**16
+    assert inside.loss_scales(run) == [2.0**16]
     torch.testing.assert_close(full.state_dict(), half.state_dict(), rtol=0.05, atol=5e-3)
 
 
@@ -105,11 +106,11 @@ def test_an_overflow_skips_the_update():
     run = fitted(model, epochs=1, precision=16)
     assert torch.equal(weights[1]["net.0.weight"], weights[2]["net.0.weight"])
     assert not torch.equal(weights[2]["net.0.weight"], weights[3]["net.0.weight"])
-    optimizer = run.engine.configured.optimizers[0]
+    optimizer = inside.optimizers(run)[0]
     assert optimizer.state[model.net[0].weight]["step"] == 4
     assert optimizer.param_groups[0]["lr"] == pytest.approx(0.1 * 0.5**4)
-    assert float(run.engine.state.players[0].scale.value) == 2.0**15
-    assert (run.global_step, run.engine.clock.skipped) == (5, 1)
+    assert inside.loss_scales(run) == [2.0**15]
+    assert (run.global_step, inside.clock(run).skipped) == (5, 1)
 
 
 def test_a_hook_sees_unscaled_gradients():

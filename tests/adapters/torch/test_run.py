@@ -9,6 +9,7 @@ import torch
 from torch.optim import LBFGS
 
 import functrain_torch as pl
+from tests import inside
 from tests.adapters.torch.small import Net, Validated, batches, forks, same, stream, trainer, validation
 
 
@@ -173,9 +174,9 @@ def test_print(capsys: pytest.CaptureFixture[str]):
 
 
 def test_summary_of_the_parts():
-    engine = fitted(Net()).engine
-    assert engine.summary(1) == [("net", "Sequential", 58, 58, 4 * 58)]
-    names = [(name, kind, count) for name, kind, count, _, _ in engine.summary(-1)]
+    run = fitted(Net())
+    assert inside.summary(run, 1) == [("net", "Sequential", 58, 58, 4 * 58)]
+    names = [(name, kind, count) for name, kind, count, _, _ in inside.summary(run, -1)]
     assert names == [
         ("net", "Sequential", 58), ("net.0", "Linear", 40), ("net.1", "Tanh", 0), ("net.2", "Dropout", 0),
         ("net.3", "Linear", 18),

@@ -1,0 +1,146 @@
+"""What tests read of internals, in one place: a restructuring changes this file and the unit tests of the very modules.
+
+What a user can see is better asked of the user's side: `trainer.global_step`, `callback_metrics`, hooks, checkpoints.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
+
+CHECKPOINTS = {"torch": "functrain_torch.ckpt", "jax": "functrain_jax.checkpoint"}
+
+
+# the position
+
+
+def clock(trainer: Any) -> Any:
+    """The position: epoch, batch, update, skipped."""
+    return trainer.engine.clock
+
+
+def position(trainer: Any) -> tuple[int, int, int]:
+    """Epoch, batch of the epoch, updates."""
+    return tuple(clock(trainer)[:3])
+
+
+# the state
+
+
+def engine(trainer: Any) -> Any:
+    """What runs the module; to ask whether it is still held."""
+    return trainer.engine
+
+
+def train_state(trainer: Any) -> Any:
+    """The kernel's state: params, players, vars, its own clock."""
+    return trainer.engine.state
+
+
+def updates(trainer: Any) -> list[int]:
+    """How often each optimizer has stepped."""
+    return [int(player.updates) for player in train_state(trainer).players]
+
+
+def loss_scales(trainer: Any) -> list[float]:
+    """The loss scale of each optimizer."""
+    return [float(player.scale.value) for player in train_state(trainer).players]
+
+
+def optimizers(trainer: Any) -> list[Any]:
+    """Torch's own optimizers of the last fit."""
+    return trainer.engine.configured.optimizers
+
+
+def rates(trainer: Any) -> list[float]:
+    """The learning rate of each of torch's optimizers, of its first group."""
+    return [optimizer.param_groups[0]["lr"] for optimizer in optimizers(trainer)]
+
+
+def told_rates(trainer: Any) -> dict[str, float]:
+    """The learning rates as a monitor is told them, by name."""
+    return trainer.engine.learning_rates()
+
+
+def summary(trainer: Any, depth: int) -> list[tuple[str, str, int, int, int]]:
+    """The rows of a module's summary."""
+    return trainer.engine.summary(depth)
+
+
+def jax_weights(trainer: Any) -> Mapping[str, Any]:
+    """The weights of a JAX module by name, as its checkpoints name them."""
+    return import_module("functrain_jax.snapshot").weights(train_state(trainer))
+
+
+def per_batch(trainer: Any) -> bool:
+    """Does somebody's hook need every batch?"""
+    return trainer.hooks.per_batch
+
+
+# checkpoints
+
+
+def read(path: Any, world: str | None = None) -> dict[str, Any]:
+    """A checkpoint's content, read as safely as a run that continues from it reads it."""
+    return _files(path, world).read(path)
+
+
+def write(path: Any, content: Mapping[str, Any], like: Any = None) -> None:
+    """Write a checkpoint of this content: one of the kind that stands there, or of the kind of another, `like`."""
+    _files(path if like is None else like).write(path, content)
+
+
+def mark(path: Any) -> Any:
+    """Who wrote a checkpoint, as the file says it; None where it says nothing."""
+    return _files(path).mark(path)
+
+
+def _files(path: Any, world: str | None = None) -> Any:
+    """What reads and writes the checkpoints of a world; unless told: JAX's are folders."""
+    is_folder = isinstance(path, str | os.PathLike) and os.path.isdir(path)
+    return import_module(CHECKPOINTS[world or ("jax" if is_folder else "torch")])
+
+
+def save_through(stand_in: Any) -> None:
+    """Have torch's checkpoints written through this in place of `torch`, for the rest of the process."""
+    import_module(CHECKPOINTS["torch"]).torch = stand_in  # type: ignore[attr-defined]
+
+
+def snapshot(trainer: Any) -> dict[str, Any]:
+    """What a checkpoint holds of the module, its optimizers and running metrics."""
+    return trainer.engine.snapshot(weights_only=False)
+
+
+def callback_states(trainer: Any) -> dict[str, Any]:
+    """What a checkpoint holds of the callbacks."""
+    return import_module("functrain.trainer.checkpoint").callback_states(trainer, {})
+
+
+def loader_generators(trainer: Any) -> tuple[Any, list[Any]]:
+    """The random states of the training loader, and of each validation loader."""
+    rng = trainer.engine.loader_rng
+    return rng(trainer.loop.source.loader), [rng(loader) for loader in trainer.val_loaders]
+
+
+# compiled programs
+
+
+def step_hooks() -> tuple[str, ...]:
+    """The hooks that a compiled step has no place for."""
+    return import_module("functrain_jax.context").STEP_HOOKS
+
+
+def smuggle_a_transfer(monkeypatch: Any) -> None:
+    """Have the arguments of JAX's training programs hold an array that is still on the host."""
+    import numpy as np
+
+    kind = import_module("functrain_jax.engine").JaxEngine
+    put = kind._put
+
+    def metrics(self: Any, found: Any, running: Any) -> dict[str, Any]:
+        return {"last": found.logged.last(), "running": running, "host": np.zeros(3, np.float32)}
+
+    monkeypatch.setattr("functrain_jax.programs.Training.metrics", metrics)
+    monkeypatch.setattr(kind, "_put", lambda self, x: x if np.shape(x) == (3,) else put(self, x))
