@@ -131,7 +131,7 @@ class JaxBackend:
 
     # the verbs; their laws are in functrain.kernel.backend
 
-    def accumulate(self, state: TrainState, batch: Any, player: int) -> TrainState:
+    def accumulate(self, state: TrainState, batch: Any, player: int, closes: Scalar = False) -> TrainState:
         """Forward and backward of one micro-batch for one player."""
         me = state.players[player]
         mine, rest = self.split(state.params, player)

@@ -14,12 +14,13 @@ import torch
 from torch import Tensor
 from torch.nn.utils import get_total_norm
 
-from functrain.kernel.state import Accumulator, Report, Scalar, TrainState
+from functrain.kernel.host import HostBackend
+from functrain.kernel.state import Accumulator, Scalar, TrainState
 
 Forward = Callable[[TrainState, Any, int], Any]
 
 
-class TorchBackend:
+class TorchBackend(HostBackend):
     """The verbs of `functrain.kernel.Backend`.
 
     Args:
@@ -35,7 +36,7 @@ class TorchBackend:
 
     # the step
 
-    def accumulate(self, state: TrainState, batch: Any, player: int) -> TrainState:
+    def accumulate(self, state: TrainState, batch: Any, player: int, closes: Scalar = False) -> TrainState:
         if self.context is None:
             output = self.forward(state, batch, player)
         else:
@@ -130,30 +131,6 @@ class TorchBackend:
         if isinstance(b, Tensor):
             return torch.clamp(b, min=a)
         return a if a != a or a > b else b
-
-    # loops
-
-    def when(
-        self, flag: Scalar, f: Callable[[TrainState], tuple[TrainState, Report | None]], state: TrainState
-    ) -> tuple[TrainState, Report | None]:
-        return f(state) if flag else (state, None)
-
-    def with_last(self, window: Any) -> list[tuple[Any, bool]]:
-        last = len(window) - 1
-        return [(batch, i == last) for i, batch in enumerate(window)]
-
-    def fold(self, f: Callable[[Any, Any], tuple[Any, Any]], carry: Any, items: Iterable[Any]) -> tuple[Any, Any]:
-        beside = None
-        for item in items:
-            carry, beside = f(carry, item)
-        return carry, beside
-
-    def scan(self, f: Callable[[Any, Any], tuple[Any, Any]], carry: Any, items: Iterable[Any]) -> tuple[Any, list[Any]]:
-        collected: list[Any] = []
-        for item in items:
-            carry, beside = f(carry, item)
-            collected.append(beside)
-        return carry, collected
 
     def copy(self, state: TrainState) -> TrainState:
         """A deep copy in which parameters, optimizers and gradients belong together as in the old one."""

@@ -48,15 +48,15 @@ class HookedBackend(TorchBackend):
         self.closing = TrainState(None, ())
         self.norm_p = engine.trainer.flags.track_grad_norm
 
-    def accumulate(self, state: TrainState, batch: Any, player: int) -> TrainState:
+    def accumulate(self, state: TrainState, batch: Any, player: int, closes: Scalar = False) -> TrainState:
         if self.keeps_window:
             before = self.windows.get(player, []) if state.players[player].acc.count else []
             self.windows[player] = [*before, (batch, self.engine.batch_idx)]
         if not self.several:
-            return super().accumulate(state, batch, player)
+            return super().accumulate(state, batch, player, closes)
         self.engine.toggle(state.players[player].opt)
         try:
-            return super().accumulate(state, batch, player)
+            return super().accumulate(state, batch, player, closes)
         finally:
             self.engine.untoggle()
 

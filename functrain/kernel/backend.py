@@ -1,4 +1,7 @@
-"""What an adapter implements: a few verbs over its own arrays, each with its law. Nothing runs here."""
+"""What an adapter implements: a few verbs over its own arrays, each with its law. Nothing runs here.
+
+A backend that runs on the host inherits four of them from `functrain.kernel.host.HostBackend` and writes nine.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,13 @@ class Backend(Protocol[Batch]):
     """The verbs. A backend may update arrays in place, since the state is moved; it may never share a leaf
     between states that are both alive, and `copy` is how a caller keeps an old one."""
 
-    def accumulate(self, state: TrainState, batch: Batch, player: int) -> TrainState:
+    def accumulate(self, state: TrainState, batch: Batch, player: int, closes: Scalar = False) -> TrainState:
         """Forward and backward of one micro-batch for one player.
+
+        Args:
+            closes: whether the player's window closes with this micro-batch, as far as it is known: a hint, by which
+                gradients may begin to travel between replicas during the backward pass. `reduce` completes what has
+                not travelled, since a window may also be closed later, or never.
 
         Law: adds the gradient of weight * scale * loss to `acc.grads`, weight * loss to `acc.loss`, the
         weight to `acc.weight` and 1 to `acc.count`, and changes no parameter. An accumulator whose count is 0
@@ -24,8 +32,8 @@ class Backend(Protocol[Batch]):
         ...
 
     def reduce(self, acc: Accumulator) -> Accumulator:
-        """Sum over replicas. Law: N replicas that saw a window's parts give what one that saw it whole gives;
-        the identity where backward has already done it."""
+        """Sum over replicas, whatever has travelled already. Law: N replicas that saw a window's parts return what one
+        that saw it whole returns; the identity where backward has already done it."""
         ...
 
     def norm(self, grads: Tree, p: float) -> Scalar:
@@ -60,8 +68,8 @@ class Backend(Protocol[Batch]):
     def when(
         self, flag: Scalar, f: Callable[[TrainState], tuple[TrainState, Report | None]], state: TrainState
     ) -> tuple[TrainState, Report | None]:
-        """f(state) where the flag holds, else the state as it is and an empty report (None on the host). Law:
-        a Python bool costs nothing."""
+        """f(state) where the flag holds, else the state as it is and an empty report (None on the host). The kernel
+        asks it only where the flag is not a Python bool."""
         ...
 
     def with_last(self, window: Any) -> Any:

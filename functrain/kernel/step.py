@@ -29,9 +29,11 @@ Turns = tuple[Turn, ...]
 Reports = tuple[Report | None, ...]
 
 
-def accumulate(backend: Backend[Any], state: TrainState, batch: Any, player: int = 0) -> TrainState:
+def accumulate(
+    backend: Backend[Any], state: TrainState, batch: Any, player: int = 0, closes: Scalar = False
+) -> TrainState:
     """Forward and backward: adds the gradient, weight and loss sums to the player's accumulator."""
-    return backend.accumulate(state, batch, player)
+    return backend.accumulate(state, batch, player, closes)
 
 
 def update(backend: Backend[Any], rules: Rules, state: TrainState, player: int = 0) -> tuple[TrainState, Report]:
@@ -61,9 +63,16 @@ def play(
     """One micro-batch. Every player whose turn it is accumulates, and updates where its window closes; one
     after another, so that a later one meets what an earlier one moved. `closes`: does any window close?"""
     reports: list[Report | None] = []
-    for i, turn in enumerate(turns):
-        state, _ = backend.when(turn.plays, lambda s, i=i: (accumulate(backend, s, batch, i), None), state)
-        state, report = backend.when(turn.closes, lambda s, i=i: update(backend, rules, s, i), state)
+    for i, (plays, closing) in enumerate(turns):
+        if plays is True:
+            state = backend.accumulate(state, batch, i, closing)
+        elif plays is not False:
+            state, _ = backend.when(plays, lambda s, i=i, c=closing: (accumulate(backend, s, batch, i, c), None), state)
+        report: Report | None = None
+        if closing is True:
+            state, report = update(backend, rules, state, i)
+        elif closing is not False:
+            state, report = backend.when(closing, lambda s, i=i: update(backend, rules, s, i), state)
         reports.append(report)
     clock = state.clock
     clock = clock._replace(batch=clock.batch + 1, update=clock.update + closes)

@@ -31,7 +31,7 @@ class Replicas(NumpyBackend):
         grads = tuple({name: np.zeros_like(g) for name, g in acc.grads.items()} for _ in range(self.n))
         return Accumulator(grads, (0.0,) * self.n, (0.0,) * self.n)
 
-    def accumulate(self, state, batch, player):
+    def accumulate(self, state, batch, player, closes=False):
         me, parts = state.players[player], []
         for grads, loss, weight, own in zip(me.acc.grads, me.acc.loss, me.acc.weight, batch, strict=True):
             alone = state.with_player(player, me._replace(acc=Accumulator(grads, loss, weight, me.acc.count)))
@@ -42,6 +42,25 @@ class Replicas(NumpyBackend):
     def reduce(self, acc):
         grads = {name: sum(own[name] for own in acc.grads) for name in acc.grads[0]}
         return Accumulator(grads, sum(acc.loss), sum(acc.weight), acc.count)
+
+
+class Travelling(Replicas):
+    """Gradients travel while the micro-batch that closes a window runs backward; `reduce` completes the rest."""
+
+    def __init__(self, n, *parts, listens=True):
+        super().__init__(n, *parts)
+        self.listens, self.travelled = listens, 0
+
+    def accumulate(self, state, batch, player, closes=False):
+        state = super().accumulate(state, batch, player, closes)
+        if not (closes and self.listens):
+            return state
+        self.travelled += 1
+        me = state.players[player]
+        total = {name: sum(own[name] for own in me.acc.grads) for name in me.acc.grads[0]}
+        nothing = {name: np.zeros_like(g) for name, g in total.items()}
+        grads = (total, *(nothing for _ in range(self.n - 1)))
+        return state.with_player(player, me._replace(acc=me.acc._replace(grads=grads)))
 
 
 def parts_of(batch, n):
@@ -77,3 +96,16 @@ def test_a_bad_gradient_on_one_replica_stops_all(bad):
     assert report.finite is False
     assert bits(state.params) == bits(params)
     assert state.players[0].scale == LossScale(2.0**5, 0)
+
+
+@pytest.mark.parametrize("window", [1, 2, 3])
+def test_a_window_that_closes_untold_is_reduced_all_the_same(window):
+    rng = np.random.default_rng(0)
+    params = data.mlp_params(rng)
+    weighted = [data.classes(rng, 9)._replace(weight=data.weights(rng, 9)) for _ in range(4 * window)]
+    split = [[parts_of(batch, 3) for batch in weighted[i::4]] for i in range(4)]
+    listens, deaf = Travelling(3, *ONE.parts), Travelling(3, *ONE.parts, listens=False)
+    told, _ = epoch(listens, RULES, listens.init(params, RULES), split)
+    untold, _ = epoch(deaf, RULES, deaf.init(params, RULES), split)
+    assert (listens.travelled, deaf.travelled) == (4, 0)
+    assert bits(told.params) == bits(untold.params)

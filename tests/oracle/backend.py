@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from functrain.kernel.host import HostBackend
 from functrain.kernel.scale import ScaleRule
-from functrain.kernel.state import Accumulator, LossScale, Player, Report, TrainState
+from functrain.kernel.state import Accumulator, LossScale, Player, Scalar, TrainState
 from functrain.kernel.step import Rules
 from tests.oracle.optimizers import Optimizer
 from tests.oracle.trees import Arrays
@@ -38,7 +39,7 @@ class Part(NamedTuple):
     names: tuple[str, ...] | None = None
 
 
-class NumpyBackend:
+class NumpyBackend(HostBackend):
     """The verbs of `functrain.kernel.backend.Backend`."""
 
     def __init__(self, *parts: Part) -> None:
@@ -55,7 +56,7 @@ class NumpyBackend:
         zeros = {name: np.zeros_like(p) for name, p in own.items()}
         return Player(part.optimizer.init(own), Accumulator(zeros), rule and LossScale(rule.init))
 
-    def accumulate(self, state: TrainState, batch: Any, player: int) -> TrainState:
+    def accumulate(self, state: TrainState, batch: Any, player: int, closes: Scalar = False) -> TrainState:
         me = state.players[player]
         with np.errstate(over="ignore", invalid="ignore"):
             micro = self.parts[player].loss(state, batch)
@@ -103,27 +104,6 @@ class NumpyBackend:
 
     def maximum(self, a: float, b: float) -> float:
         return float(np.maximum(a, b))
-
-    def when(
-        self, flag: bool, f: Callable[[TrainState], tuple[TrainState, Report | None]], state: TrainState
-    ) -> tuple[TrainState, Report | None]:
-        return f(state) if flag else (state, None)
-
-    def with_last(self, window: Sequence[Any]) -> Iterator[tuple[Any, bool]]:
-        return ((batch, i + 1 == len(window)) for i, batch in enumerate(window))
-
-    def fold(self, f: Callable[[Any, Any], tuple[Any, Any]], carry: Any, items: Iterable[Any]) -> tuple[Any, Any]:
-        out = None
-        for item in items:
-            carry, out = f(carry, item)
-        return carry, out
-
-    def scan(self, f: Callable[[Any, Any], tuple[Any, Any]], carry: Any, items: Iterable[Any]) -> tuple[Any, list[Any]]:
-        outs: list[Any] = []
-        for item in items:
-            carry, out = f(carry, item)
-            outs.append(out)
-        return carry, outs
 
     def copy(self, state: TrainState) -> TrainState:
         return copy.deepcopy(state)
