@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
-from functrain.seed import isolate_rng
 from functrain.trainer.errors import ConfigurationError, describe, noted
+from functrain.trainer.generators import isolated
 
 CHUNK = 64
 
@@ -57,7 +57,7 @@ def sanity_check(trainer: Any, val: tuple[Sequence[Any], Sequence[int | None]] |
         limits = [n if limit is None else min(n, limit) for limit in limits]
     trainer.sanity_checking = True
     trainer.hooks.call("on_sanity_check_start")
-    with isolate_rng():
+    with isolated(trainer, loaders):
         run_stage(trainer, "validation", loaders, limits)
         end_stage(trainer, "validation")
     trainer.hooks.call("on_sanity_check_end")

@@ -11,12 +11,13 @@ import sys
 import types
 import warnings
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache, partial
 from typing import Any, NamedTuple
 from weakref import WeakSet
 
-from functrain.seed import rng_state, set_rng_state
+from functrain.seed import isolate_rng, rng_state, set_rng_state
 from functrain.trainer.errors import CheckpointError
 from functrain.trainer.hooks import keyed
 
@@ -246,6 +247,20 @@ def continue_with(trainer: Any, state: Mapping[str, Any]) -> None:
             UserWarning,
             stacklevel=3,
         )
+
+
+@contextmanager
+def isolated(trainer: Any, loaders: Iterable[Any]) -> Iterator[None]:
+    """Whatever the block draws, the global generators and those that the run's parts and these loaders hold continue
+    as if it had not run."""
+    generators = [*_of_run(trainer).values(), *map(_of_loader, loaders)]
+    before = [states(found) for found in generators]
+    with isolate_rng():
+        try:
+            yield
+        finally:
+            for found, saved in zip(generators, before, strict=True):
+                put_back(found, saved)
 
 
 def _of_run(trainer: Any) -> dict[str, dict[str, Any]]:
