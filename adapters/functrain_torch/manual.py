@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import torch
@@ -52,6 +54,20 @@ def without_optimizer(args: tuple[Any, ...]) -> tuple[Any, ...]:
         return args
     rest = args[1:]
     return rest[1:] if rest and type(rest[0]) is int else rest
+
+
+def arguments_of_backward(method: Callable[..., Any], given: tuple[Any, ...]) -> tuple[Any, ...]:
+    """What a module's own `backward` gets after the loss: the optimizer and its index where it names them (None where
+    they are not known), then the arguments of `Tensor.backward`."""
+    rest = without_optimizer(given)
+    known = given[: len(given) - len(rest)]
+    named = _names(getattr(method, "__func__", method)) & {"optimizer", "optimizer_idx"}
+    return (*known, *[None] * 2)[: len(named)] + rest
+
+
+@cache
+def _names(method: Callable[..., Any]) -> set[str]:
+    return set(inspect.signature(method).parameters)
 
 
 class ManualOptimization:
@@ -125,17 +141,26 @@ class ManualOptimization:
         return [HandledOptimizer(self, index) for index in range(len(self.configured.optimizers))]
 
     def manual_backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
-        """Backward of the scaled loss. All optimizers have the same scale, so it does not matter whose loss it is."""
+        """Backward of the scaled loss, the module's own where it has one. All optimizers have the same scale, so it
+        does not matter whose loss it is.
+
+        Args:
+            args, kwargs: those of `Tensor.backward`; an optimizer, or None, may stand before them.
+        """
         if self.policy.scale is not None and self.state.players:
             loss = loss.float() * self.state.players[0].scale.value
         hooks = self.trainer.hooks
         if hooks.on_before_backward is not None:
             hooks.on_before_backward(loss)
+        if hooks.backward is None:
+            backward, args = loss.backward, without_optimizer(args)
+        else:
+            backward, args = self.module.backward, (loss, *arguments_of_backward(self.module.backward, args))
         if self.backend.context is None:
-            loss.backward(*args, **kwargs)
+            backward(*args, **kwargs)
         else:
             with torch.autocast(self.device.type, enabled=False):
-                loss.backward(*args, **kwargs)
+                backward(*args, **kwargs)
         if hooks.on_after_backward is not None:
             hooks.on_after_backward()
 

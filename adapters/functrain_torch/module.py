@@ -91,7 +91,7 @@ class LightningModule(ModuleBase, HyperparametersMixin, TransferHooks, nn.Module
         """Run backward; the loss is scaled as the precision needs it.
 
         An override takes `(loss, optimizer, optimizer_idx)`, or `(loss, *args, **kwargs)` with arguments of
-        `Tensor.backward`.
+        `Tensor.backward`. `manual_backward` calls it too, with None for what it was not given.
         """
         loss.backward(*without_optimizer(args), **kwargs)
 
@@ -167,8 +167,9 @@ class LightningModule(ModuleBase, HyperparametersMixin, TransferHooks, nn.Module
         return None if not found else found[0] if len(found) == 1 else found
 
     def manual_backward(self, loss: Tensor, optimizer: Any = None, *args: Any, **kwargs: Any) -> None:
-        """Backward within `training_step`, the loss scaled as the precision needs it."""
-        self._run("manual_backward()").engine.manual_backward(loss, *without_optimizer((optimizer, *args)), **kwargs)
+        """Backward within `training_step`, the loss scaled as the precision needs it; by `backward` where it is
+        overridden."""
+        self._run("manual_backward()").engine.manual_backward(loss, optimizer, *args, **kwargs)
 
     def toggle_optimizer(self, optimizer: Any, optimizer_idx: int | None = None) -> None:
         """Let only this optimizer's parameters require gradients, until `untoggle_optimizer`."""
