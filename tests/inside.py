@@ -144,3 +144,29 @@ def smuggle_a_transfer(monkeypatch: Any) -> None:
 
     monkeypatch.setattr("functrain_jax.programs.Training.metrics", metrics)
     monkeypatch.setattr(kind, "_put", lambda self, x: x if np.shape(x) == (3,) else put(self, x))
+
+
+# Trainers with a defect, of which a test must see that it is found
+
+
+def writing_late(kind: Any) -> Any:
+    """A Trainer that leaves out the row of the first update."""
+
+    class WritingLate(kind):
+        def write_step_metrics(self, *given: Any, **named: Any) -> None:
+            if self.global_step > 1:
+                super().write_step_metrics(*given, **named)
+
+    return WritingLate
+
+
+def validating_less(kind: Any) -> Any:
+    """A Trainer that leaves one batch out of each validation."""
+
+    class ValidatingLess(kind):
+        def run_validation(self) -> bool:
+            loaders, limits = self._val
+            self._val = loaders, [max((n or 2) - 1, 0) for n in limits]
+            return super().run_validation()
+
+    return ValidatingLess

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import functrain_torch
+from tests import inside
 from tests.worlds.compare import first_difference
 from tests.worlds.generate import any_program
 from tests.worlds.hold import Pair
@@ -16,23 +17,6 @@ from tests.worlds.observe import Event, Record
 from tests.worlds.program import Program
 from tests.worlds.run import run
 from tests.worlds.torch_world import API, run_torch
-
-
-class LaterLogs(functrain_torch.Trainer):
-    """Writes a step's row one update late."""
-
-    def write_step_metrics(self, *given: Any, **named: Any) -> None:
-        if self.global_step > 1:
-            super().write_step_metrics(*given, **named)
-
-
-class Forgetful(functrain_torch.Trainer):
-    """Leaves one batch out of each validation."""
-
-    def run_validation(self) -> bool:
-        loaders, limits = self._val  # type: ignore[misc]
-        self._val = loaders, [max((n or 2) - 1, 0) for n in limits]  # type: ignore[assignment]
-        return super().run_validation()
 
 
 def faster(optimizer: Any) -> Any:
@@ -50,8 +34,8 @@ def make_faster(program: Program, record: Record, folder: str) -> Any:
 
 
 WRONG: dict[str, Callable[[], Any]] = {
-    "a row is late": lambda: replace(API, trainer=LaterLogs),
-    "validation is short": lambda: replace(API, trainer=Forgetful),
+    "a row is late": lambda: replace(API, trainer=inside.writing_late(functrain_torch.Trainer)),
+    "validation is short": lambda: replace(API, trainer=inside.validating_less(functrain_torch.Trainer)),
     "the rate is another": lambda: replace(API, make=make_faster),
     "the seed is another": lambda: replace(API, make=lambda p, *rest: API.make(replace(p, seed=p.seed + 1), *rest)),
     "a hook is not called": lambda: replace(

@@ -357,12 +357,12 @@ def test_a_module_that_is_no_longer_used_is_freed_with_its_programs():
     module = Plain(optax.sgd(0.1))
     run = trainer(max_epochs=1)
     run.fit(module, Batches())
-    engine, gone = weakref.ref(inside.engine(run)), weakref.ref(module)
+    held, gone = weakref.ref(inside.engine(run)), weakref.ref(module)
     state = weakref.ref(inside.train_state(run).params["params"]["w"])
     trainer(max_epochs=1).fit(module, Batches())
     del run
     gc.collect()
-    assert engine() is None, "the programs hold no run"
+    assert held() is None, "the programs hold no run"
     assert state() is None
     del module
     gc.collect()
