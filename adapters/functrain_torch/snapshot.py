@@ -11,6 +11,7 @@ from functrain.trainer import book_state
 from functrain.trainer.checkpoint import is_storable
 from functrain.trainer.errors import CheckpointError
 from functrain_torch import ckpt, metric_states
+from functrain_torch.optimizer_shapes import check_shapes
 from functrain_torch.optimizer_states import order, ordered, parameter_names
 
 
@@ -80,6 +81,10 @@ def put_back(engine: Any, saved: dict[str, Any], weights_only: bool, strict: boo
     if not weights_only:
         _check_optimizers(engine, saved, name)
         places = _places(engine, saved)
+        for i, (state, at) in enumerate(zip(saved["optimizer_states"], places, strict=True)):
+            optimizer = engine.configured.optimizers[i]
+            names = parameter_names(module, optimizer)
+            check_shapes(ordered(state, at), optimizer, names, f"optimizer {i} ({type(optimizer).__name__})")
         _check_windows(engine, saved)
     module.load_state_dict(saved["state_dict"], strict=strict)
     if weights_only:
