@@ -13,6 +13,7 @@ from datetime import timedelta
 from typing import Any
 
 from functrain import claims, files
+from functrain.callbacks import state_values
 from functrain.callbacks.checkpoint_files import NameTemplate, absolute, default_directory
 from functrain.callbacks.checkpoint_place import Place
 from functrain.callbacks.checkpoint_records import Records
@@ -397,8 +398,8 @@ class ModelCheckpoint(Callback):
         self._set(records)
         if self._place is not None:
             self._remove_replaced(self._place)
-        self._due = bool(state_dict["due"])
-        self._watch.load_state(state_dict["watch"])
+        self._due = state_values.switch(state_dict, "due")
+        self._watch.load_state(state_values.part(state_dict, "watch"))
 
     def may_open_best(self) -> bool:
         """Did this run write the best one, or does it lie where the user pointed? Others are only known from a file."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from functrain.callbacks.checkpoint_place import Found, Place
 from functrain.callbacks.checkpoint_records import Records
+from functrain.callbacks.state_values import number, scores, text, texts
 
 
 def taken_back(state: Mapping[str, Any], new: Records, place: Place | None) -> tuple[Records, list[str]]:
@@ -19,17 +20,20 @@ def taken_back(state: Mapping[str, Any], new: Records, place: Place | None) -> t
         new: the empty records of the fit that continues.
         place: its directory; None where it saves nothing.
     """
-    old, kept, last = str(state["dirpath"]), state["best_k_models"], state["last_model_path"]
-    best, replaced = state["best_model_path"], state.get("replaced", ())
+    old = "" if state["dirpath"] is None else text(state, "dirpath")
+    kept, replaced = scores(state, "best_k_models"), texts(state, "replaced")
+    best, last = text(state, "best_model_path"), text(state, "last_model_path")
+    best_score, score = (
+        None if state[key] is None else number(state, key) for key in ("best_model_score", "current_score")
+    )
     found = {path: _find(path, old, place) for path in (*kept, last, best, *replaced)}
-    score = state["current_score"]
     records = new._replace(
-        kept=tuple((found[path].path, float(value)) for path, value in kept.items() if found[path].ours),
+        kept=tuple((found[path].path, value) for path, value in kept.items() if found[path].ours),
         last=found[last].path if found[last].ours else "",
-        score=None if score is None else float(score),
+        score=score,
     )
     if best and not found[best].ours:
-        records = records._replace(outside=_outside(best, state["best_model_score"], old, found[best], place))
+        records = records._replace(outside=_outside(best, best_score, old, found[best], place))
     foreign = [each.path for each in found.values() if each.there and not each.ours]
     if place is not None and foreign:
         place.tell_foreign(foreign)
@@ -38,12 +42,12 @@ def taken_back(state: Mapping[str, Any], new: Records, place: Place | None) -> t
 
 
 def _find(path: str, old: str, place: Place | None) -> Found:
-    return Found() if place is None else place.find(str(path), old)
+    return Found() if place is None else place.find(path, old)
 
 
 def _outside(best: str, score: float | None, old: str, found: Found, place: Place | None) -> tuple[str, float] | None:
     """The best checkpoint of the run that continues, where it is not among the kept; None where it is gone."""
-    known = (str(best), math.nan if score is None else float(score))
+    known = (best, math.nan if score is None else score)
     if found.known:
         return (found.path, known[1])
     if place is None or not found.path or old != place.directory:

@@ -6,6 +6,7 @@ import math
 import warnings
 from typing import Any
 
+from functrain.callbacks import state_values
 from functrain.callbacks.monitor import Watch, cut_short, direction, rank
 from functrain.trainer.callback import Callback
 from functrain.trainer.errors import ConfigurationError
@@ -152,8 +153,9 @@ class EarlyStopping(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take the counts back. The run may be given more patience: `patience` is that of this instance."""
-        self.wait_count = int(state_dict["wait_count"])
-        self.best_score = float(state_dict["best_score"])
-        self.stopped_epoch = int(state_dict["stopped_epoch"])
-        self.stopping_reason = state_dict["stopping_reason"]
-        self._watch.load_state(state_dict["watch"])
+        reason = state_dict["stopping_reason"]
+        self.wait_count = state_values.count(state_dict, "wait_count")
+        self.best_score = state_values.number(state_dict, "best_score")
+        self.stopped_epoch = state_values.count(state_dict, "stopped_epoch")
+        self.stopping_reason = None if reason is None else state_values.text(state_dict, "stopping_reason")
+        self._watch.load_state(state_values.part(state_dict, "watch"))

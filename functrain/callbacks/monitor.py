@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from typing import Any
 
+from functrain.callbacks import state_values
 from functrain.trainer.errors import ConfigurationError, nearest
 from functrain.trainer.logbook import TRAIN
 
@@ -119,9 +121,9 @@ class Watch:
         """What a checkpoint keeps."""
         return {"validated": self.validated, "taken_at": self.taken_at, "ever": self.ever}
 
-    def load_state(self, state: dict[str, Any]) -> None:
+    def load_state(self, state: Mapping[str, Any]) -> None:
         """Take back what `state` gave."""
         self.validated, self.taken_at = (
-            None if state.get(name) is None else int(state[name]) for name in ("validated", "taken_at")
+            None if state.get(name) is None else state_values.count(state, name) for name in ("validated", "taken_at")
         )
-        self.ever = bool(state["ever"])
+        self.ever = state_values.switch(state, "ever")

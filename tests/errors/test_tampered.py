@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+import re
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,45 @@ def test_a_changed_state_names_its_callback(whole: Any, tmp_path: Path, state: A
     torch.save(changed(whole, "callbacks", {stop.state_key: state}), path)
     with pytest.raises(CheckpointError, match=r"changed\.ckpt: the state of EarlyStopping.* does not fit it"):
         continued(path, stop)
+
+
+VALUES = [
+    *(("EarlyStopping", "wait_count", value) for value in ("x", -1, 1.5, True, None)),
+    ("EarlyStopping", "best_score", [0.1]),
+    ("EarlyStopping", "best_score", "0.1"),
+    ("EarlyStopping", "stopped_epoch", -3),
+    ("EarlyStopping", "stopping_reason", 7),
+    ("EarlyStopping", "watch", None),
+    ("ModelCheckpoint", "best_model_score", [0.1]),
+    ("ModelCheckpoint", "best_k_models", ["a.ckpt"]),
+    ("ModelCheckpoint", "best_k_models", {"a.ckpt": "x"}),
+    ("ModelCheckpoint", "best_model_path", 3),
+    ("ModelCheckpoint", "last_model_path", None),
+    ("ModelCheckpoint", "dirpath", 3),
+    ("ModelCheckpoint", "current_score", "x"),
+    ("ModelCheckpoint", "replaced", "last.ckpt"),
+    ("ModelCheckpoint", "due", "yes"),
+]
+
+
+@pytest.mark.parametrize(("kind", "name", "value"), VALUES)
+def test_a_changed_value_of_a_callback_is_named(whole: Any, tmp_path: Path, kind: str, name: str, value: Any):
+    path, callbacks = str(tmp_path / "changed.ckpt"), (EarlyStopping("val_loss"), ModelCheckpoint(tmp_path))
+    key = next(callback.state_key for callback in callbacks if type(callback).__name__ == kind)
+    torch.save(changed(whole, f"callbacks/{key}/{name}", value), path)
+    said = rf"{name}\['a\.ckpt'\]='x'" if isinstance(value, dict) else re.escape(f"{name}={value!r}")
+    with pytest.raises(
+        CheckpointError, match=rf"changed\.ckpt: the state of {kind}.* does not fit it .*{said}: must be"
+    ):
+        continued(path, *callbacks)
+
+
+def test_a_changed_watch_of_a_callback_is_named(whole: Any, tmp_path: Path):
+    path, stop = str(tmp_path / "changed.ckpt"), EarlyStopping("val_loss")
+    for name, value in (("validated", "x"), ("taken_at", -1), ("ever", 3)):
+        torch.save(changed(whole, f"callbacks/{stop.state_key}/watch/{name}", value), path)
+        with pytest.raises(CheckpointError, match=rf"the state of EarlyStopping.*{name}={value!r}"):
+            continued(path, stop, ModelCheckpoint(tmp_path))
 
 
 def test_a_changed_random_state_names_the_file(whole: Any, tmp_path: Path):
