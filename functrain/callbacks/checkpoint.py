@@ -183,7 +183,9 @@ class ModelCheckpoint(Callback):
             self._place = Place(self.dirpath, self.FILE_EXTENSION, self.state_key, trainer.identity, engine.mark)
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        """The time interval counts from here."""
+        """Whose files stand in the directory is known now; the time interval counts from here."""
+        if self._place is not None and not self._idle(trainer):
+            self._place.tell_others(self.CHECKPOINT_NAME_LAST.partition("{")[0])
         self._since = time.monotonic()
 
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:

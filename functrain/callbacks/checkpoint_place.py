@@ -58,6 +58,7 @@ class Place:
         self.identity = identity
         self.mark = mark
         self._claims: list[Claim] = []
+        self._told: set[str] = set()
 
     # whose
 
@@ -150,9 +151,15 @@ class Place:
 
     def tell_foreign(self, paths: Collection[str]) -> None:
         """Say that files which records name are not this run's."""
+        self._told.update(paths)
         names = ", ".join(repr(path.removeprefix(self.directory).lstrip("/")) for path in dict.fromkeys(paths))
         why = "not written by this run before the state that it continues from"
-        if not self.identity.hold(self.directory):
+        if self.identity.source and not self.identity.past:
+            why = (
+                f"not written by this run, as far as can be known: {self.identity.source}, which it continues from, "
+                "was written by an older version and has no ids of its run"
+            )
+        elif not self.identity.hold(self.directory):
             why = "also those of another process, which is training the same run there at this moment"
         warnings.warn(
             f"ModelCheckpoint: the files {names} in {self.directory} are {why}. They are left as they are; new ones "
@@ -160,3 +167,25 @@ class Place:
             UserWarning,
             stacklevel=2,
         )
+
+    def tell_others(self, last: str) -> None:
+        """Say it where another run's 'last' file stands here, which somebody may take for this run's."""
+        if files.is_remote(self.directory) or not last:
+            return
+        names = [
+            name for name in files.list_dir(self.directory) if name.startswith(last) and name.endswith(self.suffix)
+        ]
+        others = [name for name in names if files.join(self.directory, name) not in self._told and self._foreign(name)]
+        if others:
+            warnings.warn(
+                f"ModelCheckpoint: {', '.join(map(repr, sorted(others)))} in {self.directory}: another run's. It is "
+                "left as it is, and what this run saves gets other names (-v1, -v2, ...); ckpt_path='last' takes the "
+                "newest of all that stand there. Another dirpath keeps runs apart.",
+                UserWarning,
+                stacklevel=2,
+            )
+
+    def _foreign(self, name: str) -> bool:
+        path = files.join(self.directory, name)
+        mark = self.mark(path) if self._plain(path) else None
+        return mark is None or mark.run != self.identity.run

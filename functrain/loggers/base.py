@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from functrain.trainer.logger_states import finalize, rewind, states
+from functrain.trainer.logger_states import begin_run, finalize, rewind, states
 
 
 class Logger(ABC):
@@ -42,6 +42,11 @@ class Logger(ABC):
             params: a mapping, an argparse.Namespace or a dataclass instance.
             metrics: the numbers that runs with other hyperparameters are to be compared by.
         """
+
+    def begin_run(self) -> None:
+        """A fit begins that continues nothing which this logger has recorded. A logger whose place may hold another
+        run's records says so."""
+        return
 
     @property
     def save_dir(self) -> str | None:
@@ -137,6 +142,10 @@ class LoggerCollection(Logger):
     def experiment(self) -> list[Any]:
         """Every logger's own object, in order."""
         return [logger.experiment for logger in self]
+
+    def begin_run(self) -> None:
+        """Tell every logger that a run begins."""
+        begin_run(self)
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Record numbers in every logger."""

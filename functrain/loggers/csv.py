@@ -87,9 +87,14 @@ class CSVLogger(DirectoryLogger):
 
         A row of `step` itself gives way to one with the same columns, once that is written again.
         """
-        if self._goes_on(state):
+        if not self._goes_on(state):
+            self.begin_run()
+        else:
             kept, first = (each if isinstance(each := state.get(name), int) else 0 for name in ("rows", "first"))
             self.experiment.rewind(step, max(kept, 0), max(first, 0))
+
+    def _holds_records(self) -> bool:
+        return self._file is None and files.exists(files.join(self.log_dir, "metrics.csv"))
 
     def save(self) -> None:
         """Write out the rows held back."""

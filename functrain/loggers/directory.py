@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -71,6 +72,21 @@ class DirectoryLogger(Logger):
     def state_dict(self) -> dict[str, Any]:
         """The directory of this run; nothing where it is not settled yet."""
         return {} if self._version is None else {"log_dir": self._place()}
+
+    def begin_run(self) -> None:
+        """Say it where another run's records stand in the directory, which those of this one will be added to."""
+        if self._version is not None and self._holds_records():
+            warnings.warn(
+                f"{type(self).__name__}: {self.log_dir} holds what another run has logged, and this run's is added to "
+                f"it. For a directory of its own leave out version={self._version!r}, or move that one away; to "
+                "continue the other run give fit(ckpt_path=...) a checkpoint of it.",
+                UserWarning,
+                stacklevel=2,
+            )
+
+    def _holds_records(self) -> bool:
+        """Do records stand in the directory that were not written through this logger?"""
+        return False
 
     def _goes_on(self, state: Mapping[str, Any]) -> bool:
         """Does a run that left this state go on in the same directory?"""

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from functrain import files
 from functrain.loggers.base import numbers
 from functrain.loggers.directory import DirectoryLogger
 from functrain.seed import isolate_rng
@@ -156,6 +157,13 @@ class TensorBoardLogger(DirectoryLogger):
         self._last_step = step
         if self._goes_on(state):
             self._event_file().restart(step)
+        else:
+            self.begin_run()
+
+    def _holds_records(self) -> bool:
+        if self._events is not None or not files.is_dir(self.log_dir):
+            return False
+        return any("tfevents" in name for name in files.list_dir(self.log_dir))
 
     def __getstate__(self) -> dict[str, Any]:
         self.save()

@@ -1,6 +1,6 @@
-"""What a checkpoint keeps of the loggers, and how several of them learn where a run goes on and how it ended.
+"""What a checkpoint keeps of the loggers, and how several of them learn that a run begins, goes on, and how it ended.
 
-A logger that keeps no state and takes no rows back is left out of the first two.
+A logger that keeps no state and takes no rows back is left out of these, but for the last.
 """
 
 from __future__ import annotations
@@ -14,6 +14,13 @@ def states(loggers: Iterable[Any]) -> dict[str, Any]:
     """The states of several loggers, by the names of their classes, counted where there are several of one."""
     found = {key: logger.state_dict() for key, logger in _keyed(loggers) if hasattr(logger, "state_dict")}
     return {key: state for key, state in found.items() if state}
+
+
+def begin_run(loggers: Iterable[Any]) -> None:
+    """Tell several loggers that a run begins which continues none."""
+    for logger in loggers:
+        if hasattr(logger, "begin_run"):
+            logger.begin_run()
 
 
 def rewind(loggers: Iterable[Any], step: int, saved: Any) -> None:

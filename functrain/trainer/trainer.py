@@ -30,7 +30,7 @@ from functrain.trainer.identity import Identity
 from functrain.trainer.interrupt import EXIT_TERMINATED, ended, graceful, under_way
 from functrain.trainer.loaders import LoaderFinder, Loaders, either
 from functrain.trainer.logbook import TRAIN, LogBook
-from functrain.trainer.logger_states import finalize
+from functrain.trainer.logger_states import begin_run, finalize
 from functrain.trainer.outputs import Outputs
 from functrain.trainer.planning import make_plan, windows_of
 
@@ -304,6 +304,8 @@ class Trainer(Outputs):
                 self.print("fit(ckpt_path='last'): there is no checkpoint yet, so the run starts from the beginning.")
         self.engine.configure()
         saved = checkpoints.load(self, ckpt_path, weights_only=False) if ckpt_path else None
+        if saved is None:
+            begin_run(self.loggers)
         self._write_hyperparameters()
         self.hooks.call("on_pretrain_routine_start")
         self._given = (train, val)

@@ -307,8 +307,9 @@ def test_a_wrong_name_is_an_error_at_once(template):
 
 
 def test_other_files_are_never_overwritten(make, tmp_path):
-    for _ in range(2):
-        callback = ModelCheckpoint(filename="model", save_last=True)
+    fit(make(ModelCheckpoint(filename="model", save_last=True), max_epochs=2), Scripted(falling))
+    callback = ModelCheckpoint(filename="model", save_last=True)
+    with pytest.warns(UserWarning, match=r"'last\.ckpt' in .*: another run's"):
         fit(make(callback, max_epochs=2), Scripted(falling))
     expected = ["last-v1.ckpt", "last.ckpt", "model-v1.ckpt", "model.ckpt"]
     assert names(tmp_path / "checkpoints") == expected

@@ -43,7 +43,7 @@ class Loader:
 
 
 def run(tmp_path, epochs, *callbacks, ckpt_path=None, **flags):
-    quiet = {"num_sanity_val_steps": 0, "logger": CSVLogger(str(tmp_path), name="logs", version="one")}
+    quiet = {"num_sanity_val_steps": 0, "logger": CSVLogger(str(tmp_path), name="logs")}
     trainer = ft.Trainer(max_epochs=epochs, callbacks=list(callbacks), default_root_dir=str(tmp_path), **quiet, **flags)
     module = Line()
     trainer.fit(module, Loader(), Loader(), ckpt_path=ckpt_path)

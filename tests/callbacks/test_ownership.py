@@ -115,9 +115,25 @@ def test_files_of_a_version_without_ids_are_left(run, tmp_path):
     content = inside.read(first.last_model_path)
     content["functrain"] = {"format": 1, "version": "1.0", "weights_only": False}
     inside.write(first.last_model_path, content)
-    with pytest.warns(UserWarning, match=NOT_OURS):
+    with pytest.warns(UserWarning, match=NOT_OURS) as told:
         second, _ = run(3, tmp_path / "a", first.last_model_path, save_last=True)
+    assert len(told) == 1
+    assert f"{first.last_model_path}, which it continues from, was written by an older version" in str(told[0].message)
     assert os.path.basename(second.last_model_path) == "last-v1.ckpt"
+
+
+@pytest.mark.parametrize("save_last", [False, True])
+def test_a_last_file_of_another_run_is_told_before_anything_is_trained(run, tmp_path, save_last):
+    """Also where its name is in nobody's way: `ckpt_path="last"` would find it."""
+    run(1, tmp_path / "a", save_last=True)
+    with pytest.warns(UserWarning, match=r"'last\.ckpt' in .*/a: another run's.*Another dirpath") as told:
+        run(1, tmp_path / "a", save_last=save_last)
+    assert len(told) == 1
+    first, _ = run(1, tmp_path / "b", save_last=save_last)
+    (tmp_path / "a" / "last.ckpt").rename(tmp_path / "b" / "last-of-a.ckpt")
+    with pytest.warns(UserWarning, match=r"'last-of-a\.ckpt'.*another run's") as told:
+        run(2, tmp_path / "b", first.best_model_path, save_last=save_last)
+    assert len(told) == 1
 
 
 @pytest.mark.parametrize("by", ["name", "link", "folder"])

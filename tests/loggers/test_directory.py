@@ -9,6 +9,7 @@ import pytest
 
 from functrain.loggers import CSVLogger, TensorBoardLogger
 from functrain.trainer.hparams import load_hparams_yaml
+from tests.errors.torch_parts import Validated, loader, trainer
 
 KINDS = pytest.mark.parametrize("kind", [CSVLogger, TensorBoardLogger])
 
@@ -79,3 +80,38 @@ def test_a_directory_that_cannot_be_made_is_named(tmp_path, kind):
     logger = kind(tmp_path / "logs")
     with pytest.raises(OSError, match=r"logs/lightning_logs.*a file stands where a directory is needed"):
         logger.log_metrics({"a": 1.0}, 0)
+
+
+def fit(logger, ckpt_path=None, epochs=1):
+    run = trainer(logger=logger, max_epochs=epochs, num_sanity_val_steps=0)
+    run.fit(Validated(), loader(), loader(), ckpt_path=ckpt_path)
+    return run
+
+
+@KINDS
+def test_a_new_run_in_the_directory_of_an_old_one_says_so(tmp_path, kind):
+    run = fit(kind(tmp_path, version="mine"))
+    run.save_checkpoint(tmp_path / "a.ckpt")
+    with pytest.warns(
+        UserWarning, match=r"lightning_logs/mine holds what another run .* leave out version='mine'"
+    ) as told:
+        fit(kind(tmp_path, version="mine"))
+    assert len(told) == 1
+    fit(kind(tmp_path, version="mine"), tmp_path / "a.ckpt", epochs=2)  # the same run says nothing
+    fit(kind(tmp_path, version="fresh"))
+
+
+@KINDS
+def test_a_run_that_continues_in_the_directory_of_another_says_so(tmp_path, kind):
+    fit(kind(tmp_path, version="theirs"))
+    fit(kind(tmp_path, version="mine")).save_checkpoint(tmp_path / "a.ckpt")
+    with pytest.warns(UserWarning, match=r"lightning_logs/theirs holds what another run"):
+        fit(kind(tmp_path, version="theirs"), tmp_path / "a.ckpt", epochs=2)
+    fit(kind(tmp_path), tmp_path / "a.ckpt", epochs=3)
+
+
+@KINDS
+def test_one_logger_in_several_runs_says_nothing(tmp_path, kind):
+    logger = kind(tmp_path, version="mine")
+    for _ in range(2):
+        fit(logger)

@@ -109,7 +109,8 @@ def test_in_another_directory_nothing_is_dropped(tmp_path):
     first = logged(CSVLogger(tmp_path, version=0), 1, 2)
     other = logged(CSVLogger(tmp_path, version=1), 1, 2, 3)
     other.rewind(1, first.state_dict())
-    again = continued(tmp_path, 1, {})
+    with pytest.warns(UserWarning, match="version_0 holds what another run has logged"):
+        again = continued(tmp_path, 1, {})
     assert (steps(other), steps(again)) == ([1, 2, 3], [1, 2])
 
 
