@@ -21,7 +21,7 @@ import numpy as np
 
 from functrain import files
 from functrain.regular import open_regular
-from functrain.trainer.errors import CheckpointError
+from functrain.trainer.errors import CheckpointError, ConfigurationError
 from functrain.trainer.identity import Mark, decoded, encoded, mark_of
 from functrain_jax.encoding import decode, encode, specs
 
@@ -40,6 +40,15 @@ SUMS = "files.json"
 LONGEST_LIST = 64 << 20
 """Bytes that the list may have."""
 
+LONGEST_MARK = 4096
+"""Bytes that the mark may have."""
+
+LONGEST_REST = 1 << 30
+"""Bytes that all that is no array may have."""
+
+OVERHEAD = 64 << 20, 64 << 10
+"""Bytes that the store may have beside its arrays: altogether, and for each."""
+
 CACHE = 64 << 20
 """Bytes of the store's own index that are kept while it is read."""
 
@@ -48,12 +57,17 @@ def write(path: str | os.PathLike[str], checkpoint: Mapping[str, Any]) -> None:
     """Write a checkpoint, whole or not at all.
 
     Raises:
-        ConfigurationError: it holds a value that could not be read back safely; says where.
+        ConfigurationError: it holds a value, or so much beside arrays, that could not be read back safely; says which.
         OSError: the directory cannot be written, the disk is full; what was there before is untouched.
     """
     # A store without an array would be none.
     arrays: dict[str, Any] = {"": np.zeros(1, np.float32)}
     rest = json.dumps(encode(checkpoint, arrays)).encode()
+    if len(rest) > LONGEST_REST:
+        raise ConfigurationError(
+            f"{os.fspath(path)}: the checkpoint holds {len(rest)} bytes beside its arrays, more than "
+            f"the {LONGEST_REST} that could be read back; keep long lists of numbers as arrays."
+        )
     with files.atomic_directory(path) as directory, _as_os_errors():
         _save(files.join(directory, ARRAYS), arrays)
         _store(files.join(directory, REST), rest)
@@ -71,7 +85,7 @@ def mark(path: str | os.PathLike[str]) -> Mark | None:
         return None
     try:
         with open_regular(files.join(text, MARK)) as file:
-            return decoded(file.read(4096))
+            return decoded(file.read(LONGEST_MARK))
     except OSError:
         return None
 
@@ -87,15 +101,12 @@ def read(path: str | os.PathLike[str], sharding: Any = None) -> dict[str, Any]:
     """
     text = os.fspath(path)
     directory = files.standing(text)
-    sizes = _check(text, directory)
+    rest = _check(text, directory)
     sharding = sharding or jax.sharding.SingleDeviceSharding(jax.devices()[0])
     try:
-        with files.open_read(files.join(directory, REST)) as file:
-            rest = json.load(file)
-        stored = sum(size for name, size in sizes.items() if name.startswith(f"{ARRAYS}/"))
-        return decode(rest, _load(files.join(directory, ARRAYS), _wanted(rest, stored), sharding))
+        return decode(rest, _load(files.join(directory, ARRAYS), _wanted(rest), sharding))
     except Exception as error:  # tensorstore raises of many kinds; whichever it is, this is no checkpoint
-        raise CheckpointError(f"{text}: not a checkpoint of this version ({_first_line(error)}).") from error
+        raise _of_no_version(text, error) from error
 
 
 def _save(directory: str, arrays: dict[str, Any]) -> None:
@@ -128,13 +139,20 @@ def _spec(directory: str, name: str) -> dict[str, Any]:
     return {"driver": "zarr", "kvstore": {"driver": "ocdbt", "base": base, "path": f"{name}/" if name else ""}}
 
 
-def _wanted(rest: Any, stored: int) -> dict[str, tuple[np.dtype, tuple[int, ...]]]:
-    """What the JSON says of the arrays, if so much can stand in files of `stored` bytes."""
-    wanted = {"": (np.dtype("float32"), (1,)), **specs(rest)}
+def _wanted(rest: Any) -> dict[str, tuple[np.dtype, tuple[int, ...]]]:
+    """What the JSON says of the arrays."""
+    return {"": (np.dtype("float32"), (1,)), **specs(rest)}
+
+
+def _check_store(rest: Any, stored: int) -> None:
+    """Raises ValueError where files of `stored` bytes are not those of the arrays that the JSON declares."""
+    wanted = _wanted(rest)
     declared = sum(dtype.itemsize * math.prod(shape) for dtype, shape in wanted.values())
-    if declared > stored:
+    if declared > stored or stored > 2 * declared + OVERHEAD[0] + OVERHEAD[1] * len(wanted):
         raise ValueError(f"declares {declared} bytes of arrays, and has files of {stored}")
-    return wanted
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else math.inf
+    if declared > memory:
+        raise ValueError(f"declares {declared} bytes of arrays, and this machine has a memory of {memory}")
 
 
 def _load(directory: str, wanted: dict[str, tuple[np.dtype, tuple[int, ...]]], sharding: Any) -> dict[str, Any]:
@@ -177,12 +195,13 @@ def _as_os_errors() -> Iterator[None]:
         raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
 
 
-def _check(path: str, directory: str) -> dict[str, int]:
+def _check(path: str, directory: str) -> Any:
     """Every file that was written is there as it was written, and nothing else than files and directories is; gives
-    their sizes.
+    the JSON of all that is no array.
 
     Raises:
-        CheckpointError: not so; nothing but regular files within the directory has been opened.
+        CheckpointError: not so; nothing but regular files within the directory has been opened, and none that is longer
+            than what is declared of it.
     """
     if not files.exists(directory):
         raise CheckpointError(f"{path}: no such checkpoint.")
@@ -193,17 +212,52 @@ def _check(path: str, directory: str) -> dict[str, int]:
     try:
         sizes = files.tree(directory)
         sums = _listed(directory, sizes)
-        damaged = [name for name, (size, _) in sums.items() if sizes.get(name) != size]
-        damaged = damaged or [name for name in sums if _sum(directory, name) != sums[name]]
     except (OSError, ValueError, RecursionError) as error:
+        raise _damaged(path, _first_line(error)) from error
+    _check_as_written(path, [name for name, (size, _) in sums.items() if sizes.get(name) != size])
+    try:
+        small = [name for name in sums if not name.startswith(f"{ARRAYS}/")]
+        _check_small(sizes, small)
+        _check_as_written(path, [name for name in small if _sum(directory, name) != sums[name]])
+    except (OSError, ValueError) as error:
+        raise _damaged(path, _first_line(error)) from error
+    try:
+        with files.open_read(files.join(directory, REST)) as file:
+            rest = json.load(file)
+        _check_store(rest, sum(size for name, size in sizes.items() if name.startswith(f"{ARRAYS}/")))
+    except Exception as error:  # whatever a JSON of another kind raises
+        raise _of_no_version(path, error) from error
+    try:
+        large = [name for name in sums if name not in small]
+        _check_as_written(path, [name for name in large if _sum(directory, name) != sums[name]])
+    except OSError as error:
+        raise _damaged(path, _first_line(error)) from error
+    return rest
+
+
+def _check_small(sizes: Mapping[str, int], names: list[str]) -> None:
+    """Raises ValueError where a file beside the arrays is none of a checkpoint, or longer than any is."""
+    longest = {REST: LONGEST_REST, MARK: LONGEST_MARK}
+    for name in names:
+        if name not in longest:
+            raise ValueError(f"{SUMS} lists {name}, which is no part of a checkpoint")
+        if sizes[name] > longest[name]:
+            raise ValueError(f"{name} has {sizes[name]} bytes, and at most {longest[name]} are read")
+
+
+def _check_as_written(path: str, wrong: list[str]) -> None:
+    if wrong:
         raise CheckpointError(
-            f"{path}: damaged or not a checkpoint ({_first_line(error)}); an earlier one may be whole."
-        ) from error
-    if damaged:
-        raise CheckpointError(
-            f"{path}: damaged: {damaged[0]} is not as it was written; an earlier checkpoint may be whole."
+            f"{path}: damaged: {wrong[0]} is not as it was written; an earlier checkpoint may be whole."
         )
-    return {name: sizes[name] for name in sums}
+
+
+def _damaged(path: str, why: str) -> CheckpointError:
+    return CheckpointError(f"{path}: damaged or not a checkpoint ({why}); an earlier one may be whole.")
+
+
+def _of_no_version(path: str, error: BaseException) -> CheckpointError:
+    return CheckpointError(f"{path}: not a checkpoint of this version ({_first_line(error)}).")
 
 
 def _listed(directory: str, sizes: Mapping[str, int]) -> dict[str, list[int]]:

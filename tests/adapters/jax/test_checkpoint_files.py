@@ -69,6 +69,33 @@ def test_a_file_that_is_longer_than_the_list_says_is_not_read(saved):
         read(saved)
 
 
+@pytest.mark.parametrize("name", [REST, "mark.json", "more", f"{ARRAYS}/d/more", f"{ARRAYS}/manifest.ocdbt"])
+def test_a_file_of_a_terabyte_of_nothing_is_refused_before_it_is_read(saved, name):
+    with open(saved / name, "ab") as file:
+        file.truncate(1 << 40)
+    listed(saved, **{name: [1 << 40, 0]})
+    with pytest.raises(ft.CheckpointError, match=r"a\.ckpt: .*(more|1099511)"):
+        read(saved)
+
+
+def test_a_file_of_a_terabyte_that_declares_an_array_of_it_is_refused_before_it_is_read(saved):
+    with open(saved / ARRAYS / "more", "wb") as file:
+        file.truncate(1 << 43)
+    declared = (saved / REST).read_text().replace("[300]", f"[{1 << 41}]")
+    assert str(1 << 41) in declared
+    (saved / REST).write_text(declared)
+    listed(saved, **{REST: None, f"{ARRAYS}/more": [1 << 43, 0]})
+    with pytest.raises(ft.CheckpointError, match=rf"declares {(1 << 43) + 4} bytes of arrays, and"):
+        read(saved)
+
+
+def test_what_is_no_array_is_not_written_where_it_could_not_be_read_back(tmp_path, monkeypatch):
+    monkeypatch.setattr("functrain_jax.checkpoint.LONGEST_REST", 1000)
+    with pytest.raises(ft.ConfigurationError, match=r"a\.ckpt: .*beside its arrays.*as arrays"):
+        write(tmp_path / "a.ckpt", {"notes": "x" * 1000})
+    assert not (tmp_path / "a.ckpt").exists()
+
+
 @pytest.mark.parametrize("content", ["[]", '{"rest.json": 3}', '{"rest.json": [1]}', '{"rest.json": ["1", 2]}', "["])
 def test_a_list_that_is_none(saved, content):
     (saved / SUMS).write_text(content)
