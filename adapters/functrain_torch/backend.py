@@ -176,7 +176,14 @@ def _unpack(state: TrainState, output: dict[str, Any]) -> tuple[TrainState, Any,
     if "vars" in output:
         state = state._replace(vars=output["vars"])
     weight = output.get("weight", UNIT)
-    return state, output["loss"], weight.detach() if isinstance(weight, Tensor) else float(weight)
+    if isinstance(weight, Tensor):
+        if weight.numel() != 1:
+            raise ValueError(f"the training step's 'weight' has shape {tuple(weight.shape)}; give a number of samples.")
+        return state, output["loss"], weight.detach()
+    try:
+        return state, output["loss"], float(weight)
+    except (TypeError, ValueError):
+        raise TypeError(f"the training step's 'weight' is {weight!r}; give a number, such as of samples.") from None
 
 
 def _scalar_loss(loss: Any) -> Tensor:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from functrain.files import atomic_write, exists, is_dir, open_read
 from functrain.regular import open_regular
-from functrain.trainer.errors import CheckpointError, ConfigurationError
+from functrain.trainer.errors import CheckpointError, ConfigurationError, kind
 from functrain.trainer.identity import Mark, decoded, encoded, mark_of
 
 PLAIN = (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device, torch.Size)
@@ -106,7 +106,7 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
         CheckpointError: there is no such file, it is damaged, or holds anything else than tensors and plain values.
     """
     if not isinstance(path, str | os.PathLike) and not hasattr(path, "seekable"):
-        raise CheckpointError(f"{path!r}: a {type(path).__name__} names no checkpoint; give a path or an open file.")
+        raise CheckpointError(f"{path!r}: {kind(path)} names no checkpoint; give a path or an open file.")
     if isinstance(path, str | os.PathLike) and not exists(path):
         raise CheckpointError(f"{os.fspath(path)}: no such checkpoint.")
     if isinstance(path, str | os.PathLike) and is_dir(path):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from functrain.trainer.checkpoint import check_format
-from functrain.trainer.errors import CheckpointError, ConfigurationError, nearest
+from functrain.trainer.errors import CheckpointError, ConfigurationError, kind, nearest
 from functrain.trainer.hooks import HOOKS, MODULE, default
 from functrain.trainer.hparams import HyperParameters, HyperparametersMixin, load_hparams_yaml, load_tags_csv
 from functrain.trainer.module import ModuleBase
@@ -214,6 +214,12 @@ class LightningModule(ModuleBase, HyperparametersMixin, TransferHooks, nn.Module
         Raises:
             CheckpointError: the file is damaged, or of another module; names both.
         """
+        device = _device(map_location)
+        if hparams_file is not None and not isinstance(hparams_file, str | os.PathLike):
+            raise ConfigurationError(
+                f"{cls.__name__}.load_from_checkpoint(hparams_file={hparams_file!r}): must be a path, not "
+                f"{kind(hparams_file)}."
+            )
         saved = check_format(ckpt.read(checkpoint_path), str(checkpoint_path))
         hparams = dict(saved.get("hyper_parameters", {}))
         if hparams_file is not None:
@@ -226,7 +232,6 @@ class LightningModule(ModuleBase, HyperparametersMixin, TransferHooks, nn.Module
         if differs:
             raise CheckpointError(f"{checkpoint_path}: does not fit {cls.__name__}: {differs}.")
         module.load_state_dict(weights, strict=strict)
-        device = _device(map_location)
         return module.to(device) if device is not None else module
 
     @classmethod
@@ -285,12 +290,17 @@ def _accepted(cls: type, arguments: Mapping[str, Any], given: Mapping[str, Any])
 def _device(map_location: Any) -> torch.device | None:
     if map_location is None:
         return None
-    if isinstance(map_location, Mapping):
-        targets = {str(target) for target in map_location.values()}
-        return torch.device(targets.pop()) if len(targets) == 1 else None
     if callable(map_location):
         return None
-    return torch.device(map_location)
+    targets = [*{str(to) for to in map_location.values()}] if isinstance(map_location, Mapping) else [map_location]
+    try:
+        devices = [torch.device(target) for target in targets]
+    except (TypeError, RuntimeError) as error:
+        raise ConfigurationError(
+            f"load_from_checkpoint(map_location={map_location!r}): names no device; give 'cpu', 'cuda', 'cuda:1', a "
+            "torch.device, or a dict {from: to} of them."
+        ) from error
+    return devices[0] if len(devices) == 1 else None
 
 
 def _empty(name: str, args: tuple[str, ...], doc: str) -> Any:

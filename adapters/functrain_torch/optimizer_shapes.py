@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.optim import LBFGS, Optimizer
 
-from functrain.trainer.errors import CheckpointError
+from functrain.trainer.errors import CheckpointError, kind
 from functrain_torch.optimizer_states import Names
 
 SCALARS = frozenset(("step", "eta", "mu", "mu_product"))
@@ -35,7 +35,7 @@ def check_shapes(state: Mapping[str, Any], optimizer: Optimizer, names: Names, w
             found = tuple(value.shape) if isinstance(value, Tensor) else None
             if found == shape or (shape == () and (found is None or value.numel() == 1)):
                 continue
-            holds = f"a {type(value).__name__}" if found is None else f"a tensor of shape {found}"
+            holds = kind(value) if found is None else f"a tensor of shape {found}"
             raise CheckpointError(
                 f"the state of its {which} holds {holds} as {key!r} of parameter {known[i] or i!r}, where one of "
                 f"shape {shape} is needed; was it changed after it was written?"

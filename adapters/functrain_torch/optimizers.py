@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from functrain.kernel.plan import PlayerPlan
-from functrain.trainer.errors import ConfigurationError, nearest
+from functrain.trainer.errors import ConfigurationError, kind, nearest
 
 SCHEDULER_KEYS = ("scheduler", "interval", "frequency", "monitor", "strict", "name", "reduce_on_plateau", "opt_idx")
 
@@ -134,7 +134,7 @@ def _scheduler(given: Any, player: int, module: str, monitor: str | None = None)
     scheduler = entry.get("scheduler")
     if not hasattr(scheduler, "step"):
         raise ConfigurationError(
-            f"{module}.configure_optimizers: lr_scheduler holds a {type(scheduler).__name__}, which has no step()."
+            f"{module}.configure_optimizers: lr_scheduler holds {kind(scheduler)}, which has no step()."
         )
     interval = entry.get("interval", "epoch")
     if interval not in ("epoch", "step"):

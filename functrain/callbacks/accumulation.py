@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from functrain.kernel.window import Schedule
 from functrain.trainer.callback import Callback
-from functrain.trainer.errors import ConfigurationError
+from functrain.trainer.errors import ConfigurationError, kind
 
 
 class GradientAccumulationScheduler(Callback):
@@ -21,6 +21,11 @@ class GradientAccumulationScheduler(Callback):
     """
 
     def __init__(self, scheduling: Mapping[int, int]) -> None:
+        if not isinstance(scheduling, Mapping):
+            raise ConfigurationError(
+                f"GradientAccumulationScheduler(scheduling={scheduling!r}): must be a dict {{from_epoch: int}}, not "
+                f"{kind(scheduling)}."
+            )
         try:
             Schedule(scheduling)
         except (TypeError, ValueError) as error:

@@ -22,7 +22,7 @@ from functrain.callbacks.monitor import Watch, direction
 from functrain.kernel.plan import passed
 from functrain.kernel.state import Clock
 from functrain.trainer.callback import Callback
-from functrain.trainer.errors import ConfigurationError
+from functrain.trainer.errors import ConfigurationError, kind
 from functrain.trainer.logbook import TRAIN
 
 TICK_SECONDS = 1.0
@@ -92,6 +92,10 @@ class ModelCheckpoint(Callback):
         auto_insert_metric_name: bool = True,
         save_on_train_epoch_end: bool | None = None,
     ) -> None:
+        if dirpath is not None and not isinstance(dirpath, str | os.PathLike):
+            raise ConfigurationError(f"ModelCheckpoint(dirpath={dirpath!r}): must be a path, not {kind(dirpath)}.")
+        if filename is not None and not isinstance(filename, str):
+            raise ConfigurationError(f"ModelCheckpoint(filename={filename!r}): must be a str, not {kind(filename)}.")
         self.given_dirpath = None if dirpath is None else absolute(os.fspath(dirpath))
         self.dirpath = self.given_dirpath
         self.filename = filename

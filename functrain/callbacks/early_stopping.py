@@ -9,7 +9,7 @@ from typing import Any
 from functrain.callbacks import state_values
 from functrain.callbacks.monitor import Watch, cut_short, direction, rank
 from functrain.trainer.callback import Callback
-from functrain.trainer.errors import ConfigurationError
+from functrain.trainer.errors import ConfigurationError, kind
 
 
 class EarlyStopping(Callback):
@@ -54,6 +54,10 @@ class EarlyStopping(Callback):
         check_on_train_epoch_end: bool | None = None,
     ) -> None:
         self.monitor = monitor
+        if isinstance(min_delta, bool) or not isinstance(min_delta, int | float):
+            raise ConfigurationError(
+                f"EarlyStopping(min_delta={min_delta!r}): must be a number, not {kind(min_delta)}."
+            )
         self.min_delta = abs(min_delta)
         self.patience = patience
         self.verbose = verbose

@@ -9,7 +9,7 @@ from enum import Enum
 from typing import Any
 
 from functrain import files
-from functrain.trainer.errors import ConfigurationError
+from functrain.trainer.errors import ConfigurationError, kind
 
 BEST, LAST = "best", "last"
 
@@ -30,11 +30,11 @@ def given(stage: str, wish: CkptPath | Default) -> CkptPath | Default:
     Raises:
         ConfigurationError: it is no path; names the call and the value.
     """
-    if wish is None or isinstance(wish, Default | str | os.PathLike):
+    if wish is None or isinstance(wish, Default | os.PathLike) or (isinstance(wish, str) and wish):
         return wish
+    what = "an empty string" if wish == "" else kind(wish)
     raise ConfigurationError(
-        f"trainer.{stage}(ckpt_path={wish!r}): a {type(wish).__name__} names no checkpoint; give a path, 'best' or "
-        "'last'."
+        f"trainer.{stage}(ckpt_path={wish!r}): {what} names no checkpoint; give a path, 'best', 'last' or None."
     )
 
 

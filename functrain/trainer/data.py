@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Any, Protocol
 
 from functrain.seed import isolate_rng, rng_state
-from functrain.trainer.errors import CheckpointError, ConfigurationError
+from functrain.trainer.errors import CheckpointError, ConfigurationError, kind
 from functrain.trainer.flags import limit
 from functrain.trainer.generators import put_back_rng, tell_copies
 
@@ -73,7 +73,7 @@ def checked(loader: Any, what: str) -> Any:
     """
     name = type(loader).__name__
     if isinstance(loader, type) or not hasattr(loader, "__iter__"):
-        found = f"the class {loader.__name__}" if isinstance(loader, type) else f"a {name} ({repr(loader)[:60]})"
+        found = kind(loader) if isinstance(loader, type) else f"{kind(loader)} ({repr(loader)[:60]})"
         hint = ": wrap the data set in a DataLoader" if hasattr(loader, "__getitem__") else ""
         raise ConfigurationError(f"{what}: {found} cannot be iterated over; give a loader of batches{hint}.")
     if isinstance(loader, str | bytes | Mapping):

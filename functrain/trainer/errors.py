@@ -22,6 +22,14 @@ class NotFiniteError(RuntimeError):
     """A loss or a parameter became NaN or infinite, and the run was told to stop at that."""
 
 
+def kind(value: Any) -> str:
+    """What a value is, with its article: 'a str', 'an int', 'the class Net'."""
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    name = type(value).__name__
+    return f"{'an' if name[0].lower() in 'aeio' else 'a'} {name}"
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """' Did you mean ...?' with the known names nearest to this one, or nothing."""
     close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.6)

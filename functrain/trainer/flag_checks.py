@@ -103,6 +103,8 @@ def _paths(flags: Any) -> None:
         value = getattr(flags, name)
         if value is not None and not isinstance(value, str | os.PathLike):
             _fail(f"Trainer({name}={value!r}): must be a path or a URL, not {type(value).__name__}.")
+    if flags.resume_from_checkpoint == "":
+        _fail("Trainer(resume_from_checkpoint=''): an empty string names no checkpoint; give a path or None.")
 
 
 def _pairs(flags: Any) -> None:

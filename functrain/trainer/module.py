@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from functrain.trainer.errors import ConfigurationError
+from functrain.trainer.errors import ConfigurationError, kind
 
 
 class Silent:
@@ -95,6 +95,10 @@ class ModuleBase:
 
     def log_dict(self, dictionary: Mapping[str, Any], *args: Any, **options: Any) -> None:
         """Log several values at once, with the same options; see `log`."""
+        if not isinstance(dictionary, Mapping):
+            raise TypeError(
+                f"self.log_dict({dictionary!r}): {kind(dictionary)} has no names; give a dict {{name: value}}."
+            )
         for name, value in dictionary.items():
             self.log(name, value, *args, **options)
 

@@ -20,7 +20,7 @@ from functrain.trainer import flags as flag_table
 from functrain.trainer.arguments import add_arguments, flags_of
 from functrain.trainer.ckpt_path import BEST_IF_ANY, CkptPath, Default
 from functrain.trainer.data import TrainSource
-from functrain.trainer.errors import ConfigurationError, beside, nearest
+from functrain.trainer.errors import ConfigurationError, beside, kind, nearest
 from functrain.trainer.evaluate import end_stage, run_stage, sanity_check
 from functrain.trainer.fit import FitLoop
 from functrain.trainer.flag_checks import callbacks_of, max_time
@@ -112,7 +112,7 @@ class Trainer(Outputs):
 
     def fit(
         self,
-        model: Any,
+        model: Any = None,
         train_dataloaders: Any = None,
         val_dataloaders: Any = None,
         datamodule: Any = None,
@@ -142,7 +142,7 @@ class Trainer(Outputs):
             train, datamodule = None, train
         if datamodule is not None and (train is not None or val is not None):
             raise ConfigurationError("trainer.fit: loaders and a datamodule were both given; give one of them.")
-        ckpt_path = ckpt_path or self.flags.resume_from_checkpoint
+        ckpt_path = self.flags.resume_from_checkpoint if ckpt_path is None else ckpt_path
         ckpt_paths.given("fit", ckpt_path)
         with self._running("fit", model, datamodule):
             self._fit(train, val, ckpt_path)
@@ -199,6 +199,8 @@ class Trainer(Outputs):
         each hook of each callback once. Only a validation that has not published its metrics yet is done over, and in
         `on_train_batch_end` those are left out who come after the one that saved.
         """
+        if not isinstance(filepath, str | os.PathLike) or not os.fspath(filepath):
+            raise ConfigurationError(f"trainer.save_checkpoint({filepath!r}): this names no file; give a path.")
         checkpoints.save(self, os.fspath(filepath), weights_only)
         if not weights_only:
             self.saved = (os.fspath(filepath), self.engine.clock)
@@ -235,6 +237,11 @@ class Trainer(Outputs):
     def _attach(self, stage: str, model: Any, datamodule: Any) -> None:
         if isinstance(model, type):
             raise ConfigurationError(f"trainer.{stage}({model.__name__}): this is a class; give an instance of it.")
+        if model is None:
+            raise ConfigurationError(
+                f"trainer.{stage}(): no module was given; give an instance of functrain_torch.LightningModule or "
+                "functrain_jax.Module."
+            )
         if not hasattr(model, "make_engine"):
             raise ConfigurationError(
                 f"trainer.{stage}({type(model).__name__}): not a module of any adapter; subclass "
@@ -248,6 +255,11 @@ class Trainer(Outputs):
         if isinstance(datamodule, type):
             raise ConfigurationError(
                 f"trainer.{stage}(datamodule={datamodule.__name__}): this is a class; give an instance of it."
+            )
+        if datamodule is not None and not hasattr(datamodule, "__dict__"):
+            raise ConfigurationError(
+                f"trainer.{stage}(datamodule={datamodule!r}): {kind(datamodule)} is no data module; give an object "
+                "with train_dataloader() and its like."
             )
         for owner in (model, datamodule, *self.callbacks):
             tell_misspelt(owner)

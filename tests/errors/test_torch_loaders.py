@@ -15,8 +15,8 @@ def batches(n: int = 3):
 
 
 NONE = [
-    (3, r"a int \(3\) cannot be iterated over; give a loader of batches"),
-    (object(), r"a object \(<object object.*cannot be iterated over"),
+    (3, r"an int \(3\) cannot be iterated over; give a loader of batches"),
+    (object(), r"an object \(<object object.*cannot be iterated over"),
     (TensorDataset(X, Y), r"a TensorDataset .*cannot be iterated over.*wrap the data set in a DataLoader"),
     (DataLoader, r"the class DataLoader cannot be iterated over"),
     ("data", r"a str is no loader of batches; give a DataLoader, or a list of batches"),

@@ -43,7 +43,7 @@ def test_without_super_init():
         fit(net(__init__=lambda self: None))
 
 
-@pytest.mark.parametrize("model", [3, torch.nn.Linear(2, 2), loader(), "model", None])
+@pytest.mark.parametrize("model", [3, torch.nn.Linear(2, 2), loader(), "model"])
 def test_no_module(model):
     expected = rf"trainer\.fit\({type(model).__name__}\): not a module of any adapter; subclass .*LightningModule"
     with raises(pl.ConfigurationError, expected):
@@ -82,7 +82,7 @@ def sgd(self):
         (lambda self: [sgd(self), 3], r"int is not a torch\.optim\.Optimizer"),
         (lambda self: {"optimiser": sgd(self)}, r"unknown key 'optimiser'; the keys are 'optimizer'"),
         (lambda self: {"lr_scheduler": None}, r"a dict without 'optimizer'"),
-        (lambda self: {"optimizer": sgd(self), "lr_scheduler": 3}, r"lr_scheduler holds a int, which has no step\(\)"),
+        (lambda self: {"optimizer": sgd(self), "lr_scheduler": 3}, r"lr_scheduler holds an int, which has no step\(\)"),
         (
             lambda self: scheduled(self, intervall="step"),
             r"unknown key 'intervall' of lr_scheduler.*Did you mean 'interval'",
