@@ -32,7 +32,7 @@ from functrain_torch.device import apply_determinism, choose_device
 from functrain_torch.hooked import HookedBackend, hooks_of_the_step
 from functrain_torch.manual import ManualOptimization
 from functrain_torch.modes import Modes
-from functrain_torch.optimizer_states import options
+from functrain_torch.optimizer_states import options, timing
 from functrain_torch.optimizers import (
     Configured,
     Scheduler,
@@ -133,6 +133,7 @@ class TorchEngine(ManualOptimization, Modes):
         self._check_parameters(name)
         frozen = [path for path, p in self.module.named_parameters() if not p.requires_grad]
         self.facts["kept"] = options(self.configured) | {f"freezing of {path}": "yes" for path in frozen}
+        self.facts["timing"] = timing(self.configured)
         scale = self.policy.scale
         players = tuple(
             Player(
@@ -291,6 +292,7 @@ class TorchEngine(ManualOptimization, Modes):
     def close_window(self) -> bool:
         """Update with what open windows hold."""
         assert self.state is not None
+        self.batch_idx = max(self.clock.batch - 1, 0)
         reports: list[Any] = [None] * len(self.state.players)
         for index, player in enumerate(self.state.players):
             if player.acc.count:

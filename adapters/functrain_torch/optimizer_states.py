@@ -81,6 +81,17 @@ def options(configured: Configured) -> dict[str, str]:
     return found
 
 
+def timing(configured: Configured) -> dict[str, str]:
+    """When schedulers step and what they look at, as text: nothing of it is in their states."""
+    found: dict[str, str] = {}
+    for i, config in enumerate(configured.schedulers):
+        of = f" of scheduler {i} ({type(config.scheduler).__name__})"
+        found |= {f"interval{of}": config.interval, f"frequency{of}": str(config.frequency)}
+        if config.reduce_on_plateau:
+            found[f"monitor{of}"] = str(config.monitor)
+    return found
+
+
 def _plain(values: Mapping[str, Any], of: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for name, value in values.items():

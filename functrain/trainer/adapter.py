@@ -61,8 +61,8 @@ class Engine(LoaderTools, Protocol):
         ...
 
     def close_window(self) -> bool:
-        """A loader has ended by itself: update with what open windows hold, and all that follows an update. False where
-        none was open."""
+        """An epoch has ended where nobody could foresee it: update with what open windows hold, and do all that follows
+        an update. False where none was open."""
         ...
 
     def idle(self) -> str | None:

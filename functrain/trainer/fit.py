@@ -71,7 +71,10 @@ class FitLoop:
         assert self.position is not None
         kind, done = self.position
         self.book.begin(TRAIN, in_step=False)
+        began = self.engine.clock.update
         try:
+            if self.close_carried() and not self.pending():
+                kind, done = "end", 0
             if (kind, done) == ("batch", 0):
                 self.find_end()  # a checkpoint of a batch's last hook was taken before it was known
             self.run_events(kind, done) if kind != "batch" else self.after_batches(kind, done)
@@ -82,6 +85,7 @@ class FitLoop:
                 self.rest_of_epoch()
         finally:
             self.let_go()
+        self.tell_exceeded(began)
 
     def over(self) -> bool:
         """Has the run ended?"""
@@ -139,6 +143,18 @@ class FitLoop:
             position, self.position = self.position, None
             self.engine.close_window()
             self.position = position
+
+    def close_carried(self) -> bool:
+        """A checkpoint within a window, and a loader too short now for where it was taken: the epoch is over, and no
+        window crosses its end."""
+        if not self.in_epoch or self.mid_epoch() or self.over():
+            return False
+        before, position, self.position = self.engine.clock.update, self.position, None
+        closed = self.engine.close_window()
+        self.position = position
+        if closed:
+            self.before = min(self.before, before) if self.pending() else before
+        return closed
 
     def reopen(self) -> None:
         """Draw from the loader where the checkpoint left it."""
@@ -341,6 +357,14 @@ class FitLoop:
                 f"no row of the steps' {', '.join(names)}; give a smaller log_every_n_steps.",
                 UserWarning,
                 stacklevel=2,
+            )
+
+    def tell_exceeded(self, began: int) -> None:
+        """A batch whose pieces or steps are updates is finished, also where they go past the limit. Say it."""
+        most, now = self.plan.max_steps, self.engine.clock.update
+        if most is not None and began < most < now:
+            self.trainer.print(
+                f"max_steps={most} was met within a batch, which was finished: {now} updates, {now - most} more."
             )
 
     def tell_idle(self) -> None:

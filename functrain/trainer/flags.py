@@ -39,7 +39,7 @@ class Flags:
         None, "stop after so many epochs; default 1000 where no other limit is set; -1 for none"
     )
     min_epochs: int | None = flag(None, "train for at least so many epochs; default 1")
-    max_steps: int | None = flag(None, "stop after so many updates; None or -1 for no limit")
+    max_steps: int | None = flag(None, "stop after so many updates, and after a whole batch; None or -1 for no limit")
     min_steps: int | None = flag(None, "train for at least so many updates")
     max_time: Any = flag(None, "stop after this time: 'DD:HH:MM:SS', a timedelta, or a dict of its arguments")
     limit_train_batches: int | float = flag(

@@ -35,7 +35,12 @@ def take(trainer: Any) -> dict[str, Facts]:
         "sampler": None if sampler is None else type(sampler).__name__,
     }
     loader = {name: str(value) for name, value in known.items() if value is not None}
-    return {"loader": loader, "now": {**now, **engine.facts["now"]}, "kept": dict(engine.facts["kept"])}
+    return {
+        "loader": loader,
+        "now": {**now, **engine.facts["now"]},
+        "timing": dict(engine.facts.get("timing", {})),
+        "kept": dict(engine.facts["kept"]),
+    }
 
 
 def _batch_size(loader: Any, engine: Any) -> int | None:
@@ -56,10 +61,10 @@ def tell_changes(trainer: Any, saved: Mapping[str, Facts] | None, path: str) -> 
     # What is not known of one of two loaders is no difference.
     of_both = {name: value for name, value in saved["loader"].items() if name in present["loader"]}
     present["loader"] = {name: present["loader"][name] for name in of_both}
-    loader, now, kept = (
-        _changes(then, present[kind])
-        for kind, then in (("loader", of_both), ("now", saved["now"]), ("kept", saved["kept"]))
-    )
+    # Checkpoints of before it was kept say nothing of it.
+    timing = saved.get("timing", present["timing"])
+    loader, kept = _changes(of_both, present["loader"]), _changes(saved["kept"], present["kept"])
+    now = _changes({**saved["now"], **timing}, {**present["now"], **present["timing"]})
     trainer.engine.facts["kept"] = dict(saved["kept"])
     said: list[str] = []
     if loader:

@@ -115,6 +115,91 @@ def test_jax_says_what_changed_of_the_loader(tmp_path):
         jax_trainer(max_epochs=2).fit(JaxPlain(), Batches(4).batches, ckpt_path=path)
 
 
+class Timed(Scheduled):
+    """Its scheduler steps when the test says."""
+
+    def __init__(self, **timing: Any) -> None:
+        super().__init__()
+        self.timing = timing
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        loss = super().training_step(batch, batch_idx)
+        self.log_dict({"one": loss.detach(), "two": loss.detach()}, on_step=True, on_epoch=True)
+        return loss
+
+    def configure_optimizers(self) -> Any:
+        adam = torch.optim.Adam(self.parameters(), lr=self.lr)
+        kind = (
+            torch.optim.lr_scheduler.ReduceLROnPlateau if "monitor" in self.timing else torch.optim.lr_scheduler.StepLR
+        )
+        scheduler = kind(adam) if "monitor" in self.timing else kind(adam, 100)
+        return {"optimizer": adam, "lr_scheduler": {"scheduler": scheduler, **self.timing}}
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "says"),
+    [
+        ({}, {"interval": "step"}, r"interval of scheduler 0 \(StepLR\) epoch -> step: the present values are used"),
+        ({"frequency": 2}, {"frequency": 3}, r"frequency of scheduler 0 \(StepLR\) 2 -> 3: the present values"),
+        (
+            {"monitor": "one"},
+            {"monitor": "two"},
+            r"monitor of scheduler 0 \(ReduceLROnPlateau\) one -> two: the present",
+        ),
+    ],
+)
+def test_a_scheduler_that_steps_at_other_times_is_told(then, now, says, tmp_path):
+    import re
+
+    trainer, _ = fit(Timed(**then), batches(4), max_steps=6)
+    trainer.save_checkpoint(tmp_path / "a.ckpt")
+    assert fit(Timed(**then), batches(4), tmp_path / "a.ckpt")[1] == []
+    _, said = fit(Timed(**now), batches(4), tmp_path / "a.ckpt")
+    assert len(said) == 1
+    assert re.search(says, said[0]), said[0]
+
+
+def test_a_checkpoint_of_before_the_times_of_schedulers_were_kept_says_nothing_of_them(tmp_path):
+    trainer, _ = fit(Timed(), batches(4), max_steps=6)
+    trainer.save_checkpoint(tmp_path / "a.ckpt")
+    saved = torch.load(tmp_path / "a.ckpt", weights_only=True)
+    del saved["setup"]["timing"]
+    torch.save(saved, tmp_path / "a.ckpt")
+    assert fit(Timed(interval="step"), batches(4), tmp_path / "a.ckpt")[1] == []
+
+
+class AtBatch(pl.Callback):
+    """Saves at one batch of an epoch, and notes the updates at every epoch's end."""
+
+    def __init__(self, path: Any = None, batch: int = -1) -> None:
+        self.path, self.batch, self.updates = path, batch, []
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if batch_idx == self.batch and trainer.current_epoch == 0:
+            trainer.save_checkpoint(self.path)
+
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        self.updates.append(trainer.global_step)
+
+
+@pytest.mark.parametrize("world", ["torch", "jax"])
+@pytest.mark.parametrize(("n", "updates"), [(4, [2, 4]), (3, [2, 3])])
+def test_no_window_crosses_the_end_of_an_epoch_whose_loader_became_shorter(world, n, updates, tmp_path):
+    """Saved after 5 of 6 batches, in windows of 3: the two that are open make an update where the epoch ends."""
+
+    def run(n: int, callback: Any, ckpt_path: Any = None) -> Any:
+        flags = {"max_epochs": 2, "accumulate_grad_batches": 3, "callbacks": [callback]}
+        if world == "torch":
+            return pl.Trainer(**{**QUIET, **flags}).fit(Net(), batches(n), ckpt_path=ckpt_path)
+        return jax_trainer(**flags).fit(JaxPlain(), Batches(8, 8 * n).batches, ckpt_path=ckpt_path)
+
+    path, noted = str(tmp_path / "a.ckpt"), AtBatch()
+    run(6, AtBatch(path, 4))
+    with pytest.warns(UserWarning, match="epoch 0 stood at batch 5, so it ends at once"):
+        run(n, noted, path)
+    assert noted.updates == updates
+
+
 @pytest.mark.parametrize("n", [1, 2])
 def test_fast_dev_run_tries_a_checkpoint_out(n, saved, capsys):
     """It trains, instead of finding that there is nothing left."""

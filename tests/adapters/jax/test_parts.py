@@ -87,6 +87,16 @@ class Recurrent(ft.Module):
         return optax.adam(1e-2)
 
 
+def test_a_batch_is_finished_past_max_steps_and_one_line_says_so(capsys):
+    """Three pieces a batch are three updates, as in torch."""
+    x = np.ones((24, 8, 2), np.float32)
+    run = trainer(max_epochs=9, max_steps=4)
+    run.fit(Recurrent(), Batches(size=8, n=24, x=x, y=x.sum(-1, keepdims=True)))
+    assert run.global_step == 6
+    said = "max_steps=4 was met within a batch, which was finished: 6 updates, 2 more."
+    assert capsys.readouterr().out.count(said) == 1
+
+
 def test_truncated_sequences_in_a_fit_equal_the_step_alone():
     x = np.random.default_rng(0).normal(size=(24, 8, 2)).astype(np.float32)
     y = x.sum(-1, keepdims=True)

@@ -185,3 +185,20 @@ def test_packed_batches():
         run.fit(model, DataLoader(ragged(), batch_size=4, collate_fn=collate))
         assert run.callback_metrics["one"] == pytest.approx((4 * 1 + 2 * 2) / 6)
         assert model.dtype == (torch.float32 if precision == 32 else torch.float64)
+
+
+@pytest.mark.parametrize("most", [1, 4])
+def test_a_batch_is_finished_past_max_steps_and_one_line_says_so(most: int, capsys: Any):
+    """Three pieces a batch are three updates, and a batch is the least that a run can continue from."""
+    run = trainer(max_epochs=9, max_steps=most)
+    run.fit(Recurrent(2), sequences())
+    assert run.global_step == -(-most // 3) * 3
+    said = f"max_steps={most} was met within a batch, which was finished: {run.global_step} updates, 2 more."
+    assert capsys.readouterr().out.count(said) == 1
+
+
+def test_max_steps_met_at_the_end_of_a_batch_says_nothing(capsys: Any):
+    run = trainer(max_epochs=9, max_steps=3)
+    run.fit(Recurrent(2), sequences())
+    assert run.global_step == 3
+    assert "max_steps" not in capsys.readouterr().out
