@@ -95,7 +95,7 @@ class ModuleBase:
 
     def log_dict(self, dictionary: Mapping[str, Any], *args: Any, **options: Any) -> None:
         """Log several values at once, with the same options; see `log`."""
-        if not isinstance(dictionary, Mapping):
+        if not hasattr(dictionary, "items"):
             raise TypeError(
                 f"self.log_dict({dictionary!r}): {kind(dictionary)} has no names; give a dict {{name: value}}."
             )

@@ -103,3 +103,19 @@ def test_a_weight_that_is_no_number(weight, said, error):
 
     with says("the training step's", said, error=error):
         fit(net(training_step=training_step))
+
+
+def test_log_dict_takes_a_collection_of_metrics():
+    torchmetrics = pytest.importorskip("torchmetrics")
+
+    class Measured(Net):
+        def __init__(self):
+            super().__init__()
+            self.metrics = torchmetrics.MetricCollection({"sum": torchmetrics.SumMetric()})
+
+        def training_step(self, batch, batch_idx):
+            self.metrics["sum"].update(1.0)
+            self.log_dict(self.metrics, on_step=False, on_epoch=True)
+            return super().training_step(batch, batch_idx)
+
+    assert float(fit(Measured(), max_epochs=1).callback_metrics["sum"]) == 3.0
