@@ -196,8 +196,8 @@ class JaxBackend:
         fresh = jnp.equal(acc.count, 0)
 
         def add(total: jax.Array, grad: jax.Array) -> jax.Array:
-            grad = grad.astype(total.dtype)
-            return jnp.where(fresh, grad, total + grad)
+            # Added to minus zero a number stays as it is. The gradient is read once, so one kernel makes and adds it.
+            return jnp.where(fresh, -0.0, total) + grad.astype(total.dtype)
 
         return jax.tree.map(add, acc.grads, grads)
 
@@ -237,15 +237,22 @@ class JaxBackend:
             grad = grad * factor
             return (grad if limit is None else jnp.clip(grad, -limit, limit)).astype(param.dtype)
 
-        # The loss goes along for transformations that want it, such as optax.contrib.reduce_on_plateau.
-        optimizer = optax.with_extra_args_support(self.optimizers[player])
-        updates, opt = optimizer.update(
-            jax.tree.map(mean, grads, mine), me.opt, mine, value=me.acc.loss / me.acc.weight
-        )
+        updates, opt = self._updates(player, jax.tree.map(mean, grads, mine), me, mine, me.acc.loss / me.acc.weight)
         moved = keep_types(optax.apply_updates(mine, updates), mine), keep_types(opt, me.opt)
         if finite is not True:
             moved = jax.tree.map(lambda new, old: jnp.where(finite, new, old), moved, (mine, me.opt))
         return state._replace(params=self.join(moved[0], rest)).with_player(player, me._replace(opt=moved[1]))
+
+    def _updates(self, player: int, grads: Tree, me: Player, mine: Tree, loss: Scalar) -> tuple[Tree, Tree]:
+        # The loss goes along for transformations that want it, such as optax.contrib.reduce_on_plateau.
+        optimizer = optax.with_extra_args_support(self.optimizers[player])
+        return optimizer.update(grads, me.opt, mine, value=loss)
+
+    def reads_loss(self, state: TrainState, player: int) -> bool:
+        """Does the player's optimizer use the loss of a window?"""
+        me, (mine, _) = state.players[player], self.split(state.params, player)
+        jaxpr = jax.make_jaxpr(lambda loss: self._updates(player, mine, me, mine, loss))(me.acc.loss)
+        return depends(jaxpr.jaxpr)
 
     def empty(self, acc: Accumulator) -> Accumulator:
         """An empty window; the next accumulation overwrites the old gradients."""

@@ -22,6 +22,10 @@ def debugging() -> bool:
     return config.jax_debug_nans or config.jax_debug_infs or config.jax_disable_jit
 
 
+OPEN = np.iinfo(np.int32).max
+"""The end of a window that does not close."""
+
+
 class Guarded:
     """A compiled program in which a hidden transfer to the device is an error.
 
@@ -108,3 +112,14 @@ def stacked_flags(plan: Plan, clock: Clock, count: int, size: int) -> np.ndarray
     for i in range(count):
         flags[i] = plans.turns(plan, clock.epoch, clock.batch + i)
     return flags
+
+
+def window_ends(turns: np.ndarray, count: int) -> np.ndarray:
+    """For each of `count` batches and the one after them the end of the only player's window: the place after its last
+    batch, or `OPEN` where it does not close among them; int32[size + 1]."""
+    ends = np.full(len(turns) + 1, OPEN, np.int32)
+    start = 0
+    for last in np.flatnonzero(turns[:count, 0, 1]):
+        ends[start : last + 1] = last + 1
+        start = last + 1
+    return ends

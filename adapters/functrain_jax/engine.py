@@ -33,7 +33,7 @@ from functrain_jax.checkpoint import mark
 from functrain_jax.checkpoint import read as read_checkpoint
 from functrain_jax.checkpoint import write as write_checkpoint
 from functrain_jax.context import STEP_HOOKS
-from functrain_jax.device import check_determinism, choose_device, stacked_flags
+from functrain_jax.device import check_determinism, choose_device, stacked_flags, window_ends
 from functrain_jax.evaluating import Evaluating
 from functrain_jax.feed import LONGEST, Chunk, Feed
 from functrain_jax.frozen import frozen
@@ -286,6 +286,8 @@ class JaxEngine(Evaluating, Loaders):
     def _calls(self, slow: bool, turns: np.ndarray | None, count: int) -> list[tuple[Any, Any]]:
         """The last arguments of the calls that train on a chunk; see `Training.program`."""
         if not slow:
+            if turns is not None and self.training.by_windows:
+                turns = window_ends(turns, count)
             return [(self._count(count), None if turns is None else self._put(turns))]
         if turns is None:
             return [(self._count(i), None) for i in range(count)]

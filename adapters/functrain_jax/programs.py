@@ -23,6 +23,7 @@ from functrain import kernel
 from functrain.kernel import Clock, Rules, TrainState, Turn
 from functrain.trainer.errors import ConfigurationError
 from functrain.trainer.hooks import adapt, overrides
+from functrain_jax import counting
 from functrain_jax.backend import JaxBackend, check_scalar
 from functrain_jax.binding import Binding
 from functrain_jax.collect import Collector, Logged, Record, check_same
@@ -229,10 +230,15 @@ class Training:
                 state = body(number, state, turns)
             elif self.watch:
                 state = self._watched(body, number, state, None if plain else turns)
-            elif self.always == (True,) and not plain:
-                state = self._windows(backend, body, number, state, turns)
+            elif not plain:
+                if self.by_windows:
+                    state = self._windows(backend, body, 0, number, state, turns)
+                else:
+                    state = lax.fori_loop(0, number, lambda i, s: body(i, s, at(turns, i)), state)
+            elif self.pieces is not None:
+                state = lax.fori_loop(0, number, lambda i, s: body(i, s, None), state)
             else:
-                state = lax.fori_loop(0, number, lambda i, s: body(i, s, None if plain else at(turns, i)), state)
+                state = counting.updates(0, number, lambda i, s: body(i, s, None), state, backend)
             metrics = {**state.metrics, "done": state.clock.batch + 0}
             return state._replace(metrics=None, rng=state.rng if found.drew else kept), metrics
 
@@ -272,27 +278,28 @@ class Training:
         return lax.while_loop(goes_on, one, (jnp.int32(0), state))[1]
 
     def _windows(
-        self, backend: JaxBackend, body: Callable[..., TrainState], number: Any, state: TrainState, turns: Any
+        self, backend: JaxBackend, body: Callable[..., TrainState], start: Any, end: Any, state: TrainState, ends: Any
     ) -> TrainState:
-        """The windows of one player: a loop over micro-batches within a loop over updates. One loop with a branch in it
-        would copy the state at every micro-batch."""
-        never = ((True, False),)
+        """The windows of one player: a loop over micro-batches within a loop over updates, and one over those of the
+        window that stays open. One loop with a branch in it would copy the state at every micro-batch."""
+        reads_loss = backend.reads_loss(state, 0)
 
-        def micro(at_: Any) -> Any:
-            i, _, state = at_
-            return i + 1, turns[i, 0, 1], body(i, state, never)
+        def micro(start: Any, end: Any, state: TrainState) -> TrainState:
+            return counting.micro_batches(start, end, lambda i, s: body(i, s, ((True, False),)), state, reads_loss)
 
         def window(both: Any) -> Any:
             i, state = both
-            i, closes, state = lax.while_loop(lambda a: (a[0] < number) & ~a[1], micro, (i, jnp.bool_(False), state))
-            # A loop of one round or none: a branch would copy the state.
-            state = lax.fori_loop(
-                0, closes.astype(jnp.int32), lambda _, s: kernel.update(backend, self.rules, s, 0)[0], state
-            )
-            clock = state.clock
-            return i, state._replace(clock=clock._replace(update=clock.update + closes))
+            closes = at(ends, i)
+            state, _ = kernel.update(backend, self.rules, micro(i, closes, state), 0)
+            return closes, state._replace(clock=state.clock._replace(update=state.clock.update + 1))
 
-        return lax.while_loop(lambda both: both[0] < number, window, (jnp.int32(0), state))[1]
+        i, state = lax.while_loop(lambda both: at(ends, both[0]) <= end, window, (jnp.int32(start), state))
+        return micro(i, end, state)
+
+    @property
+    def by_windows(self) -> bool:
+        """Does a program go from window to window? It is given the `window_ends` of the turns then."""
+        return self.always == (True,) and not self.watch
 
     def metrics(self, found: Discovery, running: Any) -> dict[str, Any]:
         """What a dispatch begins with."""
