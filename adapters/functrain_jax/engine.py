@@ -374,7 +374,10 @@ class JaxEngine(Evaluating, Loaders):
         if self.state is None or self.state.moved:
             return None
         name = f"{type(self.module).__name__}.training_step"
-        return f"no update's gradients were finite; look at the loss that {name} gives, or at the precision."
+        return (
+            f"no update's gradients were finite, or every batch weighed 0; look at the loss and the 'weight' that "
+            f"{name} gives, or at the precision."
+        )
 
     def epoch_start(self) -> None:
         """Nothing: the book's running values start empty, and programs take them from there."""

@@ -88,3 +88,14 @@ def test_ones_own_lr_scheduler_step_is_an_error_since_schedules_are_the_optimize
 
     with pytest.raises(ft.ConfigurationError, match="lr_scheduler_step is overridden, but the steps of Scheduled"):
         trainer(max_epochs=1).fit(Scheduled(), Batches(n=24))
+
+
+@pytest.mark.parametrize("windows", [1, 3])
+def test_a_first_epoch_whose_every_batch_weighs_nothing_is_told(windows):
+    class Weightless(Plain):
+        def training_step(self, batch, batch_idx):
+            loss = super().training_step(batch, batch_idx)
+            return {"loss": loss, "weight": jnp.where(batch_idx >= 0, 0.0, 1.0)}
+
+    with pytest.warns(UserWarning, match=r"every batch weighed 0; .*'weight' that Weightless\.training_step gives"):
+        trainer(max_epochs=2, accumulate_grad_batches=windows).fit(Weightless(), Batches())
