@@ -304,6 +304,9 @@ class TorchEngine(ManualOptimization, Modes):
         self._after_update(tuple(reports))
         return True
 
+    def publish(self) -> None:
+        """Nothing: what is trained is the module's own tensors."""
+
     def epoch_start(self) -> None:
         assert self.state is not None
         self.state = self.state._replace(clock=self.clock)

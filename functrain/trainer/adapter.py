@@ -69,6 +69,10 @@ class Engine(LoaderTools, Protocol):
         """Why no update has changed anything yet, in a sentence; None where one has, or where none need to."""
         ...
 
+    def publish(self) -> None:
+        """Leave the present values in the user's module, where hooks will look for them."""
+        ...
+
     def epoch_start(self) -> None:
         """Training mode; running metrics of the epoch start empty (unless resumed)."""
         ...

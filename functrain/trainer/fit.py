@@ -84,6 +84,7 @@ class FitLoop:
                 self.run_events("start", 0)
                 self.rest_of_epoch()
         finally:
+            self.engine.publish()  # hooks of the run's end may look at the module
             self.let_go()
         self.tell_exceeded(began)
 
@@ -111,6 +112,7 @@ class FitLoop:
         while self.mid_epoch() and not self.over():
             self.reopen()
             self.after_batches("batch" if self.dispatch() else "end", 0)
+        self.engine.publish()
         if not self.trainer.interrupted or (not self.mid_epoch() and not self.pending()):
             self.run_events("epoch", 0)
 
