@@ -129,10 +129,9 @@ class Timed(Scheduled):
 
     def configure_optimizers(self) -> Any:
         adam = torch.optim.Adam(self.parameters(), lr=self.lr)
-        kind = (
-            torch.optim.lr_scheduler.ReduceLROnPlateau if "monitor" in self.timing else torch.optim.lr_scheduler.StepLR
-        )
-        scheduler = kind(adam) if "monitor" in self.timing else kind(adam, 100)
+        schedulers = torch.optim.lr_scheduler
+        plateau = "monitor" in self.timing
+        scheduler = schedulers.ReduceLROnPlateau(adam) if plateau else schedulers.StepLR(adam, 100)
         return {"optimizer": adam, "lr_scheduler": {"scheduler": scheduler, **self.timing}}
 
 
