@@ -1,6 +1,8 @@
 """The form of compiled programs: XLA's compiler for the CPU makes gradients of convolutions fast only outside of loops
 and branches."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -130,3 +132,40 @@ def test_a_step_made_by_hand_accumulates_convolutions_outside_of_loops():
     found = list(convolutions(jax.make_jaxpr(made.step)(state, jnp.ones((8, 1, 6, 6)))))
     assert len(found) == 8
     assert not any(found)
+
+
+def test_an_evaluation_in_a_loop_has_the_convolutions_of_the_same_step_in_a_straight_line(monkeypatch):
+    """Forward convolutions are as fast within a loop: only those of gradients are rewritten outside."""
+    texts, jit = [], jax.jit
+
+    class Noted:
+        def __init__(self, function):
+            self.function = function
+
+        def trace(self, *args):
+            texts.append(self.function.lower(*args).compile().as_text())
+            return self.function.trace(*args)
+
+        def __call__(self, *args):
+            return self.function(*args)
+
+    class Validated(Images):
+        def validation_step(self, batch, batch_idx):
+            self.log("loss", self.training_step(batch, batch_idx))
+
+        def training_step(self, batch, batch_idx):
+            x, y = batch
+            return cross_entropy(self.head(jax.nn.relu(self.norm(self.conv(x))).mean((1, 2))), y)
+
+    module = Validated()
+    module.norm.eval()
+    straight = jit(lambda x, y: module.training_step((x, y), 0)).lower(IMAGES[:4], LABELS[:4]).compile().as_text()
+    monkeypatch.setattr("functrain_jax.programs.jax.jit", lambda function, **options: Noted(jit(function, **options)))
+    trainer().validate(module, loader())
+
+    def forms(text):
+        return re.findall(r" convolution\(.*?(window={.*?}, dim_labels=[^\s,]+)", text)
+
+    assert forms(straight)
+    assert forms(texts[-1]) == forms(straight)
+    assert " while(" in texts[-1]
