@@ -8,7 +8,7 @@ reads it.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -41,6 +41,7 @@ from functrain_jax.identity import facts
 from functrain_jax.kept import Constants, Entry, Kept, Programs
 from functrain_jax.keys import STREAM
 from functrain_jax.loaders import Loaders, register_generators
+from functrain_jax.moments import Moment, Moments, Noted, places
 from functrain_jax.order import ordered
 from functrain_jax.players import Spec, players_of
 from functrain_jax.precision import keep_types, policy_of
@@ -56,7 +57,7 @@ class JaxEngine(Evaluating, Loaders):
     """See `functrain.trainer.adapter.Engine`."""
 
     suffix = ".ckpt"
-    compiled = True
+    compiled = passes_logs = True
     mark = staticmethod(mark)
 
     def __init__(self, module: Any, trainer: Any) -> None:
@@ -70,6 +71,7 @@ class JaxEngine(Evaluating, Loaders):
         self.state: TrainState | None = None
         self.clock = Clock()
         self.outputs: list[Any] = []
+        self.moments = Moments()
         self.specs: tuple[Spec, ...] = ()
         self.rules: Rules = ()
         self.pieces: int | None = trainer.flags.truncated_bptt_steps or module.truncated_bptt_steps
@@ -78,7 +80,7 @@ class JaxEngine(Evaluating, Loaders):
         self.evaluations: dict[str, Programs] = {}
         self.in_flight: deque[Any] = deque()
         self.sharding = jax.sharding.SingleDeviceSharding(self.device)
-        self.counts: dict[int, jax.Array] = {}
+        self.counts: dict[Any, jax.Array] = {}
         self.placed = Clock(-1)
         """The position that the device holds."""
         self.published: TrainState | None = None
@@ -221,6 +223,7 @@ class JaxEngine(Evaluating, Loaders):
     def train(self, batches: Iterator[Any], n: int) -> int:
         """Up to n batches, as many as fit a buffer in one compiled call."""
         self.outputs = []
+        self.moments.clear()
         self._adopt()
         count, given = 0, -1
         # What was drawn from the loader is trained on, so that nothing is lost where a run is stopped in between.
@@ -264,34 +267,65 @@ class JaxEngine(Evaluating, Loaders):
         with jax.transfer_guard_host_to_device("allow"):
             running = found.logged.running(book, self.policy.store)
             metrics = jax.tree.map(self._put, self.training.metrics(found, running))
-            calls = self._calls(found.slow, turns, chunk.count)
+            ends = plans.log_places(self.plan, clock, chunk.count) if self.plan.passes_logs else [chunk.count]
+            calls = self._calls(found.slow, turns, ends, chunk)
             buffers = chunk.on_device(self._put)
             self._place_clock()
-        for number, turn in calls:
-            self.state, after = program(self.state, metrics, number, turn, buffers)
+        noted: list[Any] = []
+        for place, turn in calls:
+            self.state, after = program(self.state, metrics, place, turn, buffers)
             metrics = {name: after[name] for name in metrics}
+            noted.append(after["noted"])
             if "bad" in metrics and int(metrics["bad"]):
                 break
         metrics = after
         bad = int(metrics["bad"]) if "bad" in metrics else 0
         done = int(metrics["done"]) - clock.batch if bad else chunk.count
-        found.logged.put(book, metrics, self._names_played(found, turns, done))
+        if self.plan.passes_logs:
+            self.moments.begin(book, found.logged)
+        found.logged.put(book, metrics, self._names_played(found, turns, 0, done))
         self.clock = self.placed = self._after(clock, found.pieces, done)
+        if self.plan.passes_logs:
+            self._note(found, turns, clock, [end for end in ends if not bad or end < done], noted)
         if self.wants_outputs:
             self.outputs = [self._output(metrics["outputs"], turns)]
         if bad:
             self._raise_on_nan(bad)
         self._throttle(metrics["done"])
 
-    def _calls(self, slow: bool, turns: np.ndarray | None, count: int) -> list[tuple[Any, Any]]:
+    def _calls(self, slow: bool, turns: np.ndarray | None, ends: list[int], chunk: Chunk) -> list[tuple[Any, Any]]:
         """The last arguments of the calls that train on a chunk; see `Training.program`."""
         if not slow:
             if turns is not None and self.training.by_windows:
-                turns = window_ends(turns, count)
-            return [(self._count(count), None if turns is None else self._put(turns))]
+                turns = window_ends(turns, chunk.count)
+            return [(self._places(tuple(ends), chunk.size), None if turns is None else self._put(turns))]
         if turns is None:
-            return [(self._count(i), None) for i in range(count)]
-        return [(self._count(i), tuple(map(tuple, turns[i].tolist()))) for i in range(count)]
+            return [(self._count(i), None) for i in range(chunk.count)]
+        return [(self._count(i), tuple(map(tuple, turns[i].tolist()))) for i in range(chunk.count)]
+
+    def _note(
+        self, found: Discovery, turns: np.ndarray | None, clock: Clock, ends: list[int], noted: list[Any]
+    ) -> None:
+        """Keep what there is to know of the parts that ended there."""
+        whole, start = Noted(noted[0]), 0
+        for number, end in enumerate(ends):
+            names = frozenset(self._names_played(found, turns, start, end))
+            where = (Noted(noted[end - 1]), 0) if found.slow else (whole, number)
+            self.moments.parts.append(Moment(self._after(clock, found.pieces, end), names, found.logged, *where))
+            start = end
+
+    def replay(self, look: Callable[[], None]) -> None:
+        """See `functrain.trainer.adapter.Engine`."""
+        if not self.moments.parts or self.moments.parts[0].clock == self.clock:
+            return
+        clock = self.clock
+        try:
+            for there in self.moments.replay(self.trainer.book):
+                self.clock = there
+                look()
+        finally:
+            self.clock = clock
+            self.moments.end(self.trainer.book)
 
     def _put(self, array: Any) -> jax.Array:
         if isinstance(array, jax.Array):
@@ -303,6 +337,13 @@ class JaxEngine(Evaluating, Loaders):
         if n not in self.counts:
             self.counts[n] = self._put(np.array(n, np.int32))
         return self.counts[n]
+
+    def _places(self, ends: tuple[int, ...], size: int) -> jax.Array:
+        if len(ends) > 1:
+            return self._put(places(ends, size))
+        if (ends, size) not in self.counts:
+            self.counts[ends, size] = self._put(places(ends, size))
+        return self.counts[ends, size]
 
     def _place_clock(self) -> None:
         """The device counts along; where the host has moved the position (an epoch's end), it is told."""
@@ -321,11 +362,11 @@ class JaxEngine(Evaluating, Loaders):
         program = self.training.program(found, self.plain, self.wants_outputs)
         return self.programs.add(chunk.form, program, found, self.training.tracer.reads, self.constants)
 
-    def _names_played(self, found: Discovery, turns: Any, count: int) -> set[Any]:
-        """What was really logged in this dispatch: by the players whose turn came."""
+    def _names_played(self, found: Discovery, turns: Any, start: int, end: int) -> set[Any]:
+        """What was really logged in a part of this dispatch: by the players whose turn came."""
         if turns is None or len(self.specs) == 1:
             return set(found.logged.metrics)
-        played = turns[:count, :, 0].any(axis=0)
+        played = turns[start:end, :, 0].any(axis=0)
         return {name for i, names in enumerate(found.names) if played[i] for name in names}
 
     def _after(self, clock: Clock, pieces: int, count: int) -> Clock:
@@ -407,7 +448,8 @@ class JaxEngine(Evaluating, Loaders):
     def learning_rates(self) -> dict[str, float]:
         """By player, of its next update; of one whose rate cannot be known it is told once."""
         assert self.state is not None
-        return self.rates.read(self.specs, self.state.players)
+        players = self.state.players
+        return self.rates.read(self.specs, self.moments.players(players))
 
     def snapshot(self, weights_only: bool) -> dict[str, Any]:
         """See `functrain_jax.snapshot.take`."""
@@ -443,7 +485,7 @@ class JaxEngine(Evaluating, Loaders):
 def longest_dispatch(plan: Plan) -> int:
     """More batches than this are never handed over at once: the closest two events may be apart."""
     window = plan.windows.at(0)
-    longest = [plan.dispatch, plan.log_updates * window]
+    longest = [plan.dispatch] if plan.passes_logs else [plan.dispatch, plan.log_updates * window]
     longest += [n for n in (plan.batches, plan.val_batches) if n is not None]
     longest += [n * window for n in plan.checkpoint_updates]
     return max(1, min(longest))

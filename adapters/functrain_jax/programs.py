@@ -23,7 +23,7 @@ from functrain import kernel
 from functrain.kernel import Clock, Rules, TrainState, Turn
 from functrain.trainer.errors import ConfigurationError
 from functrain.trainer.hooks import adapt, overrides
-from functrain_jax import counting
+from functrain_jax import counting, moments
 from functrain_jax.backend import JaxBackend, check_scalar
 from functrain_jax.binding import Binding
 from functrain_jax.collect import Collector, Logged, Record, check_same
@@ -184,10 +184,12 @@ class Training:
         return pieces
 
     def program(self, found: Discovery, plain: bool, outputs: bool) -> Callable[..., tuple[TrainState, dict[str, Any]]]:
-        """`run(state, metrics, number, turns, buffers) -> (state, metrics)`, compiled at its first call.
+        """`run(state, metrics, places, turns, buffers) -> (state, metrics)`, compiled at its first call.
 
-        It trains on the first `number` batches of the buffers, whose `turns` are an array. Where loops are slow, on the
-        one batch of this number, whose turns are tuples of Python bools, and any of them compiles a program of its own.
+        It trains on the first batches of the buffers, whose `turns` are an array, in parts: `places` are as
+        `moments.places` makes them, and the metrics' 'noted' holds what `moments.seen` gives at each. Where loops are
+        slow it trains on the one batch whose number `places` is, whose turns are tuples of Python bools, and any of
+        them compiles a program of its own.
 
         Args:
             plain: every batch is a window of one for every player; then `turns` is None.
@@ -213,7 +215,7 @@ class Training:
         loss.__qualname__ = f"{type(self.tracer.module).__name__}.training_step"
         backend = replace(self.backend, loss=loss, open_windows=not plain)
 
-        def run(state: TrainState, metrics: Any, number: Any, turns: Any, buffers: Any) -> Any:
+        def run(state: TrainState, metrics: Any, places: Any, turns: Any, buffers: Any) -> Any:
             kept = state.rng
             if outputs:
                 metrics = {**metrics, "outputs": jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), found.outputs)}
@@ -226,20 +228,17 @@ class Training:
                 state = self._move(backend, state, batch, turns)
                 return self._marked(state) if self.watch else state
 
+            def part(i: Any, both: tuple[TrainState, Any]) -> tuple[TrainState, Any]:
+                state = self._part(backend, body, at(places, i), at(places, i + 1), both[0], turns)
+                return state, moments.noted(both[1], i, found.logged, state)
+
             if found.slow:
-                state = body(number, state, turns)
-            elif self.watch:
-                state = self._watched(body, number, state, None if plain else turns)
-            elif not plain:
-                if self.by_windows:
-                    state = self._windows(backend, body, 0, number, state, turns)
-                else:
-                    state = lax.fori_loop(0, number, lambda i, s: body(i, s, at(turns, i)), state)
-            elif self.pieces is not None:
-                state = lax.fori_loop(0, number, lambda i, s: body(i, s, None), state)
+                state = body(places, state, turns)
+                noted = moments.noted(moments.room(found.logged, state, 1), 0, found.logged, state)
             else:
-                state = counting.updates(0, number, lambda i, s: body(i, s, None), state, backend)
-            metrics = {**state.metrics, "done": state.clock.batch + 0}
+                room = moments.room(found.logged, state, len(places) - 2)
+                state, noted = lax.fori_loop(0, places[-1], part, (state, room))
+            metrics = {**state.metrics, "done": state.clock.batch + 0, "noted": noted}
             return state._replace(metrics=None, rng=state.rng if found.drew else kept), metrics
 
         # Where JAX looks for NaN it runs a step again, with the same state.
@@ -265,17 +264,31 @@ class Training:
         bad = state.metrics["bad"] | jnp.where(finite, 0, BAD_PARAMETER)
         return state._replace(metrics={**state.metrics, "bad": bad})
 
-    def _watched(self, body: Callable[..., TrainState], number: Any, state: TrainState, turns: Any) -> TrainState:
+    def _part(
+        self, backend: JaxBackend, body: Callable[..., TrainState], start: Any, end: Any, state: TrainState, turns: Any
+    ) -> TrainState:
+        """The batches from number `start` to before `end`; `turns` are None where every batch is a window of one."""
+        if self.watch:
+            return self._watched(body, start, end, state, turns)
+        if turns is not None and self.by_windows:
+            return self._windows(backend, body, start, end, state, turns)
+        if turns is not None or self.pieces is not None:
+            return lax.fori_loop(start, end, lambda i, s: body(i, s, None if turns is None else at(turns, i)), state)
+        return counting.updates(start, end, lambda i, s: body(i, s, None), state, backend)
+
+    def _watched(
+        self, body: Callable[..., TrainState], start: Any, end: Any, state: TrainState, turns: Any
+    ) -> TrainState:
         """A loop that ends with the first batch whose loss, or what it left in the parameters, is not finite."""
 
         def goes_on(both: tuple[Any, TrainState]) -> Any:
-            return (both[0] < number) & (both[1].metrics["bad"] == 0)
+            return (both[0] < end) & (both[1].metrics["bad"] == 0)
 
         def one(both: tuple[Any, TrainState]) -> tuple[Any, TrainState]:
             i, state = both
             return i + 1, body(i, state, None if turns is None else at(turns, i))
 
-        return lax.while_loop(goes_on, one, (jnp.int32(0), state))[1]
+        return lax.while_loop(goes_on, one, (start, state))[1]
 
     def _windows(
         self, backend: JaxBackend, body: Callable[..., TrainState], start: Any, end: Any, state: TrainState, ends: Any

@@ -60,7 +60,7 @@ class TorchEngine(ManualOptimization, Modes):
     """See `functrain.trainer.adapter.Engine`."""
 
     suffix = ".ckpt"
-    compiled = False
+    compiled = passes_logs = False
     mark = staticmethod(ckpt.mark)
 
     def __init__(self, trainer: Any, module: Any) -> None:

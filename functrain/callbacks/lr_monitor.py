@@ -25,6 +25,8 @@ class LearningRateMonitor(Callback):
             that knows no momentum where `log_momentum` asks for it.
     """
 
+    may_lag = True
+
     def __init__(self, logging_interval: str | None = None, log_momentum: bool = False) -> None:
         if logging_interval not in (None, "step", "epoch"):
             raise ConfigurationError(

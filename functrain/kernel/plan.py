@@ -46,6 +46,8 @@ class Plan(NamedTuple):
         flush_updates: have the loggers written out every so many updates, where step metrics are written.
         checkpoint_updates: let the checkpoint callbacks act every so many updates; empty for none.
         dispatch: at most so many batches are handed to the backend at once.
+        passes_logs: a dispatch runs past the places where step metrics are written; whoever trains keeps what they
+            were there.
     """
 
     batches: int | None
@@ -62,6 +64,7 @@ class Plan(NamedTuple):
     flush_updates: int = NO_EVENT
     checkpoint_updates: tuple[int, ...] = ()
     dispatch: int = NO_EVENT
+    passes_logs: bool = False
 
 
 def turns(plan: Plan, epoch: int, batch: int) -> tuple[Turn, ...]:
@@ -182,23 +185,36 @@ def batches_to_event(plan: Plan, clock: Clock) -> int:
 
     Law, for a run that is neither at its limit nor at its epoch's end: before the batch that this names,
     nothing is due and `may_stop` says what it says here; at that batch something is due, or `may_stop` turns
-    true, or the dispatch limit is reached.
+    true, or the dispatch limit is reached. With `passes_logs` a log is nothing that the host must look at.
     """
     ahead = plan.dispatch
     if plan.batches is not None:
         ahead = min(ahead, plan.batches - clock.batch)
     if plan.val_batches is not None and in_turn(plan, clock):
         ahead = min(ahead, plan.val_batches - _val_counted(plan, clock) % plan.val_batches)
-    return _batches_to_update_event(plan, clock, max(1, ahead))
-
-
-def _batches_to_update_event(plan: Plan, clock: Clock, ahead: int) -> int:
-    every = (plan.log_updates, *plan.checkpoint_updates)
-    updates = min(n - clock.update % n for n in every)
+    every = plan.checkpoint_updates if plan.passes_logs else (plan.log_updates, *plan.checkpoint_updates)
+    updates = min((n - clock.update % n for n in every), default=NO_EVENT)
     if plan.max_steps is not None:
         updates = min(updates, max(plan.max_steps - clock.update, 1))
     if plan.min_steps > clock.update and clock.epoch >= plan.min_epochs:
         updates = min(updates, plan.min_steps - clock.update)
+    return _batches_to_update(plan, clock, updates, max(1, ahead))
+
+
+def log_places(plan: Plan, clock: Clock, batches: int) -> list[int]:
+    """The next so many batches in parts, each of which ends where step metrics are written, but for the last, which
+    may end elsewhere: after how many batches each part ends."""
+    ends: list[int] = []
+    done, now = 0, clock
+    while done < batches:
+        count = _batches_to_update(plan, now, plan.log_updates - now.update % plan.log_updates, batches - done)
+        done, now = done + count, after(plan, now, count)
+        ends.append(done)
+    return ends
+
+
+def _batches_to_update(plan: Plan, clock: Clock, updates: int, ahead: int) -> int:
+    """How many batches until so many more updates are done, at most `ahead`."""
     if plan.players == (PlayerPlan(),):
         size = plan.windows.at(clock.epoch)
         return min(ahead, updates * size - clock.batch % size)

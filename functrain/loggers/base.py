@@ -13,7 +13,13 @@ class Logger(ABC):
     """A place for the metrics and hyperparameters of a run. Subclass it for one's own.
 
     Only one process of a run writes: the trainer decides which, and calls its loggers there alone.
+
+    Attributes:
+        may_lag: its `log_metrics` looks at what it is given and stops nothing, so it may get the steps' metrics when
+            the run is some steps further. A class says so of its own `log_metrics`.
     """
+
+    may_lag = False
 
     @property
     @abstractmethod

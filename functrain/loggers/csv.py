@@ -29,6 +29,8 @@ class CSVLogger(DirectoryLogger):
         ValueError: `flush_logs_every_n_steps` is less than 1.
     """
 
+    may_lag = True
+
     def __init__(
         self,
         save_dir: str | os.PathLike[str],

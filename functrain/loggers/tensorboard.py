@@ -39,6 +39,8 @@ class TensorBoardLogger(DirectoryLogger):
         ValueError: `flush_every` is less than 1.
     """
 
+    may_lag = True
+
     def __init__(
         self,
         save_dir: str | os.PathLike[str],

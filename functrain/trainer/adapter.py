@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 from functrain.kernel.plan import Plan
@@ -58,6 +58,15 @@ class Engine(LoaderTools, Protocol):
 
     def train(self, batches: Iterator[Any], n: int) -> int:
         """Train on up to n batches of the iterator; gives how many there were. Advances `clock`, collects logs."""
+        ...
+
+    passes_logs: bool
+    """It keeps what was logged at the places where step metrics are written, so a dispatch may run past them."""
+
+    def replay(self, look: Callable[[], None]) -> None:
+        """Call `look` for every part of the last dispatch that ended where step metrics are written, in order: clock,
+        book and learning rates are as they were there, and the present ones again when this returns or raises. Once a
+        dispatch, and only where `passes_logs`."""
         ...
 
     def close_window(self) -> bool:

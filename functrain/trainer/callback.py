@@ -20,7 +20,9 @@ class Callback:
 
     Beside the hooks, at the Trainer's own events:
 
-    - `log_step(trainer, pl_module, metrics)`: step metrics are about to be written; may add to `metrics`.
+    - `log_step(trainer, pl_module, metrics)`: step metrics are about to be written; may add to `metrics`. With
+      `may_lag = True` a class says of its own that it looks at these, the position and the learning rates only, and
+      stops nothing: so it may be called, as if it were then, when a compiled run is some steps further.
     - `checkpoint(trainer, pl_module, moment)`: the state is whole and may be saved; moment is 'steps', 'validation',
       'epoch' or 'interrupt'.
     - `should_stop(trainer, pl_module, moment)`: after the checkpoint; moment is 'validation' or 'epoch'.
@@ -30,6 +32,7 @@ class Callback:
     """
 
     tick_seconds: float | None = None
+    may_lag = False
 
     def log_step(self, trainer: Any, pl_module: Any, metrics: dict[str, Any]) -> None:
         """Step metrics are about to be written."""

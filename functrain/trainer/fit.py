@@ -16,7 +16,7 @@ from functrain.kernel.plan import Plan
 from functrain.kernel.state import Clock
 from functrain.trainer.checkpoint import storable_outputs
 from functrain.trainer.data import TrainSource, loaders_rng
-from functrain.trainer.errors import ConfigurationError, describe, noted
+from functrain.trainer.errors import ConfigurationError, beside, describe, noted
 from functrain.trainer.events import EVENTS, Position, named, numbered, turned_before
 from functrain.trainer.generators import random_state
 from functrain.trainer.logbook import TRAIN
@@ -54,7 +54,7 @@ class FitLoop:
         self.ended = False
         self.skipped = False
         self.looked = False
-        self.before = self.seen = 0
+        self.before = self.logged = self.seen = 0
         self.turned: Clock | None = None
         self.validates_now = self.told_short = False
         self.before_validation: dict[str, Any] | None = None
@@ -178,7 +178,12 @@ class FitLoop:
         self.book.begin(TRAIN, in_step=True)
         self.position, self.before, self.looked = None, self.engine.clock.update, False
         with noted(self.where):
-            count = self.one_batch() if self.one_by_one else self.many_batches()
+            try:
+                count = self.one_batch() if self.one_by_one else self.many_batches()
+            except BaseException as error:
+                with beside(error):
+                    self.log_passed()
+                raise
             self.close_window()
         if not count and not self.engine.clock.batch and not self.skipped:
             raise ConfigurationError(self.source.why_empty(self.engine.clock.epoch))
@@ -273,9 +278,22 @@ class FitLoop:
         self.in_epoch = True
 
     def log(self, kind: str) -> None:
-        plan, clock, before = self.plan, self.engine.clock, self.before
+        self.logged = self.before
+        if self.plan.passes_logs:
+            self.engine.replay(self.log_here)
+        self.log_here()
+
+    def log_passed(self) -> None:
+        """Write the step metrics of those places that a dispatch has run past before it failed."""
+        self.logged = self.before
+        if self.plan.passes_logs:
+            self.engine.replay(self.log_here)
+
+    def log_here(self) -> None:
+        plan, clock, before = self.plan, self.engine.clock, self.logged
         if plans.log_due(plan, clock, before):
             self.trainer.write_step_metrics(flush=plans.flush_due(plan, clock, before))
+            self.logged = clock.update
 
     def validation_due(self, kind: str) -> bool:
         """Is validation due after this batch, or at the end of a loader whose end nobody could foresee?"""

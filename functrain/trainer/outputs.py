@@ -57,6 +57,14 @@ class Outputs:
             for logger in self.loggers:
                 logger.save()
 
+    @property
+    def logs_may_lag(self) -> bool:
+        """May every logger and callback that gets step metrics get them later? Where one's own method does not say
+        so, it may look at the run or stop it."""
+        asked = [(callback, "log_step") for callback in self.callbacks if overrides(callback, "log_step")]
+        asked += [(logger, "log_metrics") for logger in self.loggers]
+        return all(_says(owner, "may_lag", method) for owner, method in asked)
+
     def write_evaluation_steps(self) -> None:
         """What `self.log(..., on_step=True)` gave in the last batches of an evaluation, to the loggers: a row a batch.
 
@@ -191,3 +199,11 @@ class Outputs:
 
 def _same(value: Any) -> Any:
     return value
+
+
+def _says(owner: Any, name: str, method: str) -> bool:
+    """Is this attribute true by the word of the class that defines the method, or of one below it?"""
+    for known in (vars(owner), *map(vars, type(owner).__mro__)):
+        if name in known or method in known:
+            return bool(known.get(name, False))
+    return False

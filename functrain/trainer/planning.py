@@ -64,6 +64,7 @@ def make_plan(
     checkpoints: Iterable[int],
     windows: Schedule,
     logs: bool = True,
+    passes_logs: bool = False,
 ) -> Plan:
     """What is due when, for a training loader of so many batches (None: unknown).
 
@@ -71,6 +72,7 @@ def make_plan(
         checkpoints: intervals, in updates, at which checkpoint callbacks want to act.
         windows: batches an update, by epoch.
         logs: somebody reads step metrics; where nobody does, no dispatch ends for them.
+        passes_logs: nor where they may be read later.
 
     Raises:
         ConfigurationError: the validation interval does not fit the loader.
@@ -90,6 +92,7 @@ def make_plan(
         flush_updates=flags.flush_logs_every_n_steps,
         checkpoint_updates=tuple(checkpoints),
         dispatch=LONGEST_DISPATCH,
+        passes_logs=passes_logs,
     )
 
 

@@ -419,8 +419,10 @@ class Trainer(Outputs):
     def _plan(self, source: TrainSource) -> Plan:
         intervals = [n for callback in self.callbacks if (n := getattr(callback, "every_n_updates", lambda: None)())]
         logs = bool(self.loggers or self.acting("log_step"))
-        windows = windows_of(self.flags, self.callbacks)
-        return make_plan(self.flags, self.loaders.cap(source.batches), self.engine.players(), intervals, windows, logs)
+        windows, batches = windows_of(self.flags, self.callbacks), self.loaders.cap(source.batches)
+        several = not (self.hooks.per_batch or self.engine.per_batch)
+        passes_logs = logs and several and self.engine.passes_logs and self.logs_may_lag
+        return make_plan(self.flags, batches, self.engine.players(), intervals, windows, logs, passes_logs)
 
     # continuing
 

@@ -94,7 +94,7 @@ def what_is_due(plan, clock, before):
     questions = {
         "epoch over": due.epoch_over(plan, clock),
         "limit": due.at_limit(plan, clock),
-        "log": due.log_due(plan, clock, before),
+        "log": not plan.passes_logs and due.log_due(plan, clock, before),
         "validate": due.validate_due(plan, clock),
         "checkpoint": due.checkpoint_due(plan, clock, before),
     }
@@ -173,3 +173,17 @@ def test_validations_counted_across_epochs_come_after_every_so_many_batches(ever
         assert not due.validate_at_end(plan, clock)
         seen += batches
     assert found == list(range(every, seen + 1, every))
+
+
+@given(plans, st.integers(0, 3), st.integers(0, 14), st.integers(1, 14))
+def test_the_parts_of_a_dispatch_end_where_step_metrics_are_due_and_at_its_end(plan, epochs, start, batches):
+    clock = reached(plan, epochs, start)
+    assume(plan.batches is None or clock.batch < plan.batches)
+    if plan.batches is not None:
+        batches = min(batches, plan.batches - clock.batch)
+    want = set()
+    for n in range(1, batches + 1):
+        before, clock_ = due.after(plan, clock, n - 1).update, due.after(plan, clock, n)
+        if due.log_due(plan, clock_, before):
+            want.add(n)
+    assert due.log_places(plan, clock, batches) == sorted(want | {batches})

@@ -188,6 +188,7 @@ def recording_logger(base: type, record: Record) -> Any:
     members = {
         "name": property(lambda self: "recording"),
         "version": property(lambda self: 0),
+        "may_lag": True,
         "log_metrics": lambda self, metrics, step=None: record.see("row", {"step": step, **metrics}),
         "log_hyperparams": lambda self, params, *args: record.see("hyperparameters"),
     }

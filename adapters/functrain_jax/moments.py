@@ -1,0 +1,133 @@
+"""What a step's program keeps of the places that a dispatch runs past and where step metrics are written: the values of
+then, and the scalars by which learning rates are known.
+
+A program writes them once a place, into arrays that the host reads when the dispatch is over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from functrain.kernel.state import Clock, Player, TrainState
+from functrain.trainer.logbook import Key, LogBook
+from functrain_jax.collect import Logged
+
+
+def places(ends: Sequence[int], size: int) -> np.ndarray:
+    """Where the parts of a dispatch of at most `size` batches begin and end: 0, the ends, and last how many there are.
+    What stands between is not looked at."""
+    array = np.zeros(max(size, 1) + 2, np.int32)
+    array[1 : len(ends) + 1], array[-1] = ends, len(ends)
+    return array
+
+
+def room(logged: Logged, state: TrainState, n: int) -> Any:
+    """Room for n places. Traced."""
+    return jax.tree.map(lambda x: jnp.zeros((n, *x.shape), x.dtype), seen(logged, state))
+
+
+def noted(room: Any, i: Any, logged: Logged, state: TrainState) -> Any:
+    """The room with what is seen now as that of place i. Traced."""
+    return jax.tree.map(lambda room, x: room.at[i].set(x), room, seen(logged, state))
+
+
+def seen(logged: Logged, state: TrainState) -> tuple[dict[Key, Any], list[Any]]:
+    """What is noted of one place: the last values of the steps, and the players' scalars. Traced."""
+    metrics: Any = state.metrics
+    values = {key: metrics["last"][key] for key, metric in logged.metrics.items() if metric.options.on_step}
+    return values, _scalars(state.players)
+
+
+def _scalars(players: Sequence[Player]) -> list[Any]:
+    return [x for x in jax.tree.leaves([(p.opt, p.updates) for p in players]) if not x.ndim]
+
+
+class Noted:
+    """What one call of a program noted, by the number of the place; read from the device once, by who asks first."""
+
+    def __init__(self, arrays: tuple[dict[Key, jax.Array], list[jax.Array]]) -> None:
+        self.arrays = arrays
+
+    @cached_property
+    def values(self) -> dict[Key, Any]:
+        """The values of the steps."""
+        return jax.device_get(self.arrays[0])
+
+    @cached_property
+    def scalars(self) -> list[Any]:
+        """The players' scalars."""
+        return jax.device_get(self.arrays[1])
+
+
+class Moment(NamedTuple):
+    """The end of a part of a dispatch: the position, who logged in the part, and where in `noted` its values are."""
+
+    clock: Clock
+    names: frozenset[Key]
+    logged: Logged
+    noted: Noted
+    number: int
+
+    def put(self, book: LogBook) -> None:
+        """Leave its values in the book, as if the run were here."""
+        for key in self.logged.metrics:
+            if key in self.names:
+                entry = book.current[key]
+                book.now = entry.at = book.now + 1
+                if key in self.noted.values:
+                    entry.last = self.noted.values[key][self.number]
+
+    def players(self, present: Sequence[Player]) -> list[Player]:
+        """The players with the scalars of here; for what has axes, the present values."""
+        then = iter([scalar[self.number] for scalar in self.noted.scalars])
+        pairs = [(p.opt, p.updates) for p in present]
+        pairs = jax.tree.map(lambda x: x if x.ndim else next(then), pairs)
+        return [p._replace(opt=opt, updates=updates) for p, (opt, updates) in zip(present, pairs, strict=True)]
+
+
+class Moments:
+    """The parts of the last dispatch, in order, and what the book held of their metrics before it."""
+
+    def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Another dispatch begins."""
+        self.parts: list[Moment] = []
+        self.here: Moment | None = None
+        self.before: dict[Key, tuple[int, Any]] = {}
+        self.present: dict[Key, tuple[int, Any]] = {}
+
+    def begin(self, book: LogBook, logged: Logged) -> None:
+        """A program's values are about to be put into the book."""
+        for key in logged.metrics:
+            if key not in self.before:
+                self.before[key] = (book.current[key].at, book.current[key].last)
+
+    def replay(self, book: LogBook) -> Iterator[Clock]:
+        """The positions at the parts' ends; the book is as it was at each."""
+        self.present = {key: (entry.at, entry.last) for key, entry in book.current.items()}
+        for key, (at, last) in self.before.items():
+            book.current[key].at, book.current[key].last = at, last
+        while self.parts:
+            self.here = self.parts.pop(0)
+            self.here.put(book)
+            yield self.here.clock
+
+    def end(self, book: LogBook) -> None:
+        """The book is as it was before the replay, wherever that has ended."""
+        for part in self.parts:
+            part.put(book)
+        for key, (at, last) in self.present.items():
+            book.current[key].at, book.current[key].last = max(book.current[key].at, at), last
+        self.clear()
+
+    def players(self, present: Sequence[Player]) -> Sequence[Player]:
+        """The players as they were where the replay is; the present ones where there is none."""
+        return present if self.here is None else self.here.players(present)
