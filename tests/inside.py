@@ -6,6 +6,7 @@ What a user can see is better asked of the user's side: `trainer.global_step`, `
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
@@ -18,7 +19,7 @@ CHECKPOINTS = {"torch": "functrain_torch.ckpt", "jax": "functrain_jax.checkpoint
 
 def clock(trainer: Any) -> Any:
     """The position: epoch, batch, update, skipped."""
-    return trainer.engine.clock
+    return trainer.run.clock
 
 
 def position(trainer: Any) -> tuple[int, int, int]:
@@ -29,14 +30,19 @@ def position(trainer: Any) -> tuple[int, int, int]:
 # the state
 
 
+def put_in(trainer: Any, module: Any) -> None:
+    """Have the last run be of this module, so that its hooks are called."""
+    trainer.run.module = module
+
+
 def engine(trainer: Any) -> Any:
     """What runs the module; to ask whether it is still held."""
-    return trainer.engine
+    return trainer.run.engine
 
 
 def train_state(trainer: Any) -> Any:
     """The kernel's state: params, players, vars, its own clock."""
-    return trainer.engine.state
+    return trainer.run.engine.state
 
 
 def updates(trainer: Any) -> list[int]:
@@ -51,7 +57,7 @@ def loss_scales(trainer: Any) -> list[float]:
 
 def optimizers(trainer: Any) -> list[Any]:
     """Torch's own optimizers of the last fit."""
-    return trainer.engine.configured.optimizers
+    return trainer.run.engine.configured.optimizers
 
 
 def rates(trainer: Any) -> list[float]:
@@ -61,12 +67,12 @@ def rates(trainer: Any) -> list[float]:
 
 def told_rates(trainer: Any) -> dict[str, float]:
     """The learning rates as a monitor is told them, by name."""
-    return trainer.engine.learning_rates()
+    return trainer.run.engine.learning_rates()
 
 
 def summary(trainer: Any, depth: int) -> list[tuple[str, str, int, int, int]]:
     """The rows of a module's summary."""
-    return trainer.engine.summary(depth)
+    return trainer.run.engine.summary(depth)
 
 
 def jax_weights(trainer: Any) -> Mapping[str, Any]:
@@ -74,9 +80,29 @@ def jax_weights(trainer: Any) -> Mapping[str, Any]:
     return import_module("functrain_jax.snapshot").weights(train_state(trainer))
 
 
+def interrupt(trainer: Any) -> None:
+    """As a Ctrl-C in the middle of a batch does."""
+    trainer.run.stop.interrupt(signal.SIGINT)
+
+
+def end_time(trainer: Any) -> None:
+    """The time that `max_time` gives is over."""
+    trainer.run.stop.deadline = 0.0
+
+
+def look_up_at_events_only(monkeypatch: Any) -> None:
+    """Have the loop come back to the host at events alone, and not because time has passed."""
+    monkeypatch.setattr("functrain.trainer.run.Run.look_up_seconds", None)
+
+
+def tick_seconds(trainer: Any) -> float | None:
+    """How often a callback wants to be looked at."""
+    return import_module("functrain.trainer.run").tick_seconds(trainer.callbacks)
+
+
 def per_batch(trainer: Any) -> bool:
     """Does somebody's hook need every batch?"""
-    return trainer.hooks.per_batch
+    return trainer.run.hooks.per_batch
 
 
 # checkpoints
@@ -110,18 +136,18 @@ def save_through(stand_in: Any) -> None:
 
 def snapshot(trainer: Any) -> dict[str, Any]:
     """What a checkpoint holds of the module, its optimizers and running metrics."""
-    return trainer.engine.snapshot(weights_only=False)
+    return trainer.run.engine.snapshot(weights_only=False)
 
 
 def callback_states(trainer: Any) -> dict[str, Any]:
     """What a checkpoint holds of the callbacks."""
-    return import_module("functrain.trainer.checkpoint").callback_states(trainer, {})
+    return import_module("functrain.trainer.checkpoint").callback_states(trainer.run, {})
 
 
 def loader_generators(trainer: Any) -> tuple[Any, list[Any]]:
     """The random states of the training loader, and of each validation loader."""
-    rng = trainer.engine.loader_rng
-    return rng(trainer.loop.source.loader), [rng(loader) for loader in trainer.val_loaders]
+    rng = trainer.run.engine.loader_rng
+    return rng(trainer.run.source.loader), [rng(loader) for loader in trainer.run.val_loaders]
 
 
 # compiled programs

@@ -25,6 +25,7 @@ from functrain.trainer.errors import ConfigurationError, NotFiniteError, describ
 from functrain.trainer.hooks import overrides
 from functrain.trainer.module import tell_evaluating
 from functrain.trainer.planning import clip as clip_of
+from functrain.trainer.run import Run
 from functrain.trainer.step_outputs import of_players
 from functrain_jax import snapshot
 from functrain_jax.backend import JaxBackend
@@ -60,21 +61,20 @@ class JaxEngine(Evaluating, Loaders):
     compiled = passes_logs = True
     mark = staticmethod(mark)
 
-    def __init__(self, module: Any, trainer: Any) -> None:
+    def __init__(self, module: Any, run: Run) -> None:
         self.module = module
-        self.trainer = trainer
-        self.device = choose_device(trainer.flags)
+        self.run = run
+        self.device = choose_device(run.flags)
         try:
-            self.policy = policy_of(trainer.flags.precision)
+            self.policy = policy_of(run.flags.precision)
         except ValueError as error:
             raise ConfigurationError(f"Trainer({error})") from None
         self.state: TrainState | None = None
-        self.clock = Clock()
         self.outputs: list[Any] = []
         self.moments = Moments()
         self.specs: tuple[Spec, ...] = ()
         self.rules: Rules = ()
-        self.pieces: int | None = trainer.flags.truncated_bptt_steps or module.truncated_bptt_steps
+        self.pieces: int | None = run.flags.truncated_bptt_steps or module.truncated_bptt_steps
         # How many updates a batch in pieces makes is not in the plan, so the loop looks after every batch.
         self.per_batch = self.pieces is not None
         self.evaluations: dict[str, Programs] = {}
@@ -93,10 +93,10 @@ class JaxEngine(Evaluating, Loaders):
     def setup(self, stage: str) -> None:
         """Collect the module's state and put it on the device."""
         self._check(stage)
-        check_determinism(self.trainer.flags, self.device)
+        check_determinism(self.run.flags, self.device)
         register_generators()
         self.module.device = self.device
-        hooks = self.trainer.hooks
+        hooks = self.run.hooks
         self.wide = self.policy.name == "64"
         changes = hooks.on_before_batch_transfer is not None or hooks.transfer_batch_to_device is not None
         self.prepare = self._prepare if changes else None
@@ -111,9 +111,9 @@ class JaxEngine(Evaluating, Loaders):
         self.published = self.state
 
     def _check(self, stage: str) -> None:
-        name, flags = type(self.module).__name__, self.trainer.flags
+        name, flags = type(self.module).__name__, self.run.flags
         for hook in STEP_HOOKS:
-            if getattr(self.trainer.hooks, hook) is not None:
+            if getattr(self.run.hooks, hook) is not None:
                 raise ConfigurationError(
                     f"{hook} is overridden, but the steps of {name} are compiled, where no such moment exists: put it "
                     "into the "
@@ -131,7 +131,7 @@ class JaxEngine(Evaluating, Loaders):
             raise ConfigurationError(f"{name}.training_step is not defined; trainer.fit needs it.")
 
     def _prepare(self, batch: Any, loader: int = 0) -> Any:
-        hooks = self.trainer.hooks
+        hooks = self.run.hooks
         if hooks.on_before_batch_transfer is not None:
             batch = hooks.on_before_batch_transfer(batch, loader)
         if hooks.transfer_batch_to_device is not None:
@@ -159,7 +159,6 @@ class JaxEngine(Evaluating, Loaders):
             state = self.backend.init(self.state.params, self.state.rng, self.state.vars, scales)
         self.state = jax.device_put(state, self.device)
         self.facts = facts(self.specs, state.players)
-        self.clock = Clock()
         self.publish()
 
     def _leave_unowned(self) -> None:
@@ -178,11 +177,11 @@ class JaxEngine(Evaluating, Loaders):
         """When each player moves."""
         return tuple(spec.plan for spec in self.specs)
 
-    def start(self, plan: Plan, wants_outputs: bool) -> None:
+    def start(self, wants_outputs: bool) -> None:
         """Decide the form of the compiled programs."""
         self._adopt()
         assert self.state is not None
-        self.plan, self.wants_outputs = plan, wants_outputs
+        plan, self.wants_outputs = self.run.plan, wants_outputs
         sizes = [spec.plan.window or 1 for spec in self.specs]
         plain = plan.windows == Schedule(1) and all(n == 1 for n in sizes)
         plain = plain and all(spec.plan.turn is None for spec in self.specs)
@@ -195,7 +194,7 @@ class JaxEngine(Evaluating, Loaders):
             )
         state = self.backend.closed(self.state) if self.plain else self.backend.opened(self.state)
         self.state = jax.device_put(state, self.device)
-        flags = self.trainer.flags
+        flags = self.run.flags
         self.rules = tuple(Rule(clip_of(flags), self.policy.scale) for _ in self.specs)
         always = tuple(spec.plan.turn is None for spec in self.specs)
         backend = replace(self.backend, loss=None)
@@ -211,12 +210,12 @@ class JaxEngine(Evaluating, Loaders):
         self.facts["kept"] |= {f"evaluation mode of {path}": "yes" for path in self.evaluating_parts()}
         if self.resumed_modes is not None:
             self.binding.set_evaluating(self.resumed_modes)
-        tell_evaluating(self.trainer, self.module, self.evaluating_parts())
+        tell_evaluating(self.run, self.module, self.evaluating_parts())
         self.publish()
 
     def _one_by_one(self) -> bool:
-        loop = getattr(self.trainer, "loop", None)
-        return self.wants_outputs or self.trainer.hooks.per_batch or bool(loop is not None and loop.one_by_one)
+        loop = self.run.loop
+        return self.wants_outputs or self.run.hooks.per_batch or bool(loop is not None and loop.one_by_one)
 
     # training
 
@@ -227,7 +226,7 @@ class JaxEngine(Evaluating, Loaders):
         self._adopt()
         count, given = 0, -1
         # What was drawn from the loader is trained on, so that nothing is lost where a run is stopped in between.
-        while count < n and given and not (count and (self.trainer.interrupted or self.trainer.should_stop)):
+        while count < n and given and not (count and self.run.stop.raised):
             given = 0
             try:
                 for chunk in self.feed.chunks(batches, min(n - count, LONGEST)):
@@ -238,8 +237,8 @@ class JaxEngine(Evaluating, Loaders):
                 raise
             count += given
         # Hooks may look at the module now: every batch, or because the epoch or the run has ended.
-        ended = plans.epoch_over(self.plan, self.clock) or plans.at_limit(self.plan, self.clock)
-        if self._one_by_one() or count < n or ended or self.trainer.interrupted or self.trainer.should_stop:
+        ended = plans.epoch_over(self.run.plan, self.run.clock) or plans.at_limit(self.run.plan, self.run.clock)
+        if self._one_by_one() or count < n or ended or self.run.stop.raised:
             self.publish()
         return count
 
@@ -261,13 +260,13 @@ class JaxEngine(Evaluating, Loaders):
     def _dispatch(self, chunk: Chunk) -> None:
         kept = self.programs.find(chunk.form, self.constants) or self._program(chunk)
         program, found = kept.program, kept.found
-        book, clock = self.trainer.book, self.clock
+        book, clock = self.run.metrics, self.run.clock
         found.logged.declare(book)
-        turns = None if self.plain else stacked_flags(self.plan, clock, chunk.count, chunk.size)
+        turns = None if self.plain else stacked_flags(self.run.plan, clock, chunk.count, chunk.size)
         with jax.transfer_guard_host_to_device("allow"):
             running = found.logged.running(book, self.policy.store)
             metrics = jax.tree.map(self._put, self.training.metrics(found, running))
-            ends = plans.log_places(self.plan, clock, chunk.count) if self.plan.passes_logs else [chunk.count]
+            ends = plans.log_places(self.run.plan, clock, chunk.count) if self.run.plan.passes_logs else [chunk.count]
             calls = self._calls(found.slow, turns, ends, chunk)
             buffers = chunk.on_device(self._put)
             self._place_clock()
@@ -281,11 +280,11 @@ class JaxEngine(Evaluating, Loaders):
         metrics = after
         bad = int(metrics["bad"]) if "bad" in metrics else 0
         done = int(metrics["done"]) - clock.batch if bad else chunk.count
-        if self.plan.passes_logs:
+        if self.run.plan.passes_logs:
             self.moments.begin(book, found.logged)
         found.logged.put(book, metrics, self._names_played(found, turns, 0, done))
-        self.clock = self.placed = self._after(clock, found.pieces, done)
-        if self.plan.passes_logs:
+        self.run.clock = self.placed = self._after(clock, found.pieces, done)
+        if self.run.plan.passes_logs:
             self._note(found, turns, clock, [end for end in ends if not bad or end < done], noted)
         if self.wants_outputs:
             self.outputs = [self._output(metrics["outputs"], turns)]
@@ -316,16 +315,16 @@ class JaxEngine(Evaluating, Loaders):
 
     def replay(self, look: Callable[[], None]) -> None:
         """See `functrain.trainer.adapter.Engine`."""
-        if not self.moments.parts or self.moments.parts[0].clock == self.clock:
+        if not self.moments.parts or self.moments.parts[0].clock == self.run.clock:
             return
-        clock = self.clock
+        clock = self.run.clock
         try:
-            for there in self.moments.replay(self.trainer.book):
-                self.clock = there
+            for there in self.moments.replay(self.run.metrics):
+                self.run.clock = there
                 look()
         finally:
-            self.clock = clock
-            self.moments.end(self.trainer.book)
+            self.run.clock = clock
+            self.moments.end(self.run.metrics)
 
     def _put(self, array: Any) -> jax.Array:
         if isinstance(array, jax.Array):
@@ -347,14 +346,14 @@ class JaxEngine(Evaluating, Loaders):
 
     def _place_clock(self) -> None:
         """The device counts along; where the host has moved the position (an epoch's end), it is told."""
-        if self.placed[:3] != self.clock[:3]:
+        if self.placed[:3] != self.run.clock[:3]:
             assert self.state is not None
-            epoch, batch, update = (self._put(np.array(n, np.int32)) for n in self.clock[:3])
+            epoch, batch, update = (self._put(np.array(n, np.int32)) for n in self.run.clock[:3])
             clock = self.state.clock._replace(epoch=epoch, batch=batch, update=update)
             self.state = self.state._replace(clock=clock)
 
     def _program(self, chunk: Chunk) -> Entry:
-        epoch, batch = self.clock[:2]
+        epoch, batch = self.run.clock[:2]
         with noted(
             lambda: f"while training_step was traced for batch {batch} of epoch {epoch}{describe(chunk.first())}"
         ):
@@ -371,7 +370,7 @@ class JaxEngine(Evaluating, Loaders):
 
     def _after(self, clock: Clock, pieces: int, count: int) -> Clock:
         if self.pieces is None:
-            return plans.after(self.plan, clock, count)
+            return plans.after(self.run.plan, clock, count)
         return clock._replace(batch=clock.batch + count, update=clock.update + pieces * count)
 
     def _output(self, outputs: tuple[Any, ...], turns: np.ndarray | None) -> Any:
@@ -386,15 +385,15 @@ class JaxEngine(Evaluating, Loaders):
 
     def _raise_on_nan(self, bad: int) -> None:
         assert self.state is not None
+        epoch, batch = self.run.clock.epoch, self.run.clock.batch - 1
         if bad & BAD_LOSS:
-            raise NotFiniteError(f"the loss is not finite at epoch {self.clock.epoch}, batch {self.clock.batch - 1}.")
+            raise NotFiniteError(f"the loss is not finite at epoch {epoch}, batch {batch}.")
         for path, leaf in jax.tree_util.tree_leaves_with_path(self.state.params):
             if not bool(jnp.isfinite(leaf).all()):
                 name = jax.tree_util.keystr(path, simple=True, separator=".")
                 raise NotFiniteError(
-                    f"parameter {name!r} is not finite after epoch {self.clock.epoch}, batch {self.clock.batch - 1}: a "
-                    "lower "
-                    "learning rate or gradient_clip_val may help."
+                    f"parameter {name!r} is not finite after epoch {epoch}, batch {batch}: a lower learning rate or "
+                    "gradient_clip_val may help."
                 )
 
     def close_window(self) -> bool:
@@ -406,7 +405,7 @@ class JaxEngine(Evaluating, Loaders):
         if not flags.any():
             return False
         self.state = self.training.closing(self.state, self._put(flags))
-        self.clock = self.clock._replace(update=self.clock.update + 1)
+        self.run.clock = self.run.clock._replace(update=self.run.clock.update + 1)
         self.publish()
         return True
 

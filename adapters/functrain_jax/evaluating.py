@@ -14,6 +14,7 @@ from flax import nnx
 from functrain.kernel.state import Clock, TrainState
 from functrain.trainer.errors import describe, noted
 from functrain.trainer.hooks import overrides
+from functrain.trainer.run import Run
 from functrain_jax.binding import Binding
 from functrain_jax.device import debugging
 from functrain_jax.feed import Chunk, Feed
@@ -28,7 +29,7 @@ AFTER_TRANSFER = "on_after_batch_transfer"
 class Evaluating:
     """What an engine needs to evaluate; the engine itself sets the attributes."""
 
-    trainer: Any
+    run: Run
     clock: Clock
     policy: Policy
     binding: Binding
@@ -55,12 +56,12 @@ class Evaluating:
         """The module's networks in evaluation mode, with the present values."""
         self.publish()
         self._modes = self.binding.modes()
-        hook = getattr(self.trainer.hooks, f"on_{stage}_model_eval")
+        hook = getattr(self.run.hooks, f"on_{stage}_model_eval")
         self.binding.set_mode(False) if hook is None else hook()
 
     def train_mode(self, stage: str) -> None:
         """The module's networks back in the modes of before."""
-        hook = getattr(self.trainer.hooks, f"on_{stage}_model_train")
+        hook = getattr(self.run.hooks, f"on_{stage}_model_train")
         self.binding.restore_modes(self._modes) if hook is None else hook()
         self._modes = []
 
@@ -95,7 +96,7 @@ class Evaluating:
         module, nodes = self.module, self.binding.nodes()
         names = (f"{stage}_step", f"{stage}_step_end", "tbptt_split_batch", "forward")
         steps = [getattr(module, name, None) for name in names]
-        owners = [o for o in (module, self.trainer.datamodule) if o is not None and overrides(o, AFTER_TRANSFER)]
+        owners = [o for o in (module, self.run.datamodule) if o is not None and overrides(o, AFTER_TRANSFER)]
         steps += [getattr(owner, AFTER_TRANSFER) for owner in owners]
         parts = [type(part) for _, part in nnx.iter_graph(nodes) if isinstance(part, nnx.Module)]
         code = code_of(steps, type(module), dict.fromkeys([*parts, *map(type, vars(module).values())]))
@@ -112,7 +113,7 @@ class Evaluating:
 
     def _evaluate(self, stage: str, chunk: Chunk, first: int, loader: int, outputs: bool) -> Any:
         assert self.state is not None
-        book, state = self.trainer.book, self.state
+        book, state = self.run.metrics, self.state
         programs, form = self._programs(stage), (loader, book.suffix, chunk.form, outputs)
         kept = programs.find(form, self.constants)
         if kept is None:
@@ -125,7 +126,7 @@ class Evaluating:
             kept = programs.add(form, program, found, evaluation.tracer.reads, self.constants)
         program, logged = kept.program, kept.found
         logged.declare(book)
-        control = np.array([chunk.count, self.clock.epoch, self.clock.update, first], np.int32)
+        control = np.array([chunk.count, self.run.clock.epoch, self.run.clock.update, first], np.int32)
         with jax.transfer_guard_host_to_device("allow"):
             running = jax.tree.map(self._put, logged.running(book, self.policy.store))
             moved = self._put(control), chunk.on_device(self._put)

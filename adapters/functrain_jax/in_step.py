@@ -9,7 +9,7 @@ from functrain.trainer.errors import ConfigurationError
 
 FROZEN = (
     "callback_metrics", "logged_metrics", "progress_bar_metrics", "should_stop", "interrupted", "sanity_checking",
-    "evaluated", "loop", "book",
+    "run",
 )  # fmt: skip
 """What changes during a run, and would be read once."""
 

@@ -14,6 +14,7 @@ from functrain.trainer.errors import ConfigurationError
 from functrain.trainer.hooks import HOOKS, MODULE, default
 from functrain.trainer.hparams import HyperparametersMixin
 from functrain.trainer.module import ModuleBase
+from functrain.trainer.run import Run
 from functrain_jax.context import STEP_HOOKS, Context
 from functrain_jax.in_step import TracedTrainer
 from functrain_jax.keys import STREAM
@@ -120,11 +121,11 @@ class Module(HyperparametersMixin, ModuleBase):
 
     # how the Trainer runs it
 
-    def make_engine(self, trainer: Any) -> Any:
+    def make_engine(self, run: Run) -> Any:
         """The engine of one run of this module."""
         from functrain_jax.engine import JaxEngine
 
-        return JaxEngine(self, trainer)
+        return JaxEngine(self, run)
 
     @classmethod
     def load_from_checkpoint(cls: type[M], checkpoint_path: str | os.PathLike[str], **overrides: Any) -> M:

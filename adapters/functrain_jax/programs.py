@@ -78,14 +78,14 @@ class Tracer:
         """The step `name` with (params, vars) bound; `args` follow the batch."""
         params, vars_ = state
         keys = Keys(key)
-        trainer = self.module.trainer
-        collector = Collector(trainer.book, batch, trainer.engine.batch_size)
+        run = self.module.trainer.run
+        collector = Collector(run.metrics, batch, run.engine.batch_size)
         context = Context(clock, name == "training_step", keys, self.reads)
         low = self.policy.compute if self.policy.low else None
         with self._explained(name), self.binding.bound(params, vars_, low), self._inside(context, collector):
             with reading(self.module, self.reads):
-                if trainer.hooks.on_after_batch_transfer is not None:
-                    batch = trainer.hooks.on_after_batch_transfer(plain(batch), loader)
+                if run.hooks.on_after_batch_transfer is not None:
+                    batch = run.hooks.on_after_batch_transfer(plain(batch), loader)
                 output = method(plain(batch), *args)
             moved, now = self.binding.moved_vars(vars_), self.binding.present(params)
         return Call(output, moved, collector.records, keys.drawn > 0, now)

@@ -88,7 +88,7 @@ def take(engine: Any, weights_only: bool) -> dict[str, Any]:
     saved["jax_key"] = _raw(state.rng)
     saved["skipped"] = int(state.clock.skipped)
     saved["modes"] = engine.evaluating_parts()
-    saved["metrics"] = book_state.take(engine.trainer.book)
+    saved["metrics"] = book_state.take(engine.run.metrics)
     return saved
 
 
@@ -126,7 +126,7 @@ def put_back(engine: Any, saved: dict[str, Any], weights_only: bool, strict: boo
     if not weights_only:
         state = _with_players(engine, state, saved)
         engine.resumed_modes = set(saved["modes"]) if "modes" in saved else None
-        book_state.put_back(engine.trainer.book, saved.get("metrics", {}))
+        book_state.put_back(engine.run.metrics, saved.get("metrics", {}))
     engine.state = jax.device_put(state, engine.device)
     engine.publish()
 

@@ -17,15 +17,16 @@ from torch import Tensor
 
 from functrain.kernel import plan as plans
 from functrain.kernel.epoch import tbptt
-from functrain.kernel.plan import Plan, PlayerPlan
+from functrain.kernel.plan import PlayerPlan
 from functrain.kernel.scale import Clip
-from functrain.kernel.state import Accumulator, Clock, LossScale, Player, TrainState
+from functrain.kernel.state import Accumulator, LossScale, Player, TrainState
 from functrain.kernel.step import Rule, Rules, play, step, update
 from functrain.trainer import generators
 from functrain.trainer.errors import ConfigurationError, NotFiniteError
 from functrain.trainer.hooks import adapt, overrides
 from functrain.trainer.module import SILENT, ModuleBase
 from functrain.trainer.planning import clip as clip_of
+from functrain.trainer.run import Run
 from functrain.trainer.step_outputs import of_players
 from functrain_torch import ckpt, data, metric_states, snapshot
 from functrain_torch.device import apply_determinism, choose_device
@@ -63,19 +64,18 @@ class TorchEngine(ManualOptimization, Modes):
     compiled = passes_logs = False
     mark = staticmethod(ckpt.mark)
 
-    def __init__(self, trainer: Any, module: Any) -> None:
-        self.trainer = trainer
+    def __init__(self, run: Run, module: Any) -> None:
+        self.run = run
         self.module = module
-        self.policy = precision(trainer.flags.precision)
-        self.device = choose_device(trainer.flags)
+        self.policy = precision(run.flags.precision)
+        self.device = choose_device(run.flags)
         self.state: TrainState | None = None
-        self.clock = Clock()
         self.outputs: list[Any] = []
         self.given: dict[int, Any] = {}
         self.configured = Configured([], [], [])
         self.rules: Rules = ()
-        self.automatic = module.automatic_optimization and trainer.flags.automatic_optimization is not False
-        self.pieces: int | None = trainer.flags.truncated_bptt_steps or module.truncated_bptt_steps
+        self.automatic = module.automatic_optimization and run.flags.automatic_optimization is not False
+        self.pieces: int | None = run.flags.truncated_bptt_steps or module.truncated_bptt_steps
         # Pieces of one batch make several updates: more than the plan counts on.
         self.per_batch = not self.automatic or bool(self.pieces)
         self.batch_idx = 0
@@ -92,9 +92,9 @@ class TorchEngine(ManualOptimization, Modes):
         # Modules within the module log into the same run.
         self.children = [m for m in self.module.modules() if isinstance(m, ModuleBase) and m is not self.module]
         for child in self.children:
-            child.trainer = self.trainer
-        self._listen(self.trainer.book)
-        apply_determinism(self.trainer.flags)
+            child.trainer = self.run.owner
+        self._listen(self.run.metrics)
+        apply_determinism(self.run.flags)
         if self.policy.dtype is not None:
             self.module.to(self.policy.dtype)
         if self.module.device != self.device:
@@ -102,7 +102,7 @@ class TorchEngine(ManualOptimization, Modes):
         # By hand, weights change anywhere within a step, in ways that nobody is told of.
         context = partial(self.policy.context, self.device.type, keep_casts=self.automatic)
         self.context = context if self.policy.autocast is not None else None
-        self.transfer = Transfer(self.trainer.hooks, self.module, self.device, self.policy.dtype)
+        self.transfer = Transfer(self.run.hooks, self.module, self.device, self.policy.dtype)
         self._steps = {}
 
     def _listen(self, book: Any) -> None:
@@ -116,7 +116,7 @@ class TorchEngine(ManualOptimization, Modes):
         try:
             yield
         finally:
-            self._listen(self.trainer.book)
+            self._listen(self.run.metrics)
 
     def configure(self) -> None:
         """Optimizers, schedulers and the initial state, each checked."""
@@ -145,7 +145,6 @@ class TorchEngine(ManualOptimization, Modes):
             for optimizer in self.configured.optimizers
         )
         self.state = TrainState(self.module, players)
-        self.clock = self.state.clock
 
     def _check_parameters(self, name: str) -> None:
         """Every trainable parameter has an optimizer, and every optimizer's parameter is the module's."""
@@ -170,16 +169,15 @@ class TorchEngine(ManualOptimization, Modes):
     def players(self) -> tuple[PlayerPlan, ...]:
         return self.configured.players()
 
-    def start(self, plan: Plan, wants_outputs: bool) -> None:
+    def start(self, wants_outputs: bool) -> None:
         """Resolve once what would cost at every step."""
-        self.plan = plan
         self.wants_outputs = wants_outputs
         self.step_args = STEP_ARGS["training"]
         self.training_step = adapt(
             self.module.training_step, self.step_args, f"{type(self.module).__name__}.training_step"
         )
         self.step_end = self.module.training_step_end if overrides(self.module, "training_step_end") else None
-        flags, hooks = self.trainer.flags, self.trainer.hooks
+        flags, hooks = self.run.flags, self.run.hooks
         clip = clip_of(flags)
         hooked = hooks_of_the_step(hooks) or flags.track_grad_norm not in (-1, "-1")
         closures = any(needs_closure(optimizer) for optimizer in self.configured.optimizers)
@@ -189,7 +187,7 @@ class TorchEngine(ManualOptimization, Modes):
         self.backend = HookedBackend(self, clip, hooked, closures, several)
         self.check_nan = flags.terminate_on_nan
         self.by_update = [s for s in self.configured.schedulers if s.interval == "step"] if self.automatic else []
-        self.single = plan.players == (PlayerPlan(),)
+        self.single = self.run.plan.players == (PlayerPlan(),)
         self.backend.windows.update(self.resumed_windows)
         if not self.automatic:
             self.count_steps()
@@ -199,45 +197,45 @@ class TorchEngine(ManualOptimization, Modes):
 
     def train(self, batches: Iterator[Any], n: int) -> int:
         """See the protocol. One pass of this loop is one batch: to the device, through the kernel, schedulers."""
-        trainer, book, transfer = self.trainer, self.trainer.book, self.transfer
+        stop, metrics, transfer = self.run.stop, self.run.metrics, self.transfer
         self.outputs = []
         one = self._one_by_hand if not self.automatic else self._one_in_pieces if self.pieces else self._one
         count = 0
         for batch in islice(batches, n):
             if not transfer.idle:
                 batch = transfer(batch, 0)
-            book.batch = batch
+            metrics.batch = batch
             one(batch)
             count += 1
-            if trainer.interrupted or trainer.should_stop:
+            if stop.raised:
                 break
         return count
 
     def _one(self, batch: Any) -> None:
-        clock = self.clock
+        clock = self.run.clock
         self.batch_idx = clock.batch
-        turns = plans.turns(self.plan, clock.epoch, clock.batch)
+        turns = plans.turns(self.run.plan, clock.epoch, clock.batch)
         closes = turns[0].closes if self.single else any(turn.closes for turn in turns)
         self.state, reports = play(self.backend, self.rules, self.state, batch, turns, closes)  # type: ignore[arg-type]
-        self.clock = self.state.clock
+        self.run.clock = self.state.clock
         if self.state.hidden is not None:
             self.state = self.state._replace(hidden=None)
         if self.by_update or self.check_nan or self.wants_outputs:
             self._after(reports)
 
     def _one_in_pieces(self, batch: Any) -> None:
-        self.batch_idx = self.clock.batch
+        self.batch_idx = self.run.clock.batch
         pieces = self.module.tbptt_split_batch(batch, self.pieces)
-        window = self.plan.windows.at(self.clock.epoch)
+        window = self.run.plan.windows.at(self.run.clock.epoch)
         assert self.state is not None
         self.state, _ = tbptt(self.backend, self.rules, self.state, pieces, window, self._one_window)
-        self.clock = self.state.clock
+        self.run.clock = self.state.clock
         self.keep_output()
 
     def _one_window(self, backend: Any, rules: Rules, state: TrainState, pieces: Any) -> tuple[TrainState, Any]:
         """An update within a batch: the position moves on and schedulers step, as after any other."""
         state, reports = step(backend, rules, state, pieces)
-        self.state, self.clock = state, state.clock._replace(batch=self.batch_idx)
+        self.state, self.run.clock = state, state.clock._replace(batch=self.batch_idx)
         self._after_update(reports)
         return state, reports
 
@@ -263,19 +261,19 @@ class TorchEngine(ManualOptimization, Modes):
                 continue
             updates = self.state.players[config.player].updates
             if plans.passed(config.frequency, updates - 1, updates):
-                self._step_scheduler(config, self.trainer.callback_metrics if config.reduce_on_plateau else {})
+                self._step_scheduler(config, self.run.callback_metrics() if config.reduce_on_plateau else {})
 
     def _step_scheduler(self, config: Scheduler, metrics: Mapping[str, Any]) -> None:
-        step_scheduler(config, metrics, self.trainer.hooks.lr_scheduler_step)
+        step_scheduler(config, metrics, self.run.hooks.lr_scheduler_step)
 
     def _raise_on_nan(self) -> None:
         loss = self.backend.output["loss"] if isinstance(self.backend.output, dict) else self.backend.output
         if isinstance(loss, Tensor) and not math.isfinite(loss.item()):
-            raise NotFiniteError(f"the loss is {loss.item()} at epoch {self.clock.epoch}, batch {self.batch_idx}.")
+            raise NotFiniteError(f"the loss is {loss.item()} at epoch {self.run.clock.epoch}, batch {self.batch_idx}.")
         for name, parameter in self.module.named_parameters():
             if not torch.isfinite(parameter).all():
                 raise NotFiniteError(
-                    f"parameter {name!r} is not finite after epoch {self.clock.epoch}, batch {self.batch_idx}: a "
+                    f"parameter {name!r} is not finite after epoch {self.run.clock.epoch}, batch {self.batch_idx}: a "
                     "lower learning "
                     "rate or gradient_clip_val may help."
                 )
@@ -292,15 +290,15 @@ class TorchEngine(ManualOptimization, Modes):
     def close_window(self) -> bool:
         """Update with what open windows hold."""
         assert self.state is not None
-        self.batch_idx = max(self.clock.batch - 1, 0)
+        self.batch_idx = max(self.run.clock.batch - 1, 0)
         reports: list[Any] = [None] * len(self.state.players)
         for index, player in enumerate(self.state.players):
             if player.acc.count:
                 self.state, reports[index] = update(self.backend, self.rules, self.state, index)
         if not any(reports):
             return False
-        self.clock = self.clock._replace(update=self.clock.update + 1, skipped=self.state.clock.skipped)
-        self.state = self.state._replace(clock=self.clock)
+        self.run.clock = self.run.clock._replace(update=self.run.clock.update + 1, skipped=self.state.clock.skipped)
+        self.state = self.state._replace(clock=self.run.clock)
         self._after_update(tuple(reports))
         return True
 
@@ -309,11 +307,11 @@ class TorchEngine(ManualOptimization, Modes):
 
     def epoch_start(self) -> None:
         assert self.state is not None
-        self.state = self.state._replace(clock=self.clock)
+        self.state = self.state._replace(clock=self.run.clock)
 
     def epoch_end(self, metrics: dict[str, Any]) -> None:
         for config in self.configured.schedulers:
-            due = plans.passed(config.frequency, self.clock.epoch, self.clock.epoch + 1)
+            due = plans.passed(config.frequency, self.run.clock.epoch, self.run.clock.epoch + 1)
             if config.interval == "epoch" and self.automatic and due:
                 self._step_scheduler(config, metrics)
 
@@ -330,7 +328,7 @@ class TorchEngine(ManualOptimization, Modes):
     def evaluate(self, stage: str, batch: Any, batch_idx: int, loader_idx: int) -> Any:
         if not self.transfer.idle:
             batch = self.transfer(batch, loader_idx)
-        self.trainer.book.batch = batch
+        self.run.metrics.batch = batch
         step = self._steps.get(stage) or self._step_of(stage)
         if self.context is None:
             return step(batch, batch_idx, loader_idx)

@@ -33,7 +33,7 @@ class HookedBackend(TorchBackend):
 
     def __init__(self, engine: Any, clip: Clip, looks: bool, closures: bool, several: bool) -> None:
         super().__init__(engine.forward, engine.context)
-        hooks = engine.trainer.hooks
+        hooks = engine.run.hooks
         self.engine, self.clip, self.looks, self.several = engine, clip, looks, several
         self.before_zero_grad = hooks.on_before_zero_grad
         self.own_zero_grad = hooks.optimizer_zero_grad
@@ -46,7 +46,7 @@ class HookedBackend(TorchBackend):
         self.keeps_window = closures or self.own_step is not None
         self.windows: dict[int, list[tuple[Any, int]]] = {}
         self.closing = TrainState(None, ())
-        self.norm_p = engine.trainer.flags.track_grad_norm
+        self.norm_p = engine.run.flags.track_grad_norm
 
     def accumulate(self, state: TrainState, batch: Any, player: int, closes: Scalar = False) -> TrainState:
         if self.keeps_window:
@@ -65,7 +65,7 @@ class HookedBackend(TorchBackend):
         if self.before_zero_grad is not None:
             self.before_zero_grad(optimizer)
         if self.own_zero_grad is not None:
-            self.own_zero_grad(self.engine.clock.epoch, self.engine.batch_idx, optimizer, player)
+            self.own_zero_grad(self.engine.run.clock.epoch, self.engine.batch_idx, optimizer, player)
             return
         for parameter in state.players[player].acc.grads:
             parameter.grad = None
@@ -99,7 +99,7 @@ class HookedBackend(TorchBackend):
     def _clip(self, grads: Any, player: int) -> None:
         """Bound the mean gradients, as the module or else the flags say."""
         if self.own_clipping is not None:
-            flags = self.engine.trainer.flags
+            flags = self.engine.run.flags
             optimizer = self.engine.configured.optimizers[player]
             self.own_clipping(optimizer, player, flags.gradient_clip_val, flags.gradient_clip_algorithm)
             return
@@ -120,7 +120,7 @@ class HookedBackend(TorchBackend):
         engine = self.engine
         mixed = engine.policy.autocast is not None
         lbfgs = isinstance(optimizer, torch.optim.LBFGS)
-        self.own_step(engine.clock.epoch, engine.batch_idx, optimizer, player, closure, False, mixed, lbfgs)
+        self.own_step(engine.run.clock.epoch, engine.batch_idx, optimizer, player, closure, False, mixed, lbfgs)
 
     def _closure(self, player: int) -> Callable[[], Any]:
         """Gives the loss of the window. The first call finds the gradients that `accumulate` left.

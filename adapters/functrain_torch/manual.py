@@ -13,6 +13,7 @@ from torch import Tensor
 from functrain.kernel.plan import passed
 from functrain.kernel.scale import next_scale
 from functrain.kernel.state import Clock
+from functrain.trainer.run import Run
 from functrain_torch.backend import multiply
 from functrain_torch.precision import UpdatesOutside
 
@@ -73,7 +74,7 @@ def _names(method: Callable[..., Any]) -> set[str]:
 class ManualOptimization:
     """What the engine offers to a module whose `automatic_optimization` is False."""
 
-    trainer: Any
+    run: Run
     module: Any
     state: Any
     clock: Any
@@ -93,7 +94,7 @@ class ManualOptimization:
 
     def _one_by_hand(self, batch: Any) -> None:
         """One batch: the training step does everything; an update is counted where any optimizer stepped."""
-        self.batch_idx = self.clock.batch
+        self.batch_idx = self.run.clock.batch
         self._stepped, self._finite = False, []
         context = self.backend.context
         if context is None:
@@ -103,9 +104,9 @@ class ManualOptimization:
                 output = self.forward(self.state, batch, 0)
         self._move_scale()
         skipped = self._finite.count(False)
-        clock = self.clock
-        self.clock = Clock(clock.epoch, clock.batch + 1, clock.update + self._stepped, clock.skipped + skipped)
-        self.state = self.state._replace(clock=self.clock)
+        clock = self.run.clock
+        self.run.clock = Clock(clock.epoch, clock.batch + 1, clock.update + self._stepped, clock.skipped + skipped)
+        self.state = self.state._replace(clock=self.run.clock)
         self.backend.output = output
         if self.check_nan:
             self._raise_on_nan()
@@ -149,7 +150,7 @@ class ManualOptimization:
         """
         if self.policy.scale is not None and self.state.players:
             loss = loss.float() * self.state.players[0].scale.value
-        hooks = self.trainer.hooks
+        hooks = self.run.hooks
         if hooks.on_before_backward is not None:
             hooks.on_before_backward(loss)
         if hooks.backward is None:
@@ -166,7 +167,7 @@ class ManualOptimization:
 
     def manual_step(self, player: int, closure: Callable[[], Any] | None, kwargs: dict[str, Any]) -> Any:
         """Step one optimizer; under a loss scale with its gradients unscaled, and not where one is not finite."""
-        optimizer, hooks = self.configured.optimizers[player], self.trainer.hooks
+        optimizer, hooks = self.configured.optimizers[player], self.run.hooks
         if self.policy.scale is not None:
             loss = None
             if closure is not None:
@@ -223,8 +224,8 @@ class ManualOptimization:
     def log_norms(self, parameters: Any, p: float) -> None:
         """The p-norm of every gradient and of all together, as step metrics, where they will be written."""
         names = {id(parameter): name for name, parameter in self.module.named_parameters()}
-        update = self.clock.update
-        if not passed(self.trainer.flags.log_every_n_steps, update, update + 1):
+        update = self.run.clock.update
+        if not passed(self.run.flags.log_every_n_steps, update, update + 1):
             return
         label = f"{p:g}"
         norms = {names.get(id(q), "?"): q.grad.norm(p) for q in parameters if q.grad is not None}

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from functrain.trainer.module import tell_evaluating
+from functrain.trainer.run import Run
 from functrain_torch import metric_states
 
 
@@ -19,7 +20,7 @@ class Modes:
         resumed_modes: the parts that evaluate, as the checkpoint that the run continues from has it.
     """
 
-    trainer: Any
+    run: Run
     module: Any
     _modes: dict[str, bool]
     _grad = True
@@ -36,7 +37,7 @@ class Modes:
         parts = dict(self.module.named_modules())
         evaluating = {path for path, part in parts.items() if not part.training and self.module.training}
         if not self.module.training and self.resumed_modes is None:
-            self.trainer.print(
+            self.run.print(
                 f"{type(self.module).__name__} was in evaluation mode as a whole: all of its parts are put into "
                 "training mode. Parts that shall stay in evaluation mode: call their eval() in on_train_start."
             )
@@ -47,18 +48,18 @@ class Modes:
         if self.resumed_modes is not None:
             for path, part in parts.items():
                 part.training = path not in self.resumed_modes
-        tell_evaluating(self.trainer, self.module, [path for path, part in parts.items() if not part.training])
+        tell_evaluating(self.run, self.module, [path for path, part in parts.items() if not part.training])
 
     def eval_mode(self, stage: str) -> None:
         self._modes = {path: m.training for path, m in self.module.named_modules()}
         self._grad = torch.is_grad_enabled()
         self.metrics_before = metric_states.states(self.module, copied=True)
-        hook = getattr(self.trainer.hooks, f"on_{stage}_model_eval")
+        hook = getattr(self.run.hooks, f"on_{stage}_model_eval")
         self.module.eval() if hook is None else hook()
         torch.set_grad_enabled(False)
 
     def train_mode(self, stage: str) -> None:
-        hook = getattr(self.trainer.hooks, f"on_{stage}_model_train")
+        hook = getattr(self.run.hooks, f"on_{stage}_model_train")
         self.put_back_modes() if hook is None else hook()
         self._modes = {}
         torch.set_grad_enabled(self._grad)

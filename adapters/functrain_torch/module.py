@@ -15,6 +15,7 @@ from functrain.trainer.errors import CheckpointError, ConfigurationError, kind, 
 from functrain.trainer.hooks import HOOKS, MODULE, default
 from functrain.trainer.hparams import HyperParameters, HyperparametersMixin, load_hparams_yaml, load_tags_csv
 from functrain.trainer.module import ModuleBase
+from functrain.trainer.run import Run
 from functrain_torch import ckpt
 from functrain_torch.manual import without_optimizer
 from functrain_torch.transfer import TransferHooks
@@ -41,7 +42,7 @@ class LightningModule(ModuleBase, HyperparametersMixin, TransferHooks, nn.Module
     example_input_array: Any = None
     prepare_data_per_node: bool = True
 
-    def make_engine(self, trainer: Any) -> Any:
+    def make_engine(self, run: Run) -> Any:
         """The engine that runs this module under a Trainer."""
         from functrain_torch.engine import TorchEngine
 
@@ -49,7 +50,7 @@ class LightningModule(ModuleBase, HyperparametersMixin, TransferHooks, nn.Module
             raise ConfigurationError(
                 f"{type(self).__name__}.__init__ must call super().__init__() before anything else."
             )
-        return TorchEngine(trainer, self)
+        return TorchEngine(run, self)
 
     def __getstate__(self) -> dict[str, Any]:
         # A copy of the module is the model; the run it was in stays behind.
@@ -157,27 +158,27 @@ class LightningModule(ModuleBase, HyperparametersMixin, TransferHooks, nn.Module
             use_pl_optimizer: wrapped, so that steps are counted and the precision is taken care of; False gives torch's
                 own.
         """
-        engine = self._run("optimizers()").engine
+        engine = self._run("optimizers()").run.engine
         found = engine.wrapped_optimizers() if use_pl_optimizer else list(engine.configured.optimizers)
         return found[0] if len(found) == 1 else found
 
     def lr_schedulers(self) -> Any:
         """The scheduler, a list of them where there are several, or None."""
-        found = [config.scheduler for config in self._run("lr_schedulers()").engine.configured.schedulers]
+        found = [config.scheduler for config in self._run("lr_schedulers()").run.engine.configured.schedulers]
         return None if not found else found[0] if len(found) == 1 else found
 
     def manual_backward(self, loss: Tensor, optimizer: Any = None, *args: Any, **kwargs: Any) -> None:
         """Backward within `training_step`, the loss scaled as the precision needs it; by `backward` where it is
         overridden."""
-        self._run("manual_backward()").engine.manual_backward(loss, optimizer, *args, **kwargs)
+        self._run("manual_backward()").run.engine.manual_backward(loss, optimizer, *args, **kwargs)
 
     def toggle_optimizer(self, optimizer: Any, optimizer_idx: int | None = None) -> None:
         """Let only this optimizer's parameters require gradients, until `untoggle_optimizer`."""
-        self._run("toggle_optimizer()").engine.toggle(optimizer)
+        self._run("toggle_optimizer()").run.engine.toggle(optimizer)
 
     def untoggle_optimizer(self, optimizer_idx: Any = None) -> None:
         """Undo `toggle_optimizer`."""
-        self._run("untoggle_optimizer()").engine.untoggle()
+        self._run("untoggle_optimizer()").run.engine.untoggle()
 
     # weights
 
@@ -319,7 +320,7 @@ def _into_evaluation(self: LightningModule) -> None:
 
 def _back_into_training(self: LightningModule) -> None:
     """Called after the stage: every part of the module trains or evaluates as it did before."""
-    self._run("on_<stage>_model_train()").engine.put_back_modes()
+    self._run("on_<stage>_model_train()").run.engine.put_back_modes()
 
 
 for _stage in ("validation", "test", "predict"):

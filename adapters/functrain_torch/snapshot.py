@@ -30,7 +30,7 @@ def take(engine: Any, weights_only: bool) -> dict[str, Any]:
         saved["grads"] = {name: p.grad for name, p in engine.module.named_parameters() if p.grad is not None}
     saved["modes"] = {path: training for path, training in engine.training_modes().items() if not training}
     saved["frozen"] = [name for name, p in engine.module.named_parameters() if not p.requires_grad]
-    book, redone = engine.trainer.book, engine.trainer.loop.before_validation is not None
+    book, redone = engine.run.metrics, engine.run.redone is not None
     saved["metrics"] = book_state.take(book)
     saved["metric_states"] = engine.metrics_before if redone else metric_states.states(engine.module)
     saved["metric_links"] = {
@@ -100,7 +100,7 @@ def put_back(engine: Any, saved: dict[str, Any], weights_only: bool, strict: boo
         config.scheduler.load_state_dict(state)
     _put_back_players(engine, saved, places)
     engine.resumed_modes = set(saved["modes"])
-    book = engine.trainer.book
+    book = engine.run.metrics
     book_state.put_back(book, saved["metrics"])
     metric_states.put_back(module, saved["metric_states"])
     for stage, links in saved["metric_links"].items():

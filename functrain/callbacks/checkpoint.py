@@ -177,14 +177,14 @@ class ModelCheckpoint(Callback):
         if stage != "fit" or trainer.fast_dev_run:
             return
         self._reset()
-        self.FILE_EXTENSION = trainer.engine.suffix
+        self.FILE_EXTENSION = trainer.run.engine.suffix
         self.dirpath = self.given_dirpath or default_directory(trainer)
         if self.save_top_k or self.save_last:
             self.dirpath = files.ensure_directory(self.dirpath)
             files.sweep(self.dirpath)
             claims.tidy(self.dirpath)
-            engine = trainer.engine
-            self._place = Place(self.dirpath, self.FILE_EXTENSION, self.state_key, trainer.identity, engine.mark)
+            engine = trainer.run.engine
+            self._place = Place(self.dirpath, self.FILE_EXTENSION, self.state_key, trainer.run.identity, engine.mark)
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Whose files stand in the directory is known now; the time interval counts from here."""
@@ -209,7 +209,7 @@ class ModelCheckpoint(Callback):
 
     def tick(self, trainer: Any, pl_module: Any) -> None:
         """Between two dispatches: is it time? Not while a validation runs."""
-        fitting = trainer.stage == "fit" and trainer.book.stage == TRAIN
+        fitting = trainer.stage == "fit" and trainer.run.metrics.stage == TRAIN
         if fitting and not self._idle(trainer) and self._time_is_up():
             self.checkpoint(trainer, pl_module, "tick")
 
@@ -238,7 +238,7 @@ class ModelCheckpoint(Callback):
 
     def _would_be_lost(self, trainer: Any) -> bool:
         """Is the state of an interrupted run in no file yet that it can be continued from?"""
-        saved = trainer.saved is not None and trainer.stands_at(trainer.saved[1])
+        saved = trainer.run.saved is not None and trainer.run.stands_at(trainer.run.saved[1])
         return bool(self.save_top_k) and not self.save_weights_only and not saved
 
     # when
@@ -252,7 +252,7 @@ class ModelCheckpoint(Callback):
 
     def _is_due(self, trainer: Any, moment: str) -> bool:
         if self.every_n_train_steps:
-            return moment == "steps" and trainer.passed(self.every_n_train_steps)
+            return moment == "steps" and trainer.run.passed(self.every_n_train_steps)
         if self.train_time_interval is not None:
             due = self._time_is_up()
             self._since = time.monotonic() if due else self._since
@@ -262,7 +262,7 @@ class ModelCheckpoint(Callback):
             return False
         if moment == "validation":
             return self._after_validations()
-        only_validated = self.save_on_train_epoch_end is False and trainer.validates
+        only_validated = self.save_on_train_epoch_end is False and trainer.run.val is not None
         return moment == "epoch" and (self._watch.has_validated(trainer) or not only_validated)
 
     def _after_validations(self) -> bool:
@@ -274,7 +274,7 @@ class ModelCheckpoint(Callback):
 
     def _save(self, trainer: Any, moment: str) -> bool:
         """Keep the present state if it belongs to the best; gives whether a state was looked at."""
-        if self.save_top_k == 0 or (self._saved_at is not None and trainer.stands_at(self._saved_at)):
+        if self.save_top_k == 0 or (self._saved_at is not None and trainer.run.stands_at(self._saved_at)):
             return False
         if self.monitor is None:
             score = float(trainer.global_step)
@@ -287,7 +287,7 @@ class ModelCheckpoint(Callback):
                 self._due = self._due and not self._watch.same_again()
                 return False
             score = value
-        self._due, self._saved_at = False, trainer.engine.clock
+        self._due, self._saved_at = False, trainer.run.clock
         self._watch.taken()
         self._keep(trainer, moment, score)
         return True
@@ -306,14 +306,14 @@ class ModelCheckpoint(Callback):
             trainer.print(f"Epoch {trainer.current_epoch}, step {trainer.global_step}{what}: saved {path}")
 
     def _save_last(self, trainer: Any, moment: str) -> None:
-        if self._last_saved_at is not None and trainer.stands_at(self._last_saved_at):
+        if self._last_saved_at is not None and trainer.run.stands_at(self._last_saved_at):
             return
         old = self._records.last
         ours = [old] if old else []
         name = self._name(trainer, moment, self._last_template)
         path = self._claim(trainer, name, ours)
         self._write(trainer, path, self._records._replace(last=path), ours)
-        self._last_saved_at = trainer.engine.clock
+        self._last_saved_at = trainer.run.clock
 
     def _claim(self, trainer: Any, name: str, ours: list[str]) -> str:
         """A path that nobody else has, or one of `ours`; until the end of `checkpoint`."""
@@ -327,7 +327,7 @@ class ModelCheckpoint(Callback):
         self._set(records)
         self._replaced = [old for old in replaced if old != path]
         try:
-            with trainer.identity.saving(place.key):
+            with trainer.run.identity.saving(place.key):
                 trainer.save_checkpoint(path, weights_only=self.save_weights_only)
         except BaseException:
             self._set(before)

@@ -47,9 +47,10 @@ class LearningRateMonitor(Callback):
                 f"{name}: the Trainer has no logger to write learning rates to; leave out "
                 "logger=False, or the callback."
             )
-        if self.log_momentum and not hasattr(trainer.engine, "momenta"):
+        engine = trainer.run.engine
+        if self.log_momentum and not hasattr(engine, "momenta"):
             raise ConfigurationError(
-                f"{name}(log_momentum=True): {type(trainer.engine).__name__} knows no momentum; leave log_momentum out."
+                f"{name}(log_momentum=True): {type(engine).__name__} knows no momentum; leave log_momentum out."
             )
 
     def log_step(self, trainer: Any, pl_module: Any, metrics: dict[str, Any]) -> None:
@@ -62,15 +63,15 @@ class LearningRateMonitor(Callback):
         if self.logging_interval == "step" or trainer.fast_dev_run:
             return
         values = self._read(trainer)
-        trainer.book.logged.update(values)
+        trainer.run.metrics.logged.update(values)
         for logger in trainer.loggers:
             logger.log_metrics({**values, "epoch": float(trainer.current_epoch)}, step=trainer.global_step)
 
     def _read(self, trainer: Any) -> dict[str, float]:
-        values = dict(trainer.engine.learning_rates())
+        values = dict(trainer.run.engine.learning_rates())
         if self.log_momentum:
-            values.update(trainer.engine.momenta())
-        trainer.book.published.update(values)
+            values.update(trainer.run.engine.momenta())
+        trainer.run.metrics.published.update(values)
         for name, value in values.items():
             self.lrs.setdefault(name, []).append(value)
         return values

@@ -37,7 +37,7 @@ def rank(score: float, mode: str) -> float:
 
 def cut_short(trainer: Any, moment: str) -> bool:
     """At the 'epoch' moment: did a limit or a stop end the run within the epoch?"""
-    return moment == "epoch" and trainer.loop.mid_epoch()
+    return moment == "epoch" and trainer.run.loop.mid_epoch()
 
 
 class Watch:
@@ -90,12 +90,12 @@ class Watch:
         """Has the metric a value at this moment that was not taken yet?"""
         entries = self._training_entries(trainer)
         if not entries:
-            return self.has_validated(trainer) if trainer.validates else moment == "epoch"
+            return self.has_validated(trainer) if trainer.run.val is not None else moment == "epoch"
         of_the_step = any(entry.options.on_step and self.monitor == entry.step_name for entry in entries)
         return of_the_step or (moment == "epoch" and not cut_short(trainer, moment))
 
     def _training_entries(self, trainer: Any) -> list[Any]:
-        entries = trainer.book.entries.get(TRAIN, {}).values()
+        entries = trainer.run.metrics.entries.get(TRAIN, {}).values()
         return [e for e in entries if self.monitor in (e.name, e.step_name, e.epoch_name)]
 
     def read(self, trainer: Any) -> float | None:
@@ -105,7 +105,7 @@ class Watch:
 
     def overdue(self, trainer: Any) -> bool:
         """Should the metric have been logged by the end of this epoch? Not if the first validation is still to come."""
-        return self.ever or not trainer.validates
+        return self.ever or trainer.run.val is None
 
     def missing(self, trainer: Any) -> str:
         """What to say where nobody logs the metric: what is logged, and the nearest name."""

@@ -110,10 +110,10 @@ class ProgressBarBase(Callback):
             return
         self._drawn = now
         if self._tracks[-1] == EVALUATION:
-            done = getattr(trainer, "evaluated", 0)
+            done = trainer.run.evaluated
             self.move(EVALUATION, done, {})
-        elif abs(trainer.engine.clock.batch - self._shown) >= self.refresh_rate:
-            self._shown = trainer.engine.clock.batch
+        elif abs(trainer.run.clock.batch - self._shown) >= self.refresh_rate:
+            self._shown = trainer.run.clock.batch
             self.move(TRAINING, self._shown, self.get_metrics(trainer, pl_module))
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
@@ -126,7 +126,7 @@ class ProgressBarBase(Callback):
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         """All batches of the epoch are seen; its metrics are not computed yet."""
-        self._shown = trainer.engine.clock.batch
+        self._shown = trainer.run.clock.batch
 
     def should_stop(self, trainer: Any, pl_module: Any, moment: str) -> None:
         """Stop nothing: this is when an epoch's metrics are computed and can be shown."""
@@ -167,7 +167,7 @@ class ProgressBarBase(Callback):
         self._close(EVALUATION)
 
     def _open_epoch(self, trainer: Any) -> None:
-        clock = trainer.engine.clock
+        clock = trainer.run.clock
         self._started = time.monotonic()
         self._open(TRAINING, f"Epoch {clock.epoch}", trainer)
         self._shown = clock.batch
@@ -176,9 +176,9 @@ class ProgressBarBase(Callback):
         if not self._live:
             return
         if track == TRAINING:
-            total, done = trainer.loop.plan.batches, trainer.engine.clock.batch
+            total, done = trainer.run.plan.batches, trainer.run.clock.batch
         else:
-            total, done = getattr(trainer, "evaluation_batches", None), 0
+            total, done = trainer.run.evaluation_batches, 0
         self.open(track, text, total, done)
         if track not in self._tracks:
             self._tracks.append(track)

@@ -5,14 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
-from functrain.kernel.plan import Plan
-from functrain.kernel.state import Clock, TrainState
+from functrain.kernel.state import TrainState
 from functrain.trainer.data import LoaderTools
 from functrain.trainer.identity import Mark
 
 
+class Named(Protocol):
+    """What has a name."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        ...
+
+
 class Engine(LoaderTools, Protocol):
-    """One run of one module under one framework. Made by `module.make_engine(trainer)` at the start of every
+    """One run of one module under one framework. Made by `module.make_engine(run)` at the start of every
     fit / validate / test / predict; it owns the `TrainState` and is the only one to move it.
 
     The Trainer hands it batches, `n` at a time, as many as there are to the next host event; the engine decides how:
@@ -20,8 +28,11 @@ class Engine(LoaderTools, Protocol):
     """
 
     state: TrainState | None
-    clock: Clock
-    """The position in Python integers; exact between dispatches, but for `skipped`, which is exact in the state."""
+    policy: Named
+    """The precision."""
+
+    pieces: int | None
+    """Steps of time a piece, where batches are cut along time."""
 
     compiled: bool
     """Its calls may keep the main thread away from Python for long."""
@@ -52,12 +63,12 @@ class Engine(LoaderTools, Protocol):
         """`PlayerPlan`s, one an optimizer, in order."""
         ...
 
-    def start(self, plan: Plan, wants_outputs: bool) -> None:
+    def start(self, wants_outputs: bool) -> None:
         """The plan is known; nothing has been trained yet. Resolve once what would cost at every step."""
         ...
 
     def train(self, batches: Iterator[Any], n: int) -> int:
-        """Train on up to n batches of the iterator; gives how many there were. Advances `clock`, collects logs."""
+        """Train on up to n batches of the iterator; gives how many there were. Advances `run.clock`, collects logs."""
         ...
 
     passes_logs: bool

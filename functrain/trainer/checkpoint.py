@@ -23,81 +23,81 @@ from functrain.trainer.hooks import adapt, keyed, overrides
 from functrain.trainer.hparams import storable
 from functrain.trainer.logbook import TRAIN
 from functrain.trainer.logger_states import rewind, states
+from functrain.trainer.planning import max_epochs
+from functrain.trainer.run import Loop, Run
 
 FORMAT = 2
 """1: an epoch that is over was turned before its checkpoint, its metrics are still there, and they have no hooks."""
 
 
-def save(trainer: Any, path: str, weights_only: bool) -> None:
+def save(run: Run, path: str, weights_only: bool) -> None:
     """Write the state of a run to a file. What was logged before it is written out first: a kill cannot part them."""
-    if trainer.engine is None:
-        raise ConfigurationError("trainer.save_checkpoint: nothing was run yet; call trainer.fit(module) first.")
-    for logger in trainer.loggers:
+    for logger in run.loggers:
         logger.save()
-    trainer.engine.write(path, assemble(trainer, weights_only))
-    for logger in trainer.loggers:
+    run.engine.write(path, assemble(run, weights_only))
+    for logger in run.loggers:
         logger.after_save_checkpoint(path)
 
 
-def assemble(trainer: Any, weights_only: bool) -> dict[str, Any]:
+def assemble(run: Run, weights_only: bool) -> dict[str, Any]:
     """The whole state of a run as a dict of plain values and the framework's arrays, taken between two steps."""
-    clock, module = trainer.engine.clock, trainer.module
-    run = {} if weights_only else {"clock": clock._asdict(), "loop": _loop_state(trainer), "rng": _rng(trainer)}
+    clock, module = run.clock, run.module
+    going = {} if weights_only else {"clock": clock._asdict(), "loop": _loop_state(run), "rng": _rng(run)}
     checkpoint: dict[str, Any] = {
         "functrain": {
             "format": FORMAT,
             "version": __version__,
             "weights_only": weights_only,
-            **trainer.identity.state(clock.update),
+            **run.identity.state(clock.update),
         },
         "epoch": clock.epoch,
         "global_step": clock.update,
-        **trainer.engine.snapshot(weights_only),
-        **run,
+        **run.engine.snapshot(weights_only),
+        **going,
     }
-    for key, owner in (("hyper_parameters", module), ("datamodule_hyper_parameters", trainer.datamodule)):
+    for key, owner in (("hyper_parameters", module), ("datamodule_hyper_parameters", run.datamodule)):
         hparams = getattr(owner, "hparams", None)
         if hparams:
             checkpoint[key] = _hyper_parameters(hparams, type(owner).__name__)
     if getattr(module, "_hparams_name", None) is not None:
         checkpoint["hparams_name"] = module._hparams_name
     if not weights_only:
-        checkpoint["callbacks"] = callback_states(trainer, checkpoint)
-        checkpoint["loggers"] = states(trainer.loggers)
-        checkpoint["setup"] = setup.take(trainer)
-        if trainer.datamodule is not None and hasattr(trainer.datamodule, "state_dict"):
-            checkpoint["datamodule"] = trainer.datamodule.state_dict()
-    for owner in (trainer.datamodule, module):
+        checkpoint["callbacks"] = callback_states(run, checkpoint)
+        checkpoint["loggers"] = states(run.loggers)
+        checkpoint["setup"] = setup.take(run)
+        if run.datamodule is not None and hasattr(run.datamodule, "state_dict"):
+            checkpoint["datamodule"] = run.datamodule.state_dict()
+    for owner in (run.datamodule, module):
         if owner is not None and overrides(owner, "on_save_checkpoint"):
             owner.on_save_checkpoint(checkpoint)
     return checkpoint
 
 
-def _loop_state(trainer: Any) -> dict[str, Any]:
+def _loop_state(run: Run) -> dict[str, Any]:
     """The loop's part of a checkpoint, with what callbacks may still read."""
-    loop = trainer.loop
-    if loop is None or loop.engine is not trainer.engine:
+    loop = run.loop
+    if loop is None:
         raise ConfigurationError("trainer.save_checkpoint: nothing was trained; use weights_only=True.")
-    redone = loop.before_validation
-    for loader in trainer.val_loaders:
+    redone = run.redone
+    for loader in run.val_loaders:
         if getattr(loader, "persistent_workers", False):
             tell_copies(loader, "val_dataloader")
     return {
         **loop.state(),
-        "published": dict(trainer.book.published),
-        "logged": dict(trainer.book.logged),
-        "should_stop": trainer.should_stop,
-        "draws": dict(trainer.loaders.draws),
-        "val_loaders": redone["val_loaders"] if redone else loaders_rng(trainer.engine, trainer.val_loaders),
+        "published": dict(run.metrics.published),
+        "logged": dict(run.metrics.logged),
+        "should_stop": run.stop.requested,
+        "draws": dict(run.loaders.draws),
+        "val_loaders": redone["val_loaders"] if redone else loaders_rng(run.engine, run.val_loaders),
     }
 
 
-def _rng(trainer: Any) -> dict[str, Any]:
+def _rng(run: Run) -> dict[str, Any]:
     """The random state that a run continues with: the present one, or that of a validation which is done over."""
-    if trainer.resumed_rng is not None:
-        return trainer.resumed_rng
-    redone = trainer.loop.before_validation
-    return redone["rng"] if redone else random_state(trainer)
+    if run.resumed_rng is not None:
+        return run.resumed_rng
+    redone = run.redone
+    return redone["rng"] if redone else random_state(run)
 
 
 def _hyper_parameters(hparams: Mapping[str, Any], owner: str) -> dict[str, Any]:
@@ -113,23 +113,23 @@ def _hyper_parameters(hparams: Mapping[str, Any], owner: str) -> dict[str, Any]:
     return plain
 
 
-def callback_states(trainer: Any, checkpoint: dict[str, Any]) -> dict[str, Any]:
+def callback_states(run: Run, checkpoint: dict[str, Any]) -> dict[str, Any]:
     """Every callback's state by its key: from `state_dict`, or what the older `on_save_checkpoint` gives."""
     states: dict[str, Any] = {}
-    for key, callback in keyed(trainer.callbacks):
+    for key, callback in keyed(run.callbacks):
         state = callback.state_dict() if hasattr(callback, "state_dict") else None
         if overrides(callback, "on_save_checkpoint"):
             call = adapt(callback.on_save_checkpoint, ("trainer", "pl_module", "checkpoint"))
-            state = call(trainer, trainer.module, checkpoint) or state
+            state = call(run.owner, run.module, checkpoint) or state
         if state:
             states[key] = state
     return states
 
 
-def restore_callbacks(trainer: Any, checkpoint: Mapping[str, Any], path: str) -> None:
+def restore_callbacks(run: Run, checkpoint: Mapping[str, Any], path: str) -> None:
     """Hand every callback its state back. A state that nobody takes is said, not an error."""
     states = dict(checkpoint.get("callbacks", {}))
-    for key, callback in keyed(trainer.callbacks):
+    for key, callback in keyed(run.callbacks):
         state = states.pop(key, None)
         if state is not None and hasattr(callback, "load_state_dict"):
             with of_callback(key, path):
@@ -139,7 +139,7 @@ def restore_callbacks(trainer: Any, checkpoint: Mapping[str, Any], path: str) ->
         # The older form takes the callback's state alone, the newer (trainer, pl_module, checkpoint).
         call = callback.on_load_checkpoint
         if _takes_several(call):
-            adapt(call, ("trainer", "pl_module", "checkpoint"))(trainer, trainer.module, checkpoint)
+            adapt(call, ("trainer", "pl_module", "checkpoint"))(run.owner, run.module, checkpoint)
         elif state is not None:
             with of_callback(key, path):
                 call(state)
@@ -232,27 +232,27 @@ def clock_of(checkpoint: Mapping[str, Any]) -> Clock:
     return clock
 
 
-def load(trainer: Any, path: str | os.PathLike[str], weights_only: bool) -> dict[str, Any]:
-    """Read a checkpoint into the trainer's engine.
+def load(run: Run, path: str | os.PathLike[str], weights_only: bool) -> dict[str, Any]:
+    """Read a checkpoint into the engine of a run.
 
     Raises:
         CheckpointError: it cannot be read, or is of another module; names the file.
     """
     path = os.fspath(path)
-    saved = check_format(trainer.engine.read(path), path)
+    saved = check_format(run.engine.read(path), path)
     with naming(path):
         clock = None if weights_only else clock_of(saved)
-    for owner in (trainer.datamodule, trainer.module):
+    for owner in (run.datamodule, run.module):
         if owner is not None and overrides(owner, "on_load_checkpoint"):
             owner.on_load_checkpoint(saved)
     with naming(path):
-        if clock is not None and trainer.flags.fast_dev_run:
+        if clock is not None and run.flags.fast_dev_run:
             saved, clock = between_epochs(saved), Clock()
         elif clock is not None:
-            trainer.loaders.draws_then = dict(saved["loop"].get("draws", {}))
-        trainer.engine.restore(saved, weights_only)
+            run.loaders.draws_then = dict(saved["loop"].get("draws", {}))
+        run.engine.restore(saved, weights_only)
     if clock is not None:
-        trainer.engine.clock = clock
+        run.clock = clock
     return saved
 
 
@@ -284,45 +284,45 @@ def between_epochs(saved: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def try_out(trainer: Any, saved: dict[str, Any], path: str) -> None:
+def try_out(run: Run, saved: dict[str, Any], path: str) -> None:
     """Under fast_dev_run: the callbacks' and the data module's states too, and no position."""
-    restore_callbacks(trainer, saved, path)
-    if trainer.datamodule is not None and "datamodule" in saved:
-        trainer.datamodule.load_state_dict(saved["datamodule"])
-    trainer.print(
+    restore_callbacks(run, saved, path)
+    if run.datamodule is not None and "datamodule" in saved:
+        run.datamodule.load_state_dict(saved["datamodule"])
+    run.print(
         f"fast_dev_run: the states of {path} are tried out from an epoch's start; where its run stood is left aside."
     )
 
 
-def continue_from(trainer: Any, loop: Any, saved: dict[str, Any], path: str) -> None:
+def continue_from(run: Run, loop: Loop, saved: dict[str, Any], path: str) -> None:
     """Put the position, the loop, the callbacks and the random state back; the engine has its part already."""
-    if trainer.flags.fast_dev_run:
-        try_out(trainer, saved, path)
+    if run.flags.fast_dev_run:
+        try_out(run, saved, path)
         return
-    trainer.identity.continue_from(saved["functrain"], path)
+    run.identity.continue_from(saved["functrain"], path)
     with naming(path):
         state = saved["loop"]
         loop.load_state(state)
-        trainer.book.published.update(state["published"])
-        trainer.book.logged.update(state["logged"])
-        if saved["functrain"]["format"] == 1 and not trainer.engine.clock.batch:
-            trainer.book.reset(TRAIN)
-        trainer.should_stop = state["should_stop"]
-        set_loaders_rng(trainer.engine, trainer.val_loaders, state["val_loaders"])
-        trainer.resumed_rng = dict(saved["rng"])
-        setup.tell_changes(trainer, saved.get("setup"), path)
-    rewind(trainer.loggers, trainer.engine.clock.update, saved.get("loggers"))
-    restore_callbacks(trainer, saved, path)
-    if trainer.datamodule is not None and "datamodule" in saved:
-        trainer.datamodule.load_state_dict(saved["datamodule"])
-    clock = trainer.engine.clock
-    trainer.saved = (path, clock)
-    trainer.print(f"Continuing from {path}: epoch {clock.epoch}, batch {clock.batch}.")
+        run.metrics.published.update(state["published"])
+        run.metrics.logged.update(state["logged"])
+        if saved["functrain"]["format"] == 1 and not run.clock.batch:
+            run.metrics.reset(TRAIN)
+        run.stop.request(state["should_stop"])
+        set_loaders_rng(run.engine, run.val_loaders, state["val_loaders"])
+        run.resumed_rng = dict(saved["rng"])
+        setup.tell_changes(run, saved.get("setup"), path)
+    rewind(run.loggers, run.clock.update, saved.get("loggers"))
+    restore_callbacks(run, saved, path)
+    if run.datamodule is not None and "datamodule" in saved:
+        run.datamodule.load_state_dict(saved["datamodule"])
+    clock = run.clock
+    run.saved = (path, clock)
+    run.print(f"Continuing from {path}: epoch {clock.epoch}, batch {clock.batch}.")
     if loop.nothing_left():
         why = "a stop was asked for; to train on, set trainer.should_stop = False in on_train_start"
-        if not trainer.should_stop:
-            why = f"the limits are reached: max_epochs={trainer.max_epochs}, max_steps={trainer.max_steps}"
-        trainer.print(f"Nothing is left to train there: {why}.")
+        if not run.stop.requested:
+            why = f"the limits are reached: max_epochs={max_epochs(run.flags)}, max_steps={run.flags.max_steps}"
+        run.print(f"Nothing is left to train there: {why}.")
 
 
 def storable_outputs(outputs: list[Any]) -> list[Any] | None:

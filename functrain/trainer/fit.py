@@ -12,15 +12,18 @@ from operator import index
 from typing import Any
 
 from functrain.kernel import plan as plans
-from functrain.kernel.plan import Plan
 from functrain.kernel.state import Clock
+from functrain.trainer import rows
 from functrain.trainer.checkpoint import storable_outputs
-from functrain.trainer.data import TrainSource, loaders_rng
+from functrain.trainer.data import loaders_rng
 from functrain.trainer.errors import ConfigurationError, beside, describe, noted
+from functrain.trainer.evaluate import run_stage
 from functrain.trainer.events import EVENTS, Position, named, numbered, turned_before
 from functrain.trainer.generators import random_state
 from functrain.trainer.logbook import TRAIN
 from functrain.trainer.pace import Pace
+from functrain.trainer.planning import plan_of
+from functrain.trainer.run import Run
 
 
 class FitLoop:
@@ -31,17 +34,13 @@ class FitLoop:
         called: the owners of the event under way that were called: a callback may save a checkpoint in its hook, and
             the run that continues from it calls the others.
         seen: the batches of the epochs before this one.
-        turned: the position of the last epoch's end, before the clock turned; None in the first epoch.
     """
 
-    def __init__(self, trainer: Any, plan: Plan, source: TrainSource) -> None:
-        self.trainer = trainer
-        self.engine = trainer.engine
-        self.module = trainer.module
-        self.hooks = trainer.hooks
-        self.book = trainer.book
-        self.plan = plan
-        self.source = source
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.engine = run.engine
+        self.hooks = run.hooks
+        self.metrics = run.metrics
         self.position: Position | None = ("epoch", len(EVENTS["epoch"]))
         self.called: list[str] = []
         self.cursor: dict[str, Any] | None = None
@@ -49,15 +48,13 @@ class FitLoop:
         self.outputs: list[Any] = []
         self.keeps_outputs = bool({"training_epoch_end", "on_train_epoch_end"} & self.hooks.takes_outputs)
         self.one_by_one = self.hooks.per_batch or self.keeps_outputs or self.engine.per_batch
-        self.pace = Pace(trainer.look_up_seconds)
+        self.pace = Pace(run.look_up_seconds)
         self.in_epoch = False
         self.ended = False
         self.skipped = False
         self.looked = False
-        self.before = self.logged = self.seen = 0
-        self.turned: Clock | None = None
+        self.logged = self.seen = 0
         self.validates_now = self.told_short = False
-        self.before_validation: dict[str, Any] | None = None
 
     @property
     def wants_outputs(self) -> bool:
@@ -66,12 +63,12 @@ class FitLoop:
 
     # the loop
 
-    def run(self) -> None:
+    def epochs(self) -> None:
         """What a checkpoint left undone, then epochs until a limit is met or a stop is asked for."""
         assert self.position is not None
         kind, done = self.position
-        self.book.begin(TRAIN, in_step=False)
-        began = self.engine.clock.update
+        self.metrics.begin(TRAIN, in_step=False)
+        began = self.run.clock.update
         try:
             if self.close_carried() and not self.pending():
                 kind, done = "end", 0
@@ -88,20 +85,24 @@ class FitLoop:
             self.let_go()
         self.tell_exceeded(began)
 
+    @property
+    def in_step(self) -> bool:
+        """Is it in the middle of a dispatch?"""
+        return self.position is None
+
     def over(self) -> bool:
         """Has the run ended?"""
-        stopped = self.plan.batches == 0 or self.trainer.interrupted or self.trainer.out_of_time()
-        return stopped or self.stops(self.engine.clock)
+        return self.run.stop.now(self.run.plan, self.run.clock)
 
     def stops(self, clock: Clock) -> bool:
-        """Does the run end at this position? Limits come first; a stop that was asked for waits for the minima."""
-        return plans.at_limit(self.plan, clock) or (self.trainer.should_stop and plans.may_stop(self.plan, clock))
+        """Does the run end at this position?"""
+        return self.run.stop.is_due(self.run.plan, clock)
 
     def nothing_left(self) -> bool:
         """Will the run be over once the events that a checkpoint left undone are done?"""
         assert self.position is not None
         turns = self.position[0] == "epoch" and self.in_epoch and not self.mid_epoch()
-        return self.over() or (turns and self.stops(self.engine.clock.next_epoch()))
+        return self.over() or (turns and self.stops(self.run.clock.next_epoch()))
 
     def rest_of_epoch(self) -> None:
         """Batches until the epoch or the run is over, then the events of the epoch's end.
@@ -113,28 +114,28 @@ class FitLoop:
             self.reopen()
             self.after_batches("batch" if self.dispatch() else "end", 0)
         self.engine.publish()
-        if not self.trainer.interrupted or (not self.mid_epoch() and not self.pending()):
+        if not self.run.stop.interrupted or (not self.mid_epoch() and not self.pending()):
             self.run_events("epoch", 0)
 
     def after_batches(self, kind: str, done: int) -> None:
         """The events after a dispatch; where they ask for a stop, it may be the epoch's end as well."""
         self.run_events(kind, done)
-        before = self.engine.clock.update
+        before = self.run.clock.update
         if self.find_end():
-            self.before = before
+            self.run.before = before
             self.run_events("end", 0)
 
     def find_end(self) -> bool:
         """Where the run stops, does the epoch end too? A loader without a length is asked for one batch more to know
         it, once, and the run that continues finds that batch again."""
-        clock = self.engine.clock
-        if self.looked or self.source.sized or not self.mid_epoch() or self.trainer.interrupted:
+        clock = self.run.clock
+        if self.looked or self.run.source.sized or not self.mid_epoch() or self.run.stop.interrupted:
             return False
         if not self.stops(clock):
             return False
         self.looked = True
         self.reopen()
-        self.cursor = self.source.look_ahead(self.batches, clock.batch)
+        self.cursor = self.run.source.look_ahead(self.batches, clock.batch)
         self.ended = self.cursor is None
         self.close_window()
         return self.ended
@@ -151,23 +152,23 @@ class FitLoop:
         window crosses its end."""
         if not self.in_epoch or self.mid_epoch() or self.over():
             return False
-        before, position, self.position = self.engine.clock.update, self.position, None
+        before, position, self.position = self.run.clock.update, self.position, None
         closed = self.engine.close_window()
         self.position = position
         if closed:
-            self.before = min(self.before, before) if self.pending() else before
+            self.run.before = min(self.run.before, before) if self.pending() else before
         return closed
 
     def reopen(self) -> None:
         """Draw from the loader where the checkpoint left it."""
         if self.cursor is not None:
             cursor, self.cursor = self.cursor, None
-            self.batches = self.told(self.source.open(self.engine.clock.epoch, cursor))
+            self.batches = self.told(self.run.source.open(self.run.clock.epoch, cursor))
 
     def told(self, batches: Iterator[Any]) -> Iterator[Any]:
         """The batches; an error of the loader says where the run was."""
         # The engine may draw many before it trains on them, so its clock does not know.
-        epoch, asked = self.engine.clock.epoch, self.engine.clock.batch
+        epoch, asked = self.run.clock.epoch, self.run.clock.batch
         with noted(lambda: f"while the training loader was asked for batch {asked} of epoch {epoch}"):
             for batch in batches:
                 asked += 1
@@ -175,8 +176,8 @@ class FitLoop:
 
     def dispatch(self) -> int:
         """Train until the next event; gives the number of batches, and notes where the loader has ended."""
-        self.book.begin(TRAIN, in_step=True)
-        self.position, self.before, self.looked = None, self.engine.clock.update, False
+        self.metrics.begin(TRAIN, in_step=True)
+        self.position, self.run.before, self.looked = None, self.run.clock.update, False
         with noted(self.where):
             try:
                 count = self.one_batch() if self.one_by_one else self.many_batches()
@@ -185,25 +186,25 @@ class FitLoop:
                     self.log_passed()
                 raise
             self.close_window()
-        if not count and not self.engine.clock.batch and not self.skipped:
-            raise ConfigurationError(self.source.why_empty(self.engine.clock.epoch))
+        if not count and not self.run.clock.batch and not self.skipped:
+            raise ConfigurationError(self.run.source.why_empty(self.run.clock.epoch))
         self.find_end()
         self.position = ("batch", 0)
-        self.book.begin(TRAIN, in_step=False)
-        self.pace.after(count, self.trainer.tick)
+        self.metrics.begin(TRAIN, in_step=False)
+        self.pace.after(count, self.run.tick)
         return count
 
     def where(self) -> str:
         """Where the run stands, for an error that passes by."""
-        clock = self.engine.clock
+        clock = self.run.clock
         batch = clock.batch - (self.position is not None)
-        return f"in the training loop, epoch {clock.epoch}, batch {batch}{describe(self.book.batch)}"
+        return f"in the training loop, epoch {clock.epoch}, batch {batch}{describe(self.metrics.batch)}"
 
     def many_batches(self) -> int:
         """As many as there are to the next event."""
-        n = min(plans.batches_to_event(self.plan, self.engine.clock), self.pace.batches)
+        n = min(plans.batches_to_event(self.run.plan, self.run.clock), self.pace.batches)
         count = self.engine.train(self.batches, n)
-        stopped = self.trainer.interrupted or self.trainer.should_stop
+        stopped = self.run.stop.raised
         self.ended = not count or (count < n and not stopped)
         return count
 
@@ -214,8 +215,8 @@ class FitLoop:
         if batch is missing:
             self.ended = True
             return 0
-        self.book.batch = batch
-        hooks, index = self.hooks, self.engine.clock.batch
+        self.metrics.batch = batch
+        hooks, index = self.hooks, self.run.clock.batch
         hooks.call("on_batch_start")
         if hooks.call("on_train_batch_start", batch, index, 0) == -1:
             self.ended = self.skipped = True
@@ -260,46 +261,56 @@ class FitLoop:
 
     def mid_epoch(self) -> bool:
         """Are there batches of this epoch still to come, as far as is known?"""
-        return not self.ended and not plans.epoch_over(self.plan, self.engine.clock)
+        return not self.ended and not plans.epoch_over(self.run.plan, self.run.clock)
 
     def begin_epoch(self, kind: str) -> None:
         self.ended, self.skipped, self.outputs = False, False, []
         self.engine.epoch_start()
-        self.trainer.reload_train_source(self)
+        self.reload()
         self.count_on()
+
+    def reload(self) -> None:
+        """Ask for the loaders again, where the flag says so and an epoch starts."""
+        run, epoch = self.run, self.run.clock.epoch
+        every = run.flags.reload_dataloaders_every_n_epochs
+        if every and epoch and plans.passed(every, epoch - 1, epoch):
+            train, val = run.given
+            run.source = run.loaders.train(train)
+            run.plan = plan_of(run)
+            run.val = run.loaders.validation(val, train)
 
     def count_on(self) -> None:
         """Where validations are counted across epochs, the plan knows what came before this one."""
-        if self.plan.val_epochs is None:
-            self.plan = self.engine.plan = self.plan._replace(val_before=self.seen)
+        if self.run.plan.val_epochs is None:
+            self.run.plan = self.run.plan._replace(val_before=self.seen)
 
     def open(self, kind: str) -> None:
-        self.batches = self.told(self.source.open(self.engine.clock.epoch))
+        self.batches = self.told(self.run.source.open(self.run.clock.epoch))
         self.in_epoch = True
 
     def log(self, kind: str) -> None:
-        self.logged = self.before
-        if self.plan.passes_logs:
+        self.logged = self.run.before
+        if self.run.plan.passes_logs:
             self.engine.replay(self.log_here)
         self.log_here()
 
     def log_passed(self) -> None:
         """Write the step metrics of those places that a dispatch has run past before it failed."""
-        self.logged = self.before
-        if self.plan.passes_logs:
+        self.logged = self.run.before
+        if self.run.plan.passes_logs:
             self.engine.replay(self.log_here)
 
     def log_here(self) -> None:
-        plan, clock, before = self.plan, self.engine.clock, self.logged
+        plan, clock, before = self.run.plan, self.run.clock, self.logged
         if plans.log_due(plan, clock, before):
-            self.trainer.write_step_metrics(flush=plans.flush_due(plan, clock, before))
+            rows.write_steps(self.run, flush=plans.flush_due(plan, clock, before))
             self.logged = clock.update
 
     def validation_due(self, kind: str) -> bool:
         """Is validation due after this batch, or at the end of a loader whose end nobody could foresee?"""
-        if not self.trainer.validates or kind not in ("batch", "end"):
+        if self.run.val is None or kind not in ("batch", "end"):
             return False
-        plan, clock = self.plan, self.engine.clock
+        plan, clock = self.run.plan, self.run.clock
         if self.ended and plans.validate_at_end(plan, clock):
             return True
         return kind == "batch" and plans.validate_due(plan, clock)
@@ -309,28 +320,29 @@ class FitLoop:
         published keeps what it began with, so that the run that continues does it over."""
         if not self.validates_now:
             return True
-        if self.trainer.interrupted:
+        if self.run.stop.interrupted:
             return False
-        self.before_validation = {
-            "rng": random_state(self.trainer),
-            "val_loaders": loaders_rng(self.engine, self.trainer.val_loaders),
+        self.run.redone = {
+            "rng": random_state(self.run),
+            "val_loaders": loaders_rng(self.engine, self.run.val_loaders),
         }
-        done = self.trainer.run_validation()
+        assert self.run.val is not None
+        done = run_stage(self.run, "validation", *self.run.val) is not None
         if done:
-            self.before_validation = None
+            self.run.redone = None
         return done
 
     def on_validation_end(self, kind: str) -> None:
         if self.validates_now:
             self.hook("on_validation_end")
             self.engine.train_mode("validation")
-            self.book.begin(TRAIN, in_step=False)
+            self.metrics.begin(TRAIN, in_step=False)
 
     def checkpoint(self, kind: str) -> None:
         moments: list[str] = []
         if kind == "epoch":
             moments.append("epoch")
-        elif plans.checkpoint_due(self.plan, self.engine.clock, self.before):
+        elif plans.checkpoint_due(self.run.plan, self.run.clock, self.run.before):
             moments.append("steps")
         if self.validates_now and self.mid_epoch():
             moments.append("validation")
@@ -345,19 +357,19 @@ class FitLoop:
     def each(self, name: str, moments: list[str]) -> None:
         """One of the Trainer's own events, for the callbacks that act at it, one by one."""
         for moment in moments:
-            for key, act in self.trainer.acting(name):
-                self.call(f"{moment}: {key}", act, self.trainer, self.trainer.module, moment)
+            for key, act in self.run.acting(name):
+                self.call(f"{moment}: {key}", act, self.run.owner, self.run.module, moment)
 
     def training_epoch_end(self, kind: str) -> None:
-        self.book.closing = TRAIN
+        self.metrics.closing = TRAIN
         self.hook("training_epoch_end", self.outputs)
 
     def on_train_epoch_end(self, kind: str) -> None:
-        self.book.closing = TRAIN
+        self.metrics.closing = TRAIN
         self.hook("on_train_epoch_end", self.outputs)
 
     def publish(self, kind: str) -> None:
-        self.trainer.publish(TRAIN)
+        rows.publish(self.run, TRAIN)
         if not self.told_short:
             self.told_short = True
             self.tell_short()
@@ -365,13 +377,8 @@ class FitLoop:
 
     def tell_short(self) -> None:
         """Say it where the values of steps were logged and the run is too short for a row of them."""
-        plan, clock, names = self.plan, self.engine.clock, self.book.step_metrics()
-        if (
-            names
-            and self.trainer.loggers
-            and clock.update < plan.log_updates
-            and plans.reaches_log(plan, clock) is False
-        ):
+        plan, clock, names = self.run.plan, self.run.clock, self.metrics.step_metrics()
+        if names and self.run.loggers and clock.update < plan.log_updates and plans.reaches_log(plan, clock) is False:
             warnings.warn(
                 f"the run makes fewer than Trainer(log_every_n_steps={plan.log_updates}) updates, so the loggers get "
                 f"no row of the steps' {', '.join(names)}; give a smaller log_every_n_steps.",
@@ -381,15 +388,15 @@ class FitLoop:
 
     def tell_exceeded(self, began: int) -> None:
         """A batch whose pieces or steps are updates is finished, also where they go past the limit. Say it."""
-        most, now = self.plan.max_steps, self.engine.clock.update
+        most, now = self.run.plan.max_steps, self.run.clock.update
         if most is not None and began < most < now:
-            self.trainer.print(
+            self.run.print(
                 f"max_steps={most} was met within a batch, which was finished: {now} updates, {now - most} more."
             )
 
     def tell_idle(self) -> None:
         """Say it where the batches of the first epoch have trained nothing."""
-        clock = self.engine.clock
+        clock = self.run.clock
         why = self.engine.idle() if clock.batch and not clock.epoch else None
         if why is not None:
             warnings.warn(f"the first epoch ended without a single update: {why}", UserWarning, stacklevel=2)
@@ -397,23 +404,23 @@ class FitLoop:
     def step_schedulers(self, kind: str) -> None:
         """Those that count epochs; not where the epoch was cut short."""
         if not self.mid_epoch():
-            self.engine.epoch_end(self.trainer.callback_metrics)
+            self.engine.epoch_end(self.run.callback_metrics())
 
     def turn_epoch(self, kind: str) -> None:
         """The epoch is done, and the position moves on; not where it was cut short."""
         if self.mid_epoch():
             return
-        clock = self.turned = self.engine.clock
+        clock = self.run.turned = self.run.clock
         self.seen += clock.batch
-        self.engine.clock = clock.next_epoch()
-        self.book.turn(TRAIN)
+        self.run.clock = clock.next_epoch()
+        self.metrics.turn(TRAIN)
         self.in_epoch, self.outputs, self.cursor = False, [], None
         self.let_go()
 
     def let_go(self) -> None:
         """Nothing more is drawn from this epoch's iterator."""
         self.batches = iter(())
-        self.source.close()
+        self.run.source.close()
 
     # what a checkpoint keeps of the loop
 
@@ -431,10 +438,10 @@ class FitLoop:
         return {
             "position": named(self.position),
             "called": list(self.called),
-            "source": self.source.state(self.engine.clock.batch if self.in_epoch else None, self.cursor),
+            "source": self.run.source.state(self.run.clock.batch if self.in_epoch else None, self.cursor),
             "in_epoch": self.in_epoch,
             "ended": self.ended,
-            "before": self.before,
+            "before": self.run.before,
             "seen": self.seen,
             "outputs": storable_outputs(self.outputs),
         }
@@ -442,16 +449,16 @@ class FitLoop:
     def load_state(self, state: dict[str, Any]) -> None:
         """Take `state()` back; before `run`."""
         self.position, self.called = numbered(state["position"]), list(state["called"])
-        self.cursor = self.source.load_state(state["source"])
-        self.in_epoch, self.ended, self.before = state["in_epoch"], state["ended"], index(state["before"])
+        self.cursor = self.run.source.load_state(state["source"])
+        self.in_epoch, self.ended, self.run.before = state["in_epoch"], state["ended"], index(state["before"])
         if not isinstance(self.in_epoch, bool) or not isinstance(self.ended, bool):
             raise TypeError(f"in_epoch={self.in_epoch!r} and ended={self.ended!r}; both are True or False")
         if turned_before(state["position"]) and not self.in_epoch:
-            clock = self.engine.clock
-            self.engine.clock = clock._replace(epoch=clock.epoch - 1, batch=self.plan.batches or 1)
+            clock = self.run.clock
+            self.run.clock = clock._replace(epoch=clock.epoch - 1, batch=self.run.plan.batches or 1)
             self.in_epoch = self.ended = True
         # Format 1, and the first of format 2, did not count it.
-        self.seen = index(state.get("seen", self.engine.clock.epoch * (self.plan.batches or 0)))
+        self.seen = index(state.get("seen", self.run.clock.epoch * (self.run.plan.batches or 0)))
         if self.seen < 0:
             raise ValueError(f"seen={self.seen}, and no fewer than no batches can have been")
         self.count_on()

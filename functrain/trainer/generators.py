@@ -14,7 +14,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache, partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 from weakref import WeakSet
 
 from functrain.seed import isolate_rng, rng_state, set_rng_state
@@ -217,9 +217,22 @@ def tell_copies(loader: Any, what: str) -> None:
 # of a run
 
 
-def random_state(trainer: Any) -> dict[str, Any]:
+class Holders(Protocol):
+    """What holds random generators in a run, and what is not looked into for them."""
+
+    owner: Any
+    module: Any
+    datamodule: Any
+    callbacks: list[Any]
+    metrics: Any
+    engine: Any
+    loop: Any
+    loggers: list[Any]
+
+
+def random_state(run: Holders) -> dict[str, Any]:
     """The state of the global generators, and of those that the module, the data module and callbacks hold."""
-    return {**rng_state(), "held": {name: states(found) for name, found in _of_run(trainer).items()}}
+    return {**rng_state(), "held": {name: states(found) for name, found in _of_run(run).items()}}
 
 
 def put_back_rng(state: Mapping[str, Any]) -> None:
@@ -228,18 +241,18 @@ def put_back_rng(state: Mapping[str, Any]) -> None:
     set_rng_state({name: value for name, value in state.items() if name in known})
 
 
-def put_back_state(trainer: Any, state: Mapping[str, Any]) -> list[str]:
+def put_back_state(run: Holders, state: Mapping[str, Any]) -> list[str]:
     """Take `random_state` back; gives the generators, by name and path, that are not there now."""
     put_back_rng(state)
-    now, held_then = _of_run(trainer), state.get("held", {})
+    now, held_then = _of_run(run), state.get("held", {})
     for name, kept in held_then.items():
         put_back(now.get(name, {}), kept)
     return [f"{name}.{path}" for name, kept in held_then.items() for path in kept if path not in now.get(name, {})]
 
 
-def continue_with(trainer: Any, state: Mapping[str, Any]) -> None:
+def continue_with(run: Holders, state: Mapping[str, Any]) -> None:
     """Take the `random_state` of a checkpoint back. A generator that is gone is told."""
-    gone = put_back_state(trainer, state)
+    gone = put_back_state(run, state)
     if gone:
         warnings.warn(
             f"the checkpoint has the states of random generators that are not there now: {', '.join(gone)}. A run that "
@@ -250,10 +263,10 @@ def continue_with(trainer: Any, state: Mapping[str, Any]) -> None:
 
 
 @contextmanager
-def isolated(trainer: Any, loaders: Iterable[Any]) -> Iterator[None]:
+def isolated(run: Holders, loaders: Iterable[Any]) -> Iterator[None]:
     """Whatever the block draws, the global generators and those that the run's parts and these loaders hold continue
     as if it had not run."""
-    generators = [*_of_run(trainer).values(), *map(_of_loader, loaders)]
+    generators = [*_of_run(run).values(), *map(_of_loader, loaders)]
     before = [states(found) for found in generators]
     with isolate_rng():
         try:
@@ -263,9 +276,9 @@ def isolated(trainer: Any, loaders: Iterable[Any]) -> Iterator[None]:
                 put_back(found, saved)
 
 
-def _of_run(trainer: Any) -> dict[str, dict[str, Any]]:
-    owners = {"module": trainer.module, "datamodule": trainer.datamodule}
-    owners |= {f"callback {key}": callback for key, callback in keyed(trainer.callbacks)}
-    run = (trainer, trainer.book, trainer.engine, trainer.loop, trainer.loggers)
-    found = {name: held(owner, run) for name, owner in owners.items() if owner is not None}
+def _of_run(run: Holders) -> dict[str, dict[str, Any]]:
+    owners = {"module": run.module, "datamodule": run.datamodule}
+    owners |= {f"callback {key}": callback for key, callback in keyed(run.callbacks)}
+    without = (run, run.owner, run.metrics, run.engine, run.loop, run.loggers)
+    found = {name: held(owner, without) for name, owner in owners.items() if owner is not None}
     return {name: generators for name, generators in found.items() if generators}

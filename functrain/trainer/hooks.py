@@ -11,7 +11,7 @@ import inspect
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 MODULE, CALLBACK, DATA = "module", "callback", "data"
 
@@ -282,6 +282,12 @@ def _picker(
     return lambda *args: method(*[args[i] for i in by_place])
 
 
+class Logging(Protocol):
+    """Who is told in which hook values are logged."""
+
+    hook: str
+
+
 class Hooks:
     """The resolved hooks of one run: an attribute a hook, `None` where nobody overrides it, else one callable.
 
@@ -292,13 +298,18 @@ class Hooks:
     """
 
     def __init__(
-        self, trainer: object, module: object, callbacks: Iterable[object], data: object | None = None
+        self,
+        trainer: object,
+        module: object,
+        callbacks: Iterable[object],
+        data: object | None,
+        metrics: Logging,
     ) -> None:
         callbacks = tuple(callbacks)
         self.calls: dict[str, tuple[tuple[str, Callable[..., Any]], ...]] = {}
         for hook in HOOKS:
             own = _calls(hook, trainer, module, callbacks, data)
-            self.calls[hook.name] = calls = tuple((key, _named(call, hook.name, trainer)) for key, call in own)
+            self.calls[hook.name] = calls = tuple((key, _named(call, hook.name, metrics)) for key, call in own)
             setattr(self, hook.name, _together(tuple(call for _, call in calls)))
         self.takes_outputs: frozenset[str] = frozenset(
             hook.name for hook in HOOKS if "outputs" in hook.args and _takes_outputs(hook, callbacks, module)
@@ -349,18 +360,15 @@ def _bound(method: Callable[..., Any], hook: Hook, trainer: object, module: obje
     return lambda *args: call(trainer, module, *args)
 
 
-def _named(call: Callable[..., Any], name: str, trainer: Any) -> Callable[..., Any]:
-    """The call, which tells the run's book whose values it gets meanwhile."""
-    if not hasattr(trainer, "book"):
-        return call
+def _named(call: Callable[..., Any], name: str, metrics: Logging) -> Callable[..., Any]:
+    """The call, which tells the run's metrics whose values they get meanwhile."""
 
     def named(*args: Any) -> Any:
-        book = trainer.book
-        outer, book.hook = book.hook, name
+        outer, metrics.hook = metrics.hook, name
         try:
             return call(*args)
         finally:
-            book.hook = outer
+            metrics.hook = outer
 
     return named
 

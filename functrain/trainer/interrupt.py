@@ -17,6 +17,7 @@ from typing import Any
 
 from functrain import files
 from functrain.trainer.logbook import TRAIN
+from functrain.trainer.run import Run
 
 EXIT_TERMINATED = 128 + signal.SIGTERM
 """The exit code of a process whose run SIGTERM has ended: 143, as shells show it."""
@@ -130,38 +131,38 @@ def _tell(text: str) -> None:
             print(f"\n{text}", file=sys.stderr, flush=True)
 
 
-def under_way(trainer: Any) -> str:
+def under_way(run: Run) -> str:
     """What a run is doing, and ends before it stops."""
-    book, loop = trainer.book, trainer.loop
-    if trainer.phase == "set-up" and not trainer.sanity_checking:
+    metrics, loop = run.metrics, run.loop
+    if run.phase == "set-up" and not run.sanity_checking:
         return "what is being set up"
-    if trainer.phase == "end":
+    if run.phase == "end":
         return "its last hooks"
-    if book.stage != TRAIN:
-        return f"the {book.stage} {'batch' if book.in_step else 'hooks'} under way"
-    if loop.position is None:
+    if metrics.stage != TRAIN:
+        return f"the {metrics.stage} {'batch' if metrics.in_step else 'hooks'} under way"
+    if loop is not None and loop.in_step:
         return "the training batch under way" if loop.one_by_one else "the training batches under way"
     return "the hooks and checkpoints under way"
 
 
-def ended(trainer: Any, in_training: bool) -> str:
+def ended(run: Run, in_training: bool) -> str:
     """What a fit says that was interrupted: where it stands, and what it can be continued from.
 
     Args:
         in_training: it was before the training had come to its own end.
     """
-    clock = trainer.engine.clock
-    by = "SIGTERM" if trainer.terminated else "Ctrl-C"
+    clock = run.clock
+    by = "SIGTERM" if run.stop.terminated else "Ctrl-C"
     if not in_training:
         return f"{by} came when the training was over, after {clock.update} updates: nothing of it is missing."
     place = f"in epoch {clock.epoch}, after batch {clock.batch} and"
     if not clock.batch:
         place = f"at the start of epoch {clock.epoch}, after"
     where = f"Stopped by {by} {place} {clock.update} updates."
-    if trainer.saved is None or not files.exists(trainer.saved[0]):
+    if run.saved is None or not files.exists(run.saved[0]):
         return f"{where} Nothing was saved."
-    path, then = trainer.saved
-    if trainer.stands_at(then):
+    path, then = run.saved
+    if run.stands_at(then):
         return f"{where} To continue: fit(..., ckpt_path={path!r})."
     return (
         f"{where} This state was not saved; to continue from epoch {then.epoch}, batch {then.batch}: "

@@ -7,10 +7,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from functrain.trainer.adapter import Engine
 from functrain.trainer.data import TrainSource, as_loaders, evaluation_limits
 from functrain.trainer.errors import ConfigurationError
-from functrain.trainer.generators import put_back_state, random_state
-from functrain.trainer.hooks import overrides
+from functrain.trainer.flags import Flags
+from functrain.trainer.generators import Holders, put_back_state, random_state
+from functrain.trainer.hooks import Hooks, overrides
 
 Loaders = tuple[Sequence[Any], Sequence[int | None]]
 
@@ -23,13 +25,15 @@ class LoaderFinder:
         owners: who may define loaders: the data module (or None), then the module.
         hooks: of the run, for `on_<stage>_dataloader`.
         engine: the adapter's, which knows its framework's loaders.
+        holders: what holds random generators: the run.
     """
 
-    def __init__(self, flags: Any, owners: Sequence[Any], hooks: Any, engine: Any) -> None:
+    def __init__(self, flags: Flags, owners: Sequence[Any], hooks: Hooks, engine: Engine, holders: Holders) -> None:
         self.flags = flags
         self.owners = [owner for owner in owners if owner is not None]
         self.hooks = hooks
         self.engine = engine
+        self.holders = holders
         self.draws: dict[str, Any] = {}
         self.draws_then: dict[str, Any] = {}
 
@@ -39,13 +43,12 @@ class LoaderFinder:
 
         It draws what it drew in the run that wrote the checkpoint; what a run began with is kept where it drew.
         """
-        trainer = self.engine.trainer
         if stage in self.draws_then:
-            put_back_state(trainer, self.draws_then.pop(stage))
-        before = random_state(trainer)
+            put_back_state(self.holders, self.draws_then.pop(stage))
+        before = random_state(self.holders)
         yield
         self.draws.pop(stage, None)
-        if random_state(trainer) != before:
+        if random_state(self.holders) != before:
             self.draws[stage] = before
 
     def train(self, given: Any) -> TrainSource:

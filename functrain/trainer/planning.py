@@ -10,6 +10,7 @@ from functrain.kernel.scale import Clip
 from functrain.kernel.window import Schedule
 from functrain.trainer.errors import ConfigurationError
 from functrain.trainer.flags import Flags
+from functrain.trainer.run import Run
 
 DEFAULT_MAX_EPOCHS = 1000
 
@@ -55,6 +56,16 @@ def windows_of(flags: Flags, callbacks: Iterable[Any]) -> Schedule:
             )
         windows, said = Schedule(wish), f"callbacks=[{type(callback).__name__}({wish!r})]"
     return windows
+
+
+def plan_of(run: Run) -> Plan:
+    """The plan of a fit, once its training loader and its optimizers are known."""
+    intervals = [n for callback in run.callbacks if (n := getattr(callback, "every_n_updates", lambda: None)())]
+    logs = bool(run.loggers or run.acting("log_step"))
+    windows, batches = windows_of(run.flags, run.callbacks), run.loaders.cap(run.source.batches)
+    several = not (run.hooks.per_batch or run.engine.per_batch)
+    passes_logs = logs and several and run.engine.passes_logs and run.logs_may_lag
+    return make_plan(run.flags, batches, run.engine.players(), intervals, windows, logs, passes_logs)
 
 
 def make_plan(

@@ -9,15 +9,17 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
+from functrain.trainer.run import Run
+
 Facts = dict[str, str]
 
 MOST = 8
 """So many differences of a kind are named."""
 
 
-def take(trainer: Any) -> dict[str, Facts]:
+def take(run: Run) -> dict[str, Facts]:
     """The set-up of the run under way."""
-    plan, flags, engine = trainer.loop.plan, trainer.flags, trainer.engine
+    plan, flags, engine = run.plan, run.flags, run.engine
     bound = flags.gradient_clip_val or None
     now = {
         "accumulate_grad_batches": repr(plan.windows).removeprefix("Schedule").strip("()"),
@@ -27,7 +29,7 @@ def take(trainer: Any) -> dict[str, Facts]:
         "truncated_bptt_steps": str(engine.pieces),
         "turns of the optimizers": str([(player.window, player.turn) for player in plan.players]),
     }
-    source = trainer.loop.source.loader
+    source = run.source.loader
     sampler = getattr(source, "sampler", None)
     known = {
         "batch size": _batch_size(source, engine),
@@ -50,14 +52,14 @@ def _batch_size(loader: Any, engine: Any) -> int | None:
     return size if size is not None else getattr(getattr(loader, "batch_sampler", None), "batch_size", None)
 
 
-def tell_changes(trainer: Any, saved: Mapping[str, Facts] | None, path: str) -> None:
+def tell_changes(run: Run, saved: Mapping[str, Facts] | None, path: str) -> None:
     """One warning of everything that is otherwise than in the run that wrote the checkpoint, and whose value holds.
 
     Where the checkpoint's value holds, it is this run's set-up from here on.
     """
     if saved is None:
         return
-    present, clock = take(trainer), trainer.engine.clock
+    present, clock = take(run), run.clock
     # What is not known of one of two loaders is no difference.
     of_both = {name: value for name, value in saved["loader"].items() if name in present["loader"]}
     present["loader"] = {name: present["loader"][name] for name in of_both}
@@ -65,10 +67,10 @@ def tell_changes(trainer: Any, saved: Mapping[str, Facts] | None, path: str) -> 
     timing = saved.get("timing", present["timing"])
     loader, kept = _changes(of_both, present["loader"]), _changes(saved["kept"], present["kept"])
     now = _changes({**saved["now"], **timing}, {**present["now"], **present["timing"]})
-    trainer.engine.facts["kept"] = dict(saved["kept"])
+    run.engine.facts["kept"] = dict(saved["kept"])
     said: list[str] = []
     if loader:
-        means, batches = f"they hold from epoch {clock.epoch} on", trainer.loop.plan.batches
+        means, batches = f"they hold from epoch {clock.epoch} on", run.plan.batches
         if clock.batch and batches is not None and clock.batch >= batches:
             means = f"epoch {clock.epoch} stood at batch {clock.batch}, so it ends at once"
         elif clock.batch:

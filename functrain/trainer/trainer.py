@@ -6,36 +6,26 @@ Thin: it connects flags, data, hooks, loops.
 from __future__ import annotations
 
 import os
-import signal
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar, NoReturn
 
-from functrain.kernel.plan import Plan, passed
-from functrain.kernel.state import Clock
 from functrain.trainer import checkpoint as checkpoints
 from functrain.trainer import ckpt_path as ckpt_paths
 from functrain.trainer import flags as flag_table
+from functrain.trainer import rows, running
 from functrain.trainer.arguments import add_arguments, flags_of
 from functrain.trainer.ckpt_path import BEST_IF_ANY, CkptPath, Default
-from functrain.trainer.data import TrainSource
-from functrain.trainer.errors import ConfigurationError, beside, kind, nearest
-from functrain.trainer.evaluate import end_stage, run_stage, sanity_check
-from functrain.trainer.fit import FitLoop
+from functrain.trainer.errors import ConfigurationError, kind, nearest
 from functrain.trainer.flag_checks import callbacks_of, max_time
-from functrain.trainer.generators import continue_with
 from functrain.trainer.hooks import Hooks, overrides, tell_misspelt
 from functrain.trainer.identity import Identity
-from functrain.trainer.interrupt import EXIT_TERMINATED, ended, graceful, under_way
-from functrain.trainer.loaders import LoaderFinder, Loaders, either
-from functrain.trainer.logbook import TRAIN, LogBook
-from functrain.trainer.logger_states import begin_run, finalize
-from functrain.trainer.outputs import Outputs
-from functrain.trainer.planning import make_plan, windows_of
-
-STAGE_OF = {"fit": "train", "validate": "validation", "test": "test", "predict": "predict"}
-SHORT = {"validate": "val", "test": "test", "predict": "predict"}
+from functrain.trainer.interrupt import EXIT_TERMINATED
+from functrain.trainer.loaders import either
+from functrain.trainer.logbook import LogBook
+from functrain.trainer.planning import max_epochs
+from functrain.trainer.run import Run, in_order, print_above
+from functrain.trainer.stop import Stop
 
 
 def _not_assembled(trainer: Any) -> NoReturn:
@@ -45,18 +35,14 @@ def _not_assembled(trainer: Any) -> NoReturn:
     )
 
 
-class Trainer(Outputs):
+class Trainer:
     """Runs modules of any adapter. Every flag is a keyword; see `functrain.trainer.flags.Flags` for what each does.
 
+    What it tells of a run are properties over `run`, the run under way or the last one.
+
     Attributes:
-        defaults: gives the callbacks and loggers that the flags ask for; set by `functrain` itself.
-        interrupted: Ctrl-C or SIGTERM ended the run.
-        terminated: it was SIGTERM; the process ends when the run has.
-        phase: of the run under way: 'set-up', 'run', 'end'.
-        saved: the last checkpoint that this run can be continued from: its path and position.
-        evaluated, evaluation_batches: of the evaluation under way: the batches done, and how many there are (None:
-            unknown).
-        should_stop: set it to end the run at the next batch, once the minima are met.
+        defaults: returns the callbacks and loggers that the flags ask for; set by `functrain` itself.
+        callbacks, loggers: in the order in which they are called.
     """
 
     defaults: ClassVar[Callable[..., tuple[list[Any], list[Any]]]] = staticmethod(_not_assembled)
@@ -67,27 +53,11 @@ class Trainer(Outputs):
         for callback in self.user_callbacks:
             if overrides(callback, "on_init_start"):
                 callback.on_init_start(self)
-        self.should_stop = False
-        self.interrupted = self.terminated = False
-        self.saved: tuple[str, Clock] | None = None
-        self.sanity_checking = False
-        self.evaluated, self.evaluation_batches = 0, None
-        self.module: Any = None
-        self.datamodule: Any = None
-        self.engine: Any = None
-        self.loop: FitLoop | None = None
-        self.stage: str | None = None
-        self.book = LogBook()
-        self.resumed_rng: dict[str, Any] | None = None
-        self.identity = Identity()
-        self.phase = "end"
+        self.run: Run | None = None
+        self._fitted: Run | None = None
         self._busy = False
-        self._deadline: float | None = None
-        self._val: Loaders | None = None
-        self._given: tuple[Any, Any] = (None, None)
         default_callbacks, self.loggers = self.defaults(self)
         self.callbacks = in_order([*self.user_callbacks, *default_callbacks])
-        self.hooks = Hooks(self, None, self.callbacks)
         for callback in self.callbacks:
             if overrides(callback, "on_init_end"):
                 callback.on_init_end(self)
@@ -144,8 +114,10 @@ class Trainer(Outputs):
             raise ConfigurationError("trainer.fit: loaders and a datamodule were both given; give one of them.")
         ckpt_path = self.flags.resume_from_checkpoint if ckpt_path is None else ckpt_path
         ckpt_paths.given("fit", ckpt_path)
-        with self._running("fit", model, datamodule):
-            self._fit(train, val, ckpt_path)
+        run = self._fitted = self._attach("fit", model, datamodule)
+        run.given = (train, val)
+        with self._running(run):
+            running.fit(run, ckpt_path, self.checkpoint_callbacks)
 
     def validate(
         self, model: Any = None, dataloaders: Any = None, ckpt_path: CkptPath = None, datamodule: Any = None,
@@ -201,40 +173,17 @@ class Trainer(Outputs):
         """
         if not isinstance(filepath, str | os.PathLike) or not os.fspath(filepath):
             raise ConfigurationError(f"trainer.save_checkpoint({filepath!r}): this names no file; give a path.")
-        checkpoints.save(self, os.fspath(filepath), weights_only)
+        run, path = self.run, os.fspath(filepath)
+        if run is None:
+            raise ConfigurationError("trainer.save_checkpoint: nothing was run yet; call trainer.fit(module) first.")
+        checkpoints.save(run, path, weights_only)
         if not weights_only:
-            self.saved = (os.fspath(filepath), self.engine.clock)
+            run.saved = (path, run.clock)
 
     # running
 
-    @contextmanager
-    def _running(self, stage: str, model: Any, datamodule: Any) -> Iterator[None]:
-        """Set up a stage, and take it down whatever happens."""
-        self._attach(stage, model, datamodule)
-        try:
-            with graceful(self._interrupt, lambda: under_way(self), self.engine.compiled):
-                self._prepare()
-                yield
-            self._finish("interrupted" if self.interrupted else "success")
-        except KeyboardInterrupt:
-            self.interrupted = True
-            self.hooks.call("on_keyboard_interrupt")
-            self._end_training()
-            self._finish("interrupted")
-        except BaseException as error:
-            # The first error is the one to be seen; what fails after it is noted.
-            with beside(error):
-                self.hooks.call("on_exception", error)
-            with beside(error):
-                self._finish("failed")
-            raise
-        finally:
-            self.identity.let_go()
-            self._busy = False
-        if self.terminated:
-            raise SystemExit(EXIT_TERMINATED)
-
-    def _attach(self, stage: str, model: Any, datamodule: Any) -> None:
+    def _attach(self, stage: str, model: Any, datamodule: Any) -> Run:
+        """A run of this module, which becomes the Trainer's."""
         if isinstance(model, type):
             raise ConfigurationError(f"trainer.{stage}({model.__name__}): this is a class; give an instance of it.")
         if model is None:
@@ -263,212 +212,187 @@ class Trainer(Outputs):
             )
         for owner in (model, datamodule, *self.callbacks):
             tell_misspelt(owner)
+        before = self.run
+        same_run = stage != "fit" and before is not None and model is before.module
+        metrics = before.metrics if same_run and before is not None else LogBook()
+        run = Run(
+            stage=stage,
+            flags=self.flags,
+            owner=self,
+            module=model,
+            datamodule=datamodule,
+            callbacks=self.callbacks,
+            loggers=self.loggers,
+            metrics=metrics,
+            hooks=Hooks(self, model, self.callbacks, datamodule, metrics),
+            identity=Identity() if stage == "fit" or before is None else before.identity,
+            stop=Stop(max_time(self.flags.max_time) if stage == "fit" else None),
+        )
         # What may still refuse comes before anything of the Trainer changes.
-        engine, hooks = model.make_engine(self), Hooks(self, model, self.callbacks, datamodule)
-        self._busy = True
-        same_run = stage != "fit" and model is self.module
-        self.stage, self.module, self.datamodule = stage, model, datamodule
-        self.interrupted = self.terminated = self.should_stop = False
-        self.saved = None
-        self.phase = "set-up"
-        if stage == "fit":
-            self.identity = Identity()
+        run.engine = model.make_engine(run)
+        self._busy, self.run = True, run
         model.trainer = self
         if datamodule is not None:
             datamodule.trainer = self
-        self.engine = engine
-        if not same_run:
-            self.book = LogBook()
-        self.book.serve(model, self.engine, rows=bool(self.loggers))
-        self.hooks = hooks
+        metrics.serve(model, run.engine, rows=bool(self.loggers))
+        return run
 
-    def _prepare(self) -> None:
-        model, datamodule = self.module, self.datamodule
-        for owner in (datamodule, model):
-            if owner is not None and overrides(owner, "prepare_data"):
-                owner.prepare_data()
-        if overrides(model, "configure_callbacks"):
-            given = callbacks_of(model.configure_callbacks(), f"{type(model).__name__}.configure_callbacks(): [%s]")
-            kinds = {type(callback) for callback in given}
-            self.callbacks = in_order([*(c for c in self.callbacks if type(c) not in kinds), *given])
-            self.hooks = Hooks(self, model, self.callbacks, datamodule)
-        self.loaders = LoaderFinder(self.flags, (datamodule, model), self.hooks, self.engine)
-
-    def _set_up(self, stage: str) -> None:
-        """The hooks and moves at the beginning of every stage."""
-        self.hooks.call("on_before_accelerator_backend_setup")
-        if stage == "fit":
-            self.hooks.call("on_fit_start")
-        self.hooks.call("setup", stage)
-        self.hooks.call("configure_sharded_model")
-        self.engine.setup(stage)
-        self.book.start(STAGE_OF[stage])
-        self.hooks.call("on_post_move_to_device")
-
-    def _fit(self, train: Any, val: Any, wish: CkptPath) -> None:
-        self._deadline = max_time(self.flags.max_time)
-        self._deadline = None if self._deadline is None else time.monotonic() + self._deadline
-        ckpt_path = ckpt_paths.of_fit(wish, self.checkpoint_callbacks)
-        self._set_up("fit")
-        if wish == ckpt_paths.LAST and ckpt_path is None:
-            ckpt_path = ckpt_paths.newest(ckpt_paths.standing(self.checkpoint_callbacks, self.engine.suffix))
-            if ckpt_path is None:
-                self.print("fit(ckpt_path='last'): there is no checkpoint yet, so the run starts from the beginning.")
-        self.engine.configure()
-        saved = checkpoints.load(self, ckpt_path, weights_only=False) if ckpt_path else None
-        if saved is None:
-            begin_run(self.loggers)
-        self._write_hyperparameters()
-        self.hooks.call("on_pretrain_routine_start")
-        self._given = (train, val)
-        self._val = self.loaders.validation(val, train)
-        self.hooks.call("on_pretrain_routine_end")
-        if saved is None:
-            sanity_check(self, self._val)
-        source = self.loaders.train(train)
-        plan = self._plan(source)
-        self.loop = FitLoop(self, plan, source)
-        self.engine.start(plan, self.loop.wants_outputs)
-        if saved is not None:
-            checkpoints.continue_from(self, self.loop, saved, str(ckpt_path))
-        self.book.begin(TRAIN, in_step=False)
-        self.phase = "run"
-        self.hooks.call("on_train_start")
-        with checkpoints.naming(str(ckpt_path)):
-            self.restore_rng()
-        self.loop.run()
-        if self.interrupted:
-            self.hooks.call("on_keyboard_interrupt")
-            for _, save in self.acting("checkpoint"):
-                save(self, self.module, "interrupt")
-        self._end_training()
-
-    def _end_training(self) -> None:
-        """The last hooks of a fit that had begun to train, also after Ctrl-C."""
-        if self.training:
-            in_training, self.phase = self.interrupted, "end"
-            self.hooks.call("on_train_end")
-            self.hooks.call("on_fit_end")
-            if self.interrupted:
-                self.print(ended(self, in_training))
+    @contextmanager
+    def _running(self, run: Run) -> Iterator[None]:
+        try:
+            with running.running(run):
+                yield
+        finally:
+            self._busy = False
+        if run.stop.terminated:
+            raise SystemExit(EXIT_TERMINATED)
 
     def _evaluate(
         self, stage: str, model: Any, loaders: Any, ckpt_path: CkptPath | Default, datamodule: Any, verbose: bool
     ) -> tuple[list[dict[str, float]], list[Any]]:
-        fitted = self.module if self.loop is None else self.loop.module
+        fitted = self._fitted
         wish = ckpt_paths.given(stage, ckpt_path)
         path = ckpt_paths.of_evaluation(stage, wish, self.checkpoint_callbacks, of_the_fit=model is None)
-        model = model if model is not None else fitted
+        if model is None:
+            model = self.module if fitted is None else fitted.module
         if model is None:
             raise ConfigurationError(f"trainer.{stage}(): no module was given and none was fitted before.")
-        if datamodule is None and loaders is not None and hasattr(loaders, f"{SHORT[stage]}_dataloader"):
+        if datamodule is None and loaders is not None and hasattr(loaders, f"{running.SHORT[stage]}_dataloader"):
             loaders, datamodule = None, loaders
         if datamodule is None and model is self.module:
             datamodule = self.datamodule
+        run = self._attach(stage, model, datamodule)
         outputs: list[Any] = []
-        fit = self.loop.engine if self.loop is not None and model is fitted else None
-        with self._running(stage, model, datamodule):
-            if fit is not None:
-                self.engine.clock = fit.clock
-            self._set_up(stage)
-            if path:
-                checkpoints.load(self, path, weights_only=True)
-            found, limits = self.loaders.evaluation(SHORT[stage], loaders, self._given[0])
-            self.phase = "run"
-            outputs = run_stage(self, STAGE_OF[stage], found, limits) or []
-            if not self.interrupted:
-                end_stage(self, STAGE_OF[stage])
-        if fit is not None:
-            self.engine = fit
-        return self._results(STAGE_OF[stage], len(outputs), verbose), outputs
+        with self._running(run):
+            if fitted is not None and model is fitted.module:
+                run.clock = fitted.clock
+            outputs = running.evaluate(run, loaders, path, None if fitted is None else fitted.given[0])
+        if fitted is not None and model is fitted.module:
+            # What is saved or asked now is the fit's.
+            self.run, fitted.stop = fitted, run.stop
+        return rows.results(run, running.STAGE_OF[stage], len(outputs), verbose), outputs
 
-    def _finish(self, status: str) -> None:
-        """Leave the values in the module, tell hooks and loggers."""
-        self.sanity_checking, self.phase = False, "end"
-        whole = False
-        try:
-            self.engine.finish()
-            self.hooks.call("teardown", self.stage)
-            whole = True
-        finally:
-            self.module._sink = None
-            # A teardown that fails makes a failed run of a good one, which is finished as such.
-            if whole or status == "failed":
-                finalize(self.loggers, status)
-
-    # parts of a fit
-
-    def run_validation(self) -> bool:
-        """One pass of validation inside a fit, up to its published metrics; False where Ctrl-C ended it before."""
-        assert self._val is not None
-        return run_stage(self, "validation", *self._val) is not None
+    # what a run tells
 
     @property
-    def val_loaders(self) -> Sequence[Any]:
-        """The validation loaders of the fit."""
-        return () if self._val is None else self._val[0]
-
-    def reload_train_source(self, loop: FitLoop) -> None:
-        """Ask for the loaders again, where the flag says so and an epoch starts."""
-        every, epoch = self.flags.reload_dataloaders_every_n_epochs, self.current_epoch
-        if every and epoch and passed(every, epoch - 1, epoch):
-            loop.source = self.loaders.train(self._given[0])
-            loop.plan = self.engine.plan = self._plan(loop.source)
-            self._val = self.loaders.validation(*reversed(self._given))
-
-    def _plan(self, source: TrainSource) -> Plan:
-        intervals = [n for callback in self.callbacks if (n := getattr(callback, "every_n_updates", lambda: None)())]
-        logs = bool(self.loggers or self.acting("log_step"))
-        windows, batches = windows_of(self.flags, self.callbacks), self.loaders.cap(source.batches)
-        several = not (self.hooks.per_batch or self.engine.per_batch)
-        passes_logs = logs and several and self.engine.passes_logs and self.logs_may_lag
-        return make_plan(self.flags, batches, self.engine.players(), intervals, windows, logs, passes_logs)
-
-    # continuing
-
-    def restore_rng(self) -> None:
-        """The random state of the checkpoint that the run continues from, once, right before the first batch."""
-        if self.resumed_rng is not None:
-            continue_with(self, self.resumed_rng)
-            self.resumed_rng = None
-
-    # small things
+    def module(self) -> Any:
+        """The module of the run; None before one."""
+        return None if self.run is None else self.run.module
 
     @property
-    def validates(self) -> bool:
-        """Does this fit validate?"""
-        return self._val is not None
+    def datamodule(self) -> Any:
+        """The data module of the run; None where it has none."""
+        return None if self.run is None else self.run.datamodule
+
+    @property
+    def stage(self) -> str | None:
+        """'fit', 'validate', 'test' or 'predict'; None before a run."""
+        return None if self.run is None else self.run.stage
+
+    @property
+    def should_stop(self) -> bool:
+        """Set it to end the run at the next batch, once the minima are met."""
+        return self.run is not None and self.run.stop.requested
+
+    @should_stop.setter
+    def should_stop(self, wish: bool) -> None:
+        if self.run is not None:
+            self.run.stop.request(wish)
+
+    @property
+    def interrupted(self) -> bool:
+        """Did Ctrl-C or SIGTERM end the run?"""
+        return self.run is not None and self.run.stop.interrupted
+
+    @property
+    def sanity_checking(self) -> bool:
+        """Is it the sanity check that validates?"""
+        return self.run is not None and self.run.sanity_checking
 
     @property
     def training(self) -> bool:
         """Is a fit between `on_train_start` and `on_train_end`?"""
-        return self.stage == "fit" and self.phase == "run"
-
-    def out_of_time(self) -> bool:
-        return self._deadline is not None and time.monotonic() >= self._deadline
-
-    def _interrupt(self, number: int) -> None:
-        self.interrupted = True
-        self.terminated = self.terminated or number == signal.SIGTERM
+        return self.run is not None and self.run.training
 
     @property
     def current_epoch(self) -> int:
         """Epochs finished; in an epoch's own hooks, the number of that epoch from 0."""
-        return self.engine.clock.epoch if self.engine is not None else 0
+        return 0 if self.run is None else self.run.clock.epoch
 
     @property
     def global_step(self) -> int:
         """Updates done: one a window, however many optimizers."""
-        return self.engine.clock.update if self.engine is not None else 0
+        return 0 if self.run is None else self.run.clock.update
+
+    @property
+    def max_epochs(self) -> int | None:
+        """The limit in epochs; None for no limit."""
+        return max_epochs(self.flags)
+
+    # metrics, loggers and callbacks
+
+    @property
+    def callback_metrics(self) -> dict[str, Any]:
+        """Everything logged so far, by name, as the framework's scalars."""
+        return {} if self.run is None else self.run.callback_metrics()
+
+    @property
+    def logged_metrics(self) -> dict[str, Any]:
+        """What was sent to the loggers last, and the last step's values that will be."""
+        return {} if self.run is None else self.run.logged_metrics()
+
+    @property
+    def progress_bar_metrics(self) -> dict[str, Any]:
+        """What `prog_bar=True` asked for, as Python floats."""
+        values = {} if self.run is None else self.run.metrics.progress_bar_metrics()
+        return {name: float(value) for name, value in values.items()}
+
+    @property
+    def logger(self) -> Any:
+        """The first logger; None without one."""
+        return self.loggers[0] if self.loggers else None
+
+    @property
+    def default_root_dir(self) -> str:
+        """Where logs and checkpoints go."""
+        return self.flags.default_root_dir or os.getcwd()
+
+    @property
+    def log_dir(self) -> str:
+        """The first logger's directory of this run; without a logger, `default_root_dir`."""
+        directory = getattr(self.logger, "log_dir", None)
+        return directory if directory is not None else self.default_root_dir
+
+    def _first_callback(self, has: str) -> Any:
+        return next((callback for callback in self.callbacks if hasattr(callback, has)), None)
+
+    @property
+    def checkpoint_callback(self) -> Any:
+        """The first callback that saves checkpoints; None without one."""
+        return self._first_callback("best_model_path")
+
+    @property
+    def checkpoint_callbacks(self) -> list[Any]:
+        """All callbacks that save checkpoints."""
+        return [callback for callback in self.callbacks if hasattr(callback, "best_model_path")]
+
+    @property
+    def early_stopping_callback(self) -> Any:
+        """The first callback that watches for an early stop; None without one."""
+        return self._first_callback("stopped_epoch")
+
+    @property
+    def progress_bar_callback(self) -> Any:
+        """The progress bar; None without one."""
+        return self._first_callback("refresh_rate")
+
+    def print(self, *args: Any, **kwargs: Any) -> None:
+        """Print from one process, above a progress bar."""
+        print_above(self.callbacks, *args, **kwargs)
 
     global_rank = local_rank = node_rank = 0
     world_size = 1
     is_global_zero = True
-
-
-def in_order(callbacks: list[Any]) -> list[Any]:
-    """Callbacks in the order given, those that save checkpoints last."""
-    return sorted(callbacks, key=lambda callback: hasattr(callback, "best_model_path"))
 
 
 Trainer.__signature__ = flag_table.signature()  # type: ignore[attr-defined]

@@ -92,8 +92,9 @@ def test_a_directory_of_somebody_else(tmp_path):
         callback = ModelCheckpoint(dirpath={str(tmp_path / "theirs")!r})
         class Trainer:
             fast_dev_run = False
-            class engine:
-                suffix = ".ckpt"
+            class run:
+                class engine:
+                    suffix = ".ckpt"
         try:
             callback.setup(Trainer, None, "fit")
         except OSError as error:

@@ -13,6 +13,7 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 import functrain_torch as pl
+from tests import inside
 from tests.golden.events import BATCHES, recorded_run
 from tests.golden.recorder import DATA, HERE, recorded, recording_callback
 
@@ -128,7 +129,8 @@ def the_rest() -> list[str]:
         run = trainer(lines, **short)
         run.fit(recorded(Model, [])())
         lines[:] = ["# save_checkpoint"]
-        run.module = model = recorded(Model, lines)()
+        model = recorded(Model, lines)()
+        inside.put_in(run, model)
         run.save_checkpoint(path)
         lines.append("# fit(ckpt_path=...), nothing left to train")
         run = trainer(lines, **short)

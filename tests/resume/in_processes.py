@@ -309,6 +309,8 @@ def main(directory: str) -> None:
     warnings.simplefilter("error")
     # Where a kill falls between removing the old best file and writing 'last' anew, this is said; nothing is lost.
     warnings.filterwarnings("default", "ModelCheckpoint: the best checkpoint of the run that continues")
+    # Killed before its first checkpoint, a run begins anew in the same directory of logs.
+    warnings.filterwarnings("default", ".*holds what another run has logged")
     signal.signal(signal.SIGINT, signal.default_int_handler)
     torch.set_num_threads(1)
     results: dict[str, Any] = {}

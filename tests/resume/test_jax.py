@@ -82,8 +82,8 @@ def test_many_batches_a_dispatch(tmp_path):
     def run(seed, directory, path=None):
         save = ModelCheckpoint(directory, "{step}", every_n_train_steps=2, save_top_k=-1)
         trainer, module, train, val = cases.parts(case, seed, [save], **flags)
-        assert not inside.per_batch(trainer)
         trainer.fit(module, train, val, ckpt_path=path)
+        assert not inside.per_batch(trainer)
         return {**final(trainer, trainer.logger.rows), "callbacks": None}
 
     expected = run(1, tmp_path / "whole")

@@ -20,15 +20,15 @@ from tests import inside
 from tests.adapters.jax.common import Batches, Endless, Plain, everything, same
 
 
-class AtOnce(ft.Trainer):
-    """Looks up when it must, however long that takes."""
-
-    look_up_seconds = None
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch):
+    """The loop looks up when it must, however long that takes."""
+    inside.look_up_at_events_only(monkeypatch)
 
 
 def trainer(path=None, **flags):
     quiet = {"checkpoint_callback": False, "progress_bar_refresh_rate": 0, "weights_summary": None}
-    return AtOnce(**quiet, default_root_dir=None if path is None else str(path), **flags)
+    return ft.Trainer(**quiet, default_root_dir=None if path is None else str(path), **flags)
 
 
 EACH_BATCH = LambdaCallback(on_train_batch_end=lambda *a: None)

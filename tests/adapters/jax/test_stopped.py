@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from tests import inside
 from tests.adapters.jax.common import Batches, Classifier, trainer
 
 
@@ -49,7 +50,7 @@ def test_hooks_after_a_stop_see_weights_that_are_not_deleted(how, at):
         if how == "stop":
             run.should_stop = True
         else:
-            run.out_of_time = lambda: True
+            inside.end_time(run)
 
     module, run = Looks(), trainer(max_epochs=3)
     try:

@@ -10,6 +10,7 @@ import torch
 
 import functrain_torch as pl
 from functrain.loggers.base import Logger
+from tests import inside
 
 
 class Told(Logger):
@@ -66,7 +67,7 @@ def test_a_logger_is_told_of_a_good_end():
 def test_a_logger_is_told_where_the_run_was_interrupted():
     class Interrupting(Logging):
         def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-            self.trainer.interrupted = True
+            inside.interrupt(self.trainer)
 
     log = Told()
     trainer(log, log_every_n_steps=1).fit(Interrupting(), loader())

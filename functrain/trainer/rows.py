@@ -1,0 +1,72 @@
+"""What a run sends to its loggers: rows of steps, of evaluations, of epochs. Here values come to the host."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from functrain.trainer.run import Run
+
+
+def write_steps(run: Run, flush: bool) -> None:
+    """The log event: the last step's values to the loggers, which are written out where `flush` says so."""
+    metrics = run.metrics.step_metrics()
+    for _, log_step in run.acting("log_step"):
+        log_step(run.owner, run.module, metrics)
+    _send(run, metrics)
+    if flush:
+        for logger in run.loggers:
+            logger.save()
+
+
+def write_evaluation_steps(run: Run) -> None:
+    """What `self.log(..., on_step=True)` gave in the last batches of an evaluation, to the loggers: a row a batch.
+
+    Within a fit their step is the fit's, so that a run that continues knows which rows it will write again; elsewhere
+    it is the batch.
+    """
+    rows = run.metrics.take_rows()
+    if run.sanity_checking:
+        return
+    for number, metrics in rows.items():
+        _send(run, metrics, step=None if run.stage == "fit" else number)
+
+
+def publish(run: Run, stage: str) -> None:
+    """A stage's epoch is over: its values are computed, readable, and sent to the loggers."""
+    if run.sanity_checking:
+        run.metrics.closing = None
+    else:
+        _send(run, run.metrics.publish(stage))
+
+
+def _send(run: Run, metrics: dict[str, Any], step: int | None = None) -> None:
+    run.metrics.logged.update(metrics)
+    if not metrics or not run.loggers:
+        return
+    values = {name: float(value) for name, value in metrics.items()}
+    values["epoch"] = float(run.clock.epoch)
+    for logger in run.loggers:
+        logger.log_metrics(values, step=run.clock.update if step is None else step)
+
+
+def write_hyperparameters(run: Run) -> None:
+    """The module's hyperparameters, once, where it does not keep them to itself."""
+    hparams = dict(getattr(run.module, "hparams", None) or {})
+    for logger in run.loggers:
+        if hparams and getattr(run.module, "_log_hyperparams", True):
+            logger.log_hyperparams(hparams)
+
+
+def results(run: Run, stage: str, loaders: int, verbose: bool) -> list[dict[str, float]]:
+    """The metrics of an evaluation, a dict per loader, and a table of them on the terminal."""
+    values = {name: float(value) for name, value in run.metrics.results.items()}
+    found: list[dict[str, float]] = []
+    for index in range(max(loaders, 1)):
+        own = f"/dataloader_idx_{index}"
+        found.append({k: v for k, v in values.items() if "/dataloader_idx_" not in k or k.endswith(own)})
+    if verbose and values:
+        for index, result in enumerate(found):
+            print(f"{stage} results, loader {index}")
+            for name, value in result.items():
+                print(f"  {name:<32} {value:.6g}")
+    return found

@@ -1,0 +1,187 @@
+"""One fit or one evaluation: what loops, engines and checkpoints get instead of the Trainer. Holds what belongs to it,
+and answers about it; decides nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from functrain.kernel.plan import Plan
+from functrain.kernel.plan import passed as kernel_passed
+from functrain.kernel.state import Clock
+from functrain.trainer.adapter import Engine
+from functrain.trainer.data import TrainSource
+from functrain.trainer.flags import Flags
+from functrain.trainer.hooks import Hooks, keyed, overrides
+from functrain.trainer.identity import Identity
+from functrain.trainer.loaders import LoaderFinder, Loaders
+from functrain.trainer.logbook import LogBook
+from functrain.trainer.stop import Stop
+
+LOOK_UP_SECONDS = 0.5
+
+
+class Loop(Protocol):
+    """What others see of the loop of a fit."""
+
+    one_by_one: bool
+
+    @property
+    def in_step(self) -> bool:
+        """Is it in the middle of a dispatch?"""
+        ...
+
+    def nothing_left(self) -> bool:
+        """Will the run be over once the events that a checkpoint left undone are done?"""
+        ...
+
+    def mid_epoch(self) -> bool:
+        """Are there batches of this epoch still to come, as far as is known?"""
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """The loop's part of a checkpoint."""
+        ...
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take `state` back."""
+        ...
+
+
+@dataclass(slots=True, eq=False)
+class Run:
+    """One run.
+
+    Attributes:
+        stage: 'fit', 'validate', 'test' or 'predict'.
+        owner: the Trainer. It is handed to hooks and callbacks; nothing here reads it.
+        clock: THE position. The loop writes it after a dispatch, the engine within one.
+        before: the updates when the last dispatch began.
+        turned: the position of the last epoch's end, before the clock turned; None in the first epoch.
+        phase: 'set-up', 'run' or 'end'.
+        saved: the last checkpoint that this run can be continued from: its path and position.
+        given: the training and the validation loaders that the user gave.
+        val: the validation loaders of a fit and their limits; None where it does not validate.
+        redone: what a validation under way began with, for checkpoints taken in it; None outside.
+        resumed_rng: the random state of the checkpoint that the run continues from, until it is set.
+        evaluated, evaluation_batches: of the evaluation under way: the batches done, and how many there are (None:
+            unknown).
+    """
+
+    stage: str
+    flags: Flags
+    owner: Any
+    module: Any
+    datamodule: Any
+    callbacks: list[Any]
+    loggers: list[Any]
+    metrics: LogBook
+    hooks: Hooks
+    identity: Identity
+    stop: Stop
+    clock: Clock = field(default_factory=Clock)
+    plan: Plan = field(default_factory=lambda: Plan(None))
+    before: int = 0
+    turned: Clock | None = None
+    phase: str = "set-up"
+    sanity_checking: bool = False
+    saved: tuple[str, Clock] | None = None
+    given: tuple[Any, Any] = (None, None)
+    val: Loaders | None = None
+    redone: dict[str, Any] | None = None
+    resumed_rng: dict[str, Any] | None = None
+    evaluated: int = 0
+    evaluation_batches: int | None = None
+    loop: Loop | None = None
+    source: TrainSource = field(init=False)
+    engine: Engine = field(init=False)
+    loaders: LoaderFinder = field(init=False)
+
+    # the position
+
+    def passed(self, every: int) -> bool:
+        """Has a multiple of so many updates been reached since the last dispatch of batches began?"""
+        return self.loop is not None and kernel_passed(every, self.before, self.clock.update)
+
+    def stands_at(self, then: Clock) -> bool:
+        """Is this where the run stands? The end of an epoch and the start of the next are one place: to turn the clock
+        trains nothing."""
+        return then == self.clock or (self.turned == then and then.next_epoch() == self.clock)
+
+    @property
+    def training(self) -> bool:
+        """Is it a fit between `on_train_start` and `on_train_end`?"""
+        return self.stage == "fit" and self.phase == "run"
+
+    @property
+    def val_loaders(self) -> Sequence[Any]:
+        """The validation loaders of a fit."""
+        return () if self.val is None else self.val[0]
+
+    # values
+
+    def callback_metrics(self) -> dict[str, Any]:
+        """Everything logged so far, by name, as the framework's scalars."""
+        metric = self.engine.metric
+        return {name: metric(value) for name, value in self.metrics.callback_metrics().items()}
+
+    def logged_metrics(self) -> dict[str, Any]:
+        """What was sent to the loggers last, and the last step's values that will be."""
+        metric, metrics = self.engine.metric, self.metrics
+        return {name: metric(value) for name, value in {**metrics.logged, **metrics.step_metrics()}.items()}
+
+    # callbacks
+
+    def acting(self, name: str) -> list[tuple[str, Any]]:
+        """What the callbacks do at one of the Trainer's own events, in order."""
+        return [(key, getattr(c, name)) for key, c in keyed(self.callbacks) if overrides(c, name)]
+
+    @property
+    def logs_may_lag(self) -> bool:
+        """May every logger and callback that gets step metrics get them later? Where one's own method does not say
+        so, it may look at the run or stop it."""
+        asked = [(callback, "log_step") for callback in self.callbacks if overrides(callback, "log_step")]
+        asked += [(logger, "log_metrics") for logger in self.loggers]
+        return all(_says(owner, "may_lag", method) for owner, method in asked)
+
+    @property
+    def look_up_seconds(self) -> float:
+        """How often the loop comes back to the host at the least: for callbacks, for Ctrl-C, and for a limited time."""
+        wish = tick_seconds(self.callbacks) or LOOK_UP_SECONDS
+        return wish if self.stop.deadline is None else min(wish, 0.1)
+
+    def tick(self) -> None:
+        """The host has control: callbacks that show progress may act."""
+        for callback in self.callbacks:
+            if getattr(callback, "tick_seconds", None) is not None:
+                callback.tick(self.owner, self.module)
+
+    def print(self, *args: Any, **kwargs: Any) -> None:
+        """Print from one process, above a progress bar."""
+        print_above(self.callbacks, *args, **kwargs)
+
+
+def tick_seconds(callbacks: Sequence[Any]) -> float | None:
+    """How often one of these callbacks wants to be looked at; None where none does."""
+    wishes = [s for c in callbacks if (s := getattr(c, "tick_seconds", None)) is not None]
+    return min(wishes, default=None)
+
+
+def print_above(callbacks: Sequence[Any], *args: Any, **kwargs: Any) -> None:
+    """Print above the progress bar among these callbacks, where there is one."""
+    bar = next((callback for callback in callbacks if hasattr(callback, "refresh_rate")), None)
+    (bar.print if bar is not None else print)(*args, **kwargs)
+
+
+def in_order(callbacks: list[Any]) -> list[Any]:
+    """Callbacks in the order given, those that save checkpoints last."""
+    return sorted(callbacks, key=lambda callback: hasattr(callback, "best_model_path"))
+
+
+def _says(owner: Any, name: str, method: str) -> bool:
+    """Is this attribute true by the word of the class that defines the method, or of one below it?"""
+    for known in (vars(owner), *map(vars, type(owner).__mro__)):
+        if name in known or method in known:
+            return bool(known.get(name, False))
+    return False

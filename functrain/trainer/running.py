@@ -1,0 +1,167 @@
+"""How a run goes, from its setting up to its taking down: a fit, an evaluation. Plain functions over a Run, in the
+order in which they are called; what a user calls is in `trainer.py`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from functrain.trainer import checkpoint as checkpoints
+from functrain.trainer import ckpt_path as ckpt_paths
+from functrain.trainer import rows
+from functrain.trainer.ckpt_path import CkptPath
+from functrain.trainer.errors import beside
+from functrain.trainer.evaluate import end_stage, run_stage, sanity_check
+from functrain.trainer.fit import FitLoop
+from functrain.trainer.flag_checks import callbacks_of
+from functrain.trainer.generators import continue_with
+from functrain.trainer.hooks import Hooks, overrides
+from functrain.trainer.interrupt import ended, graceful, under_way
+from functrain.trainer.loaders import LoaderFinder
+from functrain.trainer.logbook import TRAIN
+from functrain.trainer.logger_states import begin_run, finalize
+from functrain.trainer.planning import plan_of
+from functrain.trainer.run import Run, in_order
+
+STAGE_OF = {"fit": "train", "validate": "validation", "test": "test", "predict": "predict"}
+SHORT = {"validate": "val", "test": "test", "predict": "predict"}
+
+
+@contextmanager
+def running(run: Run) -> Iterator[None]:
+    """Set up a run, and take it down whatever happens."""
+    stop = run.stop
+    try:
+        with graceful(stop.interrupt, lambda: under_way(run), run.engine.compiled):
+            _prepare(run)
+            yield
+        _finish(run, "interrupted" if stop.interrupted else "success")
+    except KeyboardInterrupt:
+        stop.interrupted = stop.raised = True
+        run.hooks.call("on_keyboard_interrupt")
+        _end_training(run)
+        _finish(run, "interrupted")
+    except BaseException as error:
+        # The first error is the one to be seen; what fails after it is noted.
+        with beside(error):
+            run.hooks.call("on_exception", error)
+        with beside(error):
+            _finish(run, "failed")
+        raise
+    finally:
+        run.identity.let_go()
+
+
+def _prepare(run: Run) -> None:
+    model, datamodule = run.module, run.datamodule
+    for owner in (datamodule, model):
+        if owner is not None and overrides(owner, "prepare_data"):
+            owner.prepare_data()
+    if overrides(model, "configure_callbacks"):
+        given = callbacks_of(model.configure_callbacks(), f"{type(model).__name__}.configure_callbacks(): [%s]")
+        kinds = {type(callback) for callback in given}
+        run.callbacks[:] = in_order([*(c for c in run.callbacks if type(c) not in kinds), *given])
+        run.hooks = Hooks(run.owner, model, run.callbacks, datamodule, run.metrics)
+    run.loaders = LoaderFinder(run.flags, (datamodule, model), run.hooks, run.engine, run)
+
+
+def _set_up(run: Run) -> None:
+    """The hooks and moves at the beginning of every stage."""
+    run.hooks.call("on_before_accelerator_backend_setup")
+    if run.stage == "fit":
+        run.hooks.call("on_fit_start")
+    run.hooks.call("setup", run.stage)
+    run.hooks.call("configure_sharded_model")
+    run.engine.setup(run.stage)
+    run.metrics.start(STAGE_OF[run.stage])
+    run.hooks.call("on_post_move_to_device")
+
+
+def fit(run: Run, wish: CkptPath, savers: list[Any]) -> None:
+    """Train. `savers` are the callbacks that save checkpoints."""
+    ckpt_path = ckpt_paths.of_fit(wish, savers)
+    _set_up(run)
+    if wish == ckpt_paths.LAST and ckpt_path is None:
+        ckpt_path = ckpt_paths.newest(ckpt_paths.standing(savers, run.engine.suffix))
+        if ckpt_path is None:
+            run.print("fit(ckpt_path='last'): there is no checkpoint yet, so the run starts from the beginning.")
+    run.engine.configure()
+    saved = checkpoints.load(run, ckpt_path, weights_only=False) if ckpt_path else None
+    if saved is None:
+        begin_run(run.loggers)
+    rows.write_hyperparameters(run)
+    run.hooks.call("on_pretrain_routine_start")
+    train, val = run.given
+    run.val = run.loaders.validation(val, train)
+    run.hooks.call("on_pretrain_routine_end")
+    if saved is None:
+        sanity_check(run, run.val)
+    run.source = run.loaders.train(train)
+    run.plan = plan_of(run)
+    loop = run.loop = FitLoop(run)
+    run.engine.start(loop.wants_outputs)
+    if saved is not None:
+        checkpoints.continue_from(run, loop, saved, str(ckpt_path))
+    run.metrics.begin(TRAIN, in_step=False)
+    run.phase = "run"
+    run.hooks.call("on_train_start")
+    with checkpoints.naming(str(ckpt_path)):
+        restore_rng(run)
+    loop.epochs()
+    if run.stop.interrupted:
+        run.hooks.call("on_keyboard_interrupt")
+        for _, save in run.acting("checkpoint"):
+            save(run.owner, run.module, "interrupt")
+    _end_training(run)
+
+
+def _end_training(run: Run) -> None:
+    """The last hooks of a fit that had begun to train, also after Ctrl-C."""
+    if run.training:
+        in_training, run.phase = run.stop.interrupted, "end"
+        run.hooks.call("on_train_end")
+        run.hooks.call("on_fit_end")
+        if run.stop.interrupted:
+            run.print(ended(run, in_training))
+
+
+def evaluate(run: Run, loaders: Any, path: str | os.PathLike[str] | None, train: Any) -> list[Any]:
+    """Validate, test or predict; returns the outputs of the steps, a list per loader.
+
+    Args:
+        path: the checkpoint whose weights are taken; None for those that the module has.
+        train: the training loader of the last fit, for overfit_batches.
+    """
+    _set_up(run)
+    if path:
+        checkpoints.load(run, path, weights_only=True)
+    found, limits = run.loaders.evaluation(SHORT[run.stage], loaders, train)
+    run.phase = "run"
+    outputs = run_stage(run, STAGE_OF[run.stage], found, limits) or []
+    if not run.stop.interrupted:
+        end_stage(run, STAGE_OF[run.stage])
+    return outputs
+
+
+def _finish(run: Run, status: str) -> None:
+    """Leave the values in the module, tell hooks and loggers."""
+    run.sanity_checking, run.phase = False, "end"
+    whole = False
+    try:
+        run.engine.finish()
+        run.hooks.call("teardown", run.stage)
+        whole = True
+    finally:
+        run.module._sink = None
+        # A teardown that fails makes a failed run of a good one, which is finished as such.
+        if whole or status == "failed":
+            finalize(run.loggers, status)
+
+
+def restore_rng(run: Run) -> None:
+    """The random state of the checkpoint that the run continues from, once, right before the first batch."""
+    if run.resumed_rng is not None:
+        continue_with(run, run.resumed_rng)
+        run.resumed_rng = None
