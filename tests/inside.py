@@ -67,12 +67,12 @@ def rates(trainer: Any) -> list[float]:
 
 def told_rates(trainer: Any) -> dict[str, float]:
     """The learning rates as a monitor is told them, by name."""
-    return trainer.run.engine.learning_rates()
+    return trainer.run.inspector.rates()
 
 
 def summary(trainer: Any, depth: int) -> list[tuple[str, str, int, int, int]]:
     """The rows of a module's summary."""
-    return trainer.run.engine.summary(depth)
+    return trainer.run.inspector.summary(depth)
 
 
 def jax_weights(trainer: Any) -> Mapping[str, Any]:
@@ -146,7 +146,7 @@ def callback_states(trainer: Any) -> dict[str, Any]:
 
 def loader_generators(trainer: Any) -> tuple[Any, list[Any]]:
     """The random states of the training loader, and of each validation loader."""
-    rng = trainer.run.engine.loader_rng
+    rng = trainer.run.loader_tools.loader_rng
     return rng(trainer.run.source.loader), [rng(loader) for loader in trainer.run.val_loaders]
 
 

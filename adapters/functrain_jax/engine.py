@@ -30,9 +30,6 @@ from functrain.trainer.step_outputs import of_players
 from functrain_jax import snapshot
 from functrain_jax.backend import JaxBackend
 from functrain_jax.binding import Binding
-from functrain_jax.checkpoint import mark
-from functrain_jax.checkpoint import read as read_checkpoint
-from functrain_jax.checkpoint import write as write_checkpoint
 from functrain_jax.context import STEP_HOOKS
 from functrain_jax.device import check_determinism, choose_device, stacked_flags, window_ends
 from functrain_jax.evaluating import Evaluating
@@ -41,25 +38,21 @@ from functrain_jax.frozen import frozen
 from functrain_jax.identity import facts
 from functrain_jax.kept import Constants, Entry, Kept, Programs
 from functrain_jax.keys import STREAM
-from functrain_jax.loaders import Loaders, register_generators
+from functrain_jax.loaders import register_generators
 from functrain_jax.moments import Moment, Moments, Noted, places
-from functrain_jax.order import ordered
 from functrain_jax.players import Spec, players_of
 from functrain_jax.precision import keep_types, policy_of
 from functrain_jax.programs import BAD_LOSS, Discovery, Tracer, Training
 from functrain_jax.rates import Rates
-from functrain_jax.summary import rows
 
 IN_FLIGHT = 2
 """Dispatches that may be under way before the host waits for the oldest."""
 
 
-class JaxEngine(Evaluating, Loaders):
+class JaxEngine(Evaluating):
     """See `functrain.trainer.adapter.Engine`."""
 
-    suffix = ".ckpt"
     compiled = passes_logs = True
-    mark = staticmethod(mark)
 
     def __init__(self, module: Any, run: Run) -> None:
         self.module = module
@@ -444,12 +437,6 @@ class JaxEngine(Evaluating, Loaders):
         self.publish()
         self.in_flight.clear()
 
-    def learning_rates(self) -> dict[str, float]:
-        """By player, of its next update; of one whose rate cannot be known it is told once."""
-        assert self.state is not None
-        players = self.state.players
-        return self.rates.read(self.specs, self.moments.players(players))
-
     def snapshot(self, weights_only: bool) -> dict[str, Any]:
         """See `functrain_jax.snapshot.take`."""
         return snapshot.take(self, weights_only)
@@ -457,28 +444,6 @@ class JaxEngine(Evaluating, Loaders):
     def restore(self, checkpoint: dict[str, Any], weights_only: bool, strict: bool = True) -> None:
         """See `functrain_jax.snapshot.put_back`."""
         snapshot.put_back(self, checkpoint, weights_only, strict)
-
-    def write(self, path: str, checkpoint: dict[str, Any]) -> None:
-        """See `functrain_jax.checkpoint.write`."""
-        write_checkpoint(path, checkpoint)
-
-    def read(self, path: str) -> dict[str, Any]:
-        """See `functrain_jax.checkpoint.read`."""
-        return read_checkpoint(path, self.sharding)
-
-    def batch_size(self, batch: Any) -> int | None:
-        """The length of the first axis of the first leaf that has one, as the loader gave the batch; None without."""
-        return next((x.shape[0] for x in jax.tree.leaves(ordered(batch)) if getattr(x, "ndim", 0)), None)
-
-    def metric(self, value: Any) -> Any:
-        """A logged value as a scalar array."""
-        return value if isinstance(value, jax.Array) else jnp.asarray(value)
-
-    def summary(self, max_depth: int) -> list[tuple[str, str, int, int, int]]:
-        """The module's parts and their parameters."""
-        assert self.state is not None
-        moved = None if any(s.owned is None for s in self.specs) else {n for s in self.specs for n in s.owned or ()}
-        return rows(self.module, self.binding.parameters(self.state.params, self.state.vars), moved, max_depth)
 
 
 def longest_dispatch(plan: Plan) -> int:

@@ -1,4 +1,4 @@
-"""What the JAX engine knows of loaders: sequences of batches; a loader of another framework is known by that one's
+"""What the JAX adapter knows of loaders: sequences of batches; a loader of another framework is known by that one's
 adapter.
 
 Adapters do not import one another: the other is looked up by its name, and only where the user's own loader, or the
@@ -32,8 +32,8 @@ def register_generators() -> None:
             import_module(f"functrain_{framework}.rng").register()
 
 
-class Loaders:
-    """The part of an engine that knows loaders; see `functrain.trainer.data.LoaderTools`."""
+class JaxLoaders:
+    """See `functrain.trainer.data.LoaderTools`."""
 
     def skip(self, loader: Any, n: int) -> Iterator[Any] | None:
         """An iterator over all but the first n batches that reads none of them; None where that is not known

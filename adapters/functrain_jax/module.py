@@ -10,6 +10,8 @@ import os
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from functrain.trainer import adapters
+from functrain.trainer.adapter import Adapter
 from functrain.trainer.errors import ConfigurationError
 from functrain.trainer.hooks import HOOKS, MODULE, default
 from functrain.trainer.hparams import HyperparametersMixin
@@ -119,14 +121,6 @@ class Module(HyperparametersMixin, ModuleBase):
         seeded stream."""
         return self._step.keys() if self._step is not None else STREAM.next()
 
-    # how the Trainer runs it
-
-    def make_engine(self, run: Run) -> Any:
-        """The engine of one run of this module."""
-        from functrain_jax.engine import JaxEngine
-
-        return JaxEngine(self, run)
-
     @classmethod
     def load_from_checkpoint(cls: type[M], checkpoint_path: str | os.PathLike[str], **overrides: Any) -> M:
         """The module of a checkpoint: `cls(**hyperparameters)` with the checkpoint's weights.
@@ -164,3 +158,12 @@ def _empty(name: str, doc: str, args: tuple[str, ...]) -> Callable[..., Any]:
 for _hook in HOOKS:
     if MODULE in _hook.owners and _hook.name not in STEP_HOOKS and not hasattr(Module, _hook.name):
         setattr(Module, _hook.name, _empty(_hook.name, _hook.doc, _hook.args))
+
+
+def _make(module: Any, run: Run) -> Adapter:
+    from functrain_jax.adapter import make
+
+    return make(module, run)
+
+
+adapters.register(lambda module, flags: isinstance(module, Module), _make)

@@ -79,7 +79,7 @@ class Tracer:
         params, vars_ = state
         keys = Keys(key)
         run = self.module.trainer.run
-        collector = Collector(run.metrics, batch, run.engine.batch_size)
+        collector = Collector(run.metrics, batch, run.inspector.batch_size)
         context = Context(clock, name == "training_step", keys, self.reads)
         low = self.policy.compute if self.policy.low else None
         with self._explained(name), self.binding.bound(params, vars_, low), self._inside(context, collector):

@@ -21,14 +21,13 @@ from functrain.kernel.plan import PlayerPlan
 from functrain.kernel.scale import Clip
 from functrain.kernel.state import Accumulator, LossScale, Player, TrainState
 from functrain.kernel.step import Rule, Rules, play, step, update
-from functrain.trainer import generators
 from functrain.trainer.errors import ConfigurationError, NotFiniteError
 from functrain.trainer.hooks import adapt, overrides
 from functrain.trainer.module import SILENT, ModuleBase
 from functrain.trainer.planning import clip as clip_of
 from functrain.trainer.run import Run
 from functrain.trainer.step_outputs import of_players
-from functrain_torch import ckpt, data, metric_states, snapshot
+from functrain_torch import snapshot
 from functrain_torch.device import apply_determinism, choose_device
 from functrain_torch.hooked import HookedBackend, hooks_of_the_step
 from functrain_torch.manual import ManualOptimization
@@ -37,17 +36,14 @@ from functrain_torch.optimizer_states import options, timing
 from functrain_torch.optimizers import (
     Configured,
     Scheduler,
-    learning_rates,
-    momenta,
     needs_closure,
     parameters_of,
     step_scheduler,
     understand,
 )
 from functrain_torch.precision import precision
-from functrain_torch.summary import rows
 from functrain_torch.transfer import Transfer
-from functrain_torch.tree import batch_size, detached
+from functrain_torch.tree import detached
 
 STEP_ARGS = {
     "training": ("batch", "batch_idx", "optimizer_idx", "hiddens"),
@@ -60,9 +56,7 @@ STEP_ARGS = {
 class TorchEngine(ManualOptimization, Modes):
     """See `functrain.trainer.adapter.Engine`."""
 
-    suffix = ".ckpt"
     compiled = passes_logs = False
-    mark = staticmethod(ckpt.mark)
 
     def __init__(self, run: Run, module: Any) -> None:
         self.run = run
@@ -302,6 +296,9 @@ class TorchEngine(ManualOptimization, Modes):
         self._after_update(tuple(reports))
         return True
 
+    def replay(self, look: Callable[[], None]) -> None:
+        """Nothing: a dispatch ends where step metrics are written."""
+
     def publish(self) -> None:
         """Nothing: what is trained is the module's own tensors."""
 
@@ -355,13 +352,6 @@ class TorchEngine(ManualOptimization, Modes):
 
     # the rest of the protocol
 
-    def learning_rates(self) -> dict[str, float]:
-        return learning_rates(self.configured)
-
-    def momenta(self) -> dict[str, float]:
-        """The momentum of every optimizer and parameter group, by the name a monitor logs it under."""
-        return momenta(self.configured)
-
     def finish(self) -> None:
         """The values are in the module already. An error may have left it in an evaluation, or with frozen parts."""
         self.put_back_modes()
@@ -375,34 +365,3 @@ class TorchEngine(ManualOptimization, Modes):
 
     def restore(self, checkpoint: dict[str, Any], weights_only: bool, strict: bool = True) -> None:
         snapshot.put_back(self, checkpoint, weights_only, strict)
-
-    def write(self, path: str, checkpoint: dict[str, Any]) -> None:
-        ckpt.write(path, checkpoint)
-
-    def read(self, path: str) -> dict[str, Any]:
-        return ckpt.read(path)
-
-    def skip(self, loader: Any, n: int) -> Iterator[Any] | None:
-        return data.skip(loader, n)
-
-    def loader_rng(self, loader: Any) -> Any | None:
-        return generators.loader_rng(loader)
-
-    def set_loader_rng(self, loader: Any, state: Any) -> None:
-        generators.set_loader_rng(loader, state)
-
-    def unshuffled(self, loader: Any) -> Any:
-        return data.unshuffled(loader)
-
-    def batch_size(self, batch: Any) -> int | None:
-        return batch_size(batch)
-
-    def metric_owner(self, metric: Any) -> Any:
-        """What empties a metric object."""
-        return metric_states.owner(self.module, metric)
-
-    def metric(self, value: Any) -> Any:
-        return value if isinstance(value, Tensor) else torch.as_tensor(value)
-
-    def summary(self, max_depth: int) -> list[tuple[str, str, int, int, int]]:
-        return rows(self.module, max_depth)

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from functrain.trainer import adapters
+from functrain.trainer.adapter import Adapter
 from functrain.trainer.checkpoint import check_format
 from functrain.trainer.errors import CheckpointError, ConfigurationError, kind, nearest
 from functrain.trainer.hooks import HOOKS, MODULE, default
@@ -41,16 +43,6 @@ class LightningModule(ModuleBase, HyperparametersMixin, TransferHooks, nn.Module
     truncated_bptt_steps: int | None = None
     example_input_array: Any = None
     prepare_data_per_node: bool = True
-
-    def make_engine(self, run: Run) -> Any:
-        """The engine that runs this module under a Trainer."""
-        from functrain_torch.engine import TorchEngine
-
-        if "_modules" not in self.__dict__:
-            raise ConfigurationError(
-                f"{type(self).__name__}.__init__ must call super().__init__() before anything else."
-            )
-        return TorchEngine(run, self)
 
     def __getstate__(self) -> dict[str, Any]:
         # A copy of the module is the model; the run it was in stays behind.
@@ -336,3 +328,12 @@ for _stage in ("training", "validation", "test"):
         LightningModule, f"{_stage}_step_end", _empty(f"{_stage}_step_end", ("outputs",), "a step's parts are gathered")
     )
 LightningModule.predict_dataloader = _empty("predict_dataloader", (), "the Trainer needs it; define it")  # type: ignore[attr-defined]
+
+
+def _make(module: Any, run: Run) -> Adapter:
+    from functrain_torch.adapter import make
+
+    return make(module, run)
+
+
+adapters.register(lambda module, flags: isinstance(module, LightningModule), _make)

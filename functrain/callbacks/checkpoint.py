@@ -177,14 +177,14 @@ class ModelCheckpoint(Callback):
         if stage != "fit" or trainer.fast_dev_run:
             return
         self._reset()
-        self.FILE_EXTENSION = trainer.run.engine.suffix
+        self.FILE_EXTENSION = trainer.run.checkpoints.suffix
         self.dirpath = self.given_dirpath or default_directory(trainer)
         if self.save_top_k or self.save_last:
             self.dirpath = files.ensure_directory(self.dirpath)
             files.sweep(self.dirpath)
             claims.tidy(self.dirpath)
-            engine = trainer.run.engine
-            self._place = Place(self.dirpath, self.FILE_EXTENSION, self.state_key, trainer.run.identity, engine.mark)
+            mark = trainer.run.checkpoints.mark
+            self._place = Place(self.dirpath, self.FILE_EXTENSION, self.state_key, trainer.run.identity, mark)
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Whose files stand in the directory is known now; the time interval counts from here."""

@@ -1,4 +1,4 @@
-"""LearningRateMonitor: logs the learning rates that the engine reports, at log events only."""
+"""LearningRateMonitor: logs the learning rates that the adapter reports, at log events only."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ class LearningRateMonitor(Callback):
                 f"{name}: the Trainer has no logger to write learning rates to; leave out "
                 "logger=False, or the callback."
             )
-        engine = trainer.run.engine
-        if self.log_momentum and not hasattr(engine, "momenta"):
+        if self.log_momentum and trainer.run.inspector.momenta() is None:
             raise ConfigurationError(
-                f"{name}(log_momentum=True): {type(engine).__name__} knows no momentum; leave log_momentum out."
+                f"{name}(log_momentum=True): the momentum of {type(pl_module).__name__}'s optimizers cannot be known; "
+                "leave log_momentum out."
             )
 
     def log_step(self, trainer: Any, pl_module: Any, metrics: dict[str, Any]) -> None:
@@ -68,9 +68,9 @@ class LearningRateMonitor(Callback):
             logger.log_metrics({**values, "epoch": float(trainer.current_epoch)}, step=trainer.global_step)
 
     def _read(self, trainer: Any) -> dict[str, float]:
-        values = dict(trainer.run.engine.learning_rates())
+        values = dict(trainer.run.inspector.rates())
         if self.log_momentum:
-            values.update(trainer.run.engine.momenta())
+            values.update(trainer.run.inspector.momenta() or {})
         trainer.run.metrics.published.update(values)
         for name, value in values.items():
             self.lrs.setdefault(name, []).append(value)

@@ -34,7 +34,7 @@ class ModelSummary(Callback):
 
     def on_pretrain_routine_start(self, trainer: Any, pl_module: Any) -> None:
         """Everything is set up and nothing is trained yet."""
-        rows = trainer.run.engine.summary(self.max_depth or 1)
+        rows = trainer.run.inspector.summary(self.max_depth or 1)
         trainer.print(table(rows, parts=self.max_depth != 0))
 
 

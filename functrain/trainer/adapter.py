@@ -1,9 +1,10 @@
-"""What the Trainer asks of a framework's adapter: the engine that holds the state and moves it. Types only."""
+"""What a run asks of a framework's adapter, in parts: the engine that holds the state and moves it, files, loaders, and
+what can be looked at. Types only."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from functrain.kernel.state import TrainState
 from functrain.trainer.data import LoaderTools
@@ -19,17 +20,20 @@ class Named(Protocol):
         ...
 
 
-class Engine(LoaderTools, Protocol):
-    """One run of one module under one framework. Made by `module.make_engine(run)` at the start of every
-    fit / validate / test / predict; it owns the `TrainState` and is the only one to move it.
+class Engine(Protocol):
+    """One run of one module under one framework, made at the start of every fit, validate, test and predict. It owns
+    the `TrainState` and is the only one to move it.
 
     The Trainer hands it batches, `n` at a time, as many as there are to the next host event; the engine decides how:
     a loop (torch) or one compiled call (JAX).
     """
 
     state: TrainState | None
-    policy: Named
-    """The precision."""
+
+    @property
+    def policy(self) -> Named:
+        """The precision."""
+        ...
 
     pieces: int | None
     """Steps of time a piece, where batches are cut along time."""
@@ -113,10 +117,6 @@ class Engine(LoaderTools, Protocol):
         """As `evaluate` for up to n batches whose outputs nobody wants; gives how many there were."""
         ...
 
-    def learning_rates(self) -> dict[str, float]:
-        """The current learning rate of every optimizer and parameter group, by the name a monitor logs it under."""
-        ...
-
     def finish(self) -> None:
         """The run is over: leave the trained values in the user's module."""
         ...
@@ -137,38 +137,58 @@ class Engine(LoaderTools, Protocol):
         """
         ...
 
-    def write(self, path: str, checkpoint: dict[str, Any]) -> None:
-        """Write a checkpoint, whole or not at all."""
-        ...
 
-    def read(self, path: str) -> dict[str, Any]:
-        """Read a checkpoint; nothing in the file may run code. Raises `CheckpointError` naming the file."""
-        ...
-
-    def mark(self, path: str) -> Mark | None:
-        """Who wrote a checkpoint, read in no time and never through a link; None where the file does not say.
-
-        A static method.
-        """
-        ...
+class CheckpointIO(Protocol):
+    """How checkpoints are written and read; who wrote one is read without the rest of it."""
 
     suffix: str
     """What a checkpoint's name ends with: '.ckpt'."""
 
-    # loaders of the framework
-
-    def unshuffled(self, loader: Any) -> Any:
-        """The same loader in a fixed order."""
+    def save(self, path: str, value: dict[str, Any], /) -> None:
+        """Write a checkpoint, whole or not at all."""
         ...
 
-    def batch_size(self, batch: Any) -> int | None:
+    def load(self, path: str, /) -> dict[str, Any]:
+        """Read a checkpoint; nothing in the file may run code. Raises `CheckpointError` naming the file."""
+        ...
+
+    def mark(self, path: str, /) -> Mark | None:
+        """Who wrote a checkpoint, read in no time and never through a link; None where the file does not say."""
+        ...
+
+
+class Inspector(Protocol):
+    """What can be asked of a module, its optimizers and its batches without changing them."""
+
+    def rates(self) -> dict[str, float]:
+        """The current learning rate of every optimizer and parameter group, by the name a monitor logs it under."""
+        ...
+
+    def momenta(self) -> dict[str, float] | None:
+        """The momentum of every optimizer and parameter group, by that name; None where it cannot be known."""
+        ...
+
+    def batch_size(self, batch: Any, /) -> int | None:
         """How many samples a batch has: the weight of its metrics in an epoch's mean; None where it does not tell."""
         ...
 
-    def metric(self, value: Any) -> Any:
+    def scalar(self, value: Any) -> Any:
         """A logged value as the framework's users expect to read it (a tensor, an array)."""
+        ...
+
+    def metric_owner(self, metric: Any) -> Any:
+        """What empties a metric object: the object itself, or the collection that it is a part of."""
         ...
 
     def summary(self, max_depth: int) -> list[tuple[str, str, int, int, int]]:
         """The module's parts down to a depth (-1: all): name, type, parameters, trainable ones, bytes of parameters."""
         ...
+
+
+class Adapter(NamedTuple):
+    """The parts through which a run works with one framework. Found by `functrain.trainer.adapters.find`."""
+
+    engine: Engine
+    checkpoints: CheckpointIO
+    loaders: LoaderTools
+    inspector: Inspector

@@ -34,7 +34,7 @@ def save(run: Run, path: str, weights_only: bool) -> None:
     """Write the state of a run to a file. What was logged before it is written out first: a kill cannot part them."""
     for logger in run.loggers:
         logger.save()
-    run.engine.write(path, assemble(run, weights_only))
+    run.checkpoints.save(path, assemble(run, weights_only))
     for logger in run.loggers:
         logger.after_save_checkpoint(path)
 
@@ -88,7 +88,7 @@ def _loop_state(run: Run) -> dict[str, Any]:
         "logged": dict(run.metrics.logged),
         "should_stop": run.stop.requested,
         "draws": dict(run.loaders.draws),
-        "val_loaders": redone["val_loaders"] if redone else loaders_rng(run.engine, run.val_loaders),
+        "val_loaders": redone["val_loaders"] if redone else loaders_rng(run.loader_tools, run.val_loaders),
     }
 
 
@@ -239,7 +239,7 @@ def load(run: Run, path: str | os.PathLike[str], weights_only: bool) -> dict[str
         CheckpointError: it cannot be read, or is of another module; names the file.
     """
     path = os.fspath(path)
-    saved = check_format(run.engine.read(path), path)
+    saved = check_format(run.checkpoints.load(path), path)
     with naming(path):
         clock = None if weights_only else clock_of(saved)
     for owner in (run.datamodule, run.module):
@@ -308,7 +308,7 @@ def continue_from(run: Run, loop: Loop, saved: dict[str, Any], path: str) -> Non
         if saved["functrain"]["format"] == 1 and not run.clock.batch:
             run.metrics.reset(TRAIN)
         run.stop.request(state["should_stop"])
-        set_loaders_rng(run.engine, run.val_loaders, state["val_loaders"])
+        set_loaders_rng(run.loader_tools, run.val_loaders, state["val_loaders"])
         run.resumed_rng = dict(saved["rng"])
         setup.tell_changes(run, saved.get("setup"), path)
     rewind(run.loggers, run.clock.update, saved.get("loggers"))

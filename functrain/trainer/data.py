@@ -99,17 +99,21 @@ def checked(loader: Any, what: str) -> Any:
 class LoaderTools(Protocol):
     """What an adapter knows of its framework's loaders."""
 
-    def skip(self, loader: Any, n: int) -> Iterator[Any] | None:
+    def skip(self, loader: Any, n: int, /) -> Iterator[Any] | None:
         """An iterator over all but the first n batches, its order drawn now, which reads none of them; None where the
         loader is of no known kind, and its batches must be read and dropped. An epoch begins with n = 0."""
         ...
 
-    def loader_rng(self, loader: Any) -> Any | None:
+    def loader_rng(self, loader: Any, /) -> Any | None:
         """The state of generators that belong to the loader alone; None where it has none."""
         ...
 
-    def set_loader_rng(self, loader: Any, state: Any) -> None:
+    def set_loader_rng(self, loader: Any, state: Any, /) -> None:
         """Take `loader_rng` back."""
+        ...
+
+    def unshuffled(self, loader: Any, /) -> Any:
+        """The same loader in a fixed order."""
         ...
 
 

@@ -324,7 +324,7 @@ class FitLoop:
             return False
         self.run.redone = {
             "rng": random_state(self.run),
-            "val_loaders": loaders_rng(self.engine, self.run.val_loaders),
+            "val_loaders": loaders_rng(self.run.loader_tools, self.run.val_loaders),
         }
         assert self.run.val is not None
         done = run_stage(self.run, "validation", *self.run.val) is not None

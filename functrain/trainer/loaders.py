@@ -7,8 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from functrain.trainer.adapter import Engine
-from functrain.trainer.data import TrainSource, as_loaders, evaluation_limits
+from functrain.trainer.data import LoaderTools, TrainSource, as_loaders, evaluation_limits
 from functrain.trainer.errors import ConfigurationError
 from functrain.trainer.flags import Flags
 from functrain.trainer.generators import Holders, put_back_state, random_state
@@ -24,15 +23,15 @@ class LoaderFinder:
         flags: the Trainer's flags, for limits and overfit_batches.
         owners: who may define loaders: the data module (or None), then the module.
         hooks: of the run, for `on_<stage>_dataloader`.
-        engine: the adapter's, which knows its framework's loaders.
+        tools: what the adapter knows of its framework's loaders.
         holders: what holds random generators: the run.
     """
 
-    def __init__(self, flags: Flags, owners: Sequence[Any], hooks: Hooks, engine: Engine, holders: Holders) -> None:
+    def __init__(self, flags: Flags, owners: Sequence[Any], hooks: Hooks, tools: LoaderTools, holders: Holders) -> None:
         self.flags = flags
         self.owners = [owner for owner in owners if owner is not None]
         self.hooks = hooks
-        self.engine = engine
+        self.tools = tools
         self.holders = holders
         self.draws: dict[str, Any] = {}
         self.draws_then: dict[str, Any] = {}
@@ -56,8 +55,8 @@ class LoaderFinder:
         with self._drawing("train"):
             loader, overfit = self._train_loader(given), self.flags.overfit_batches
         if overfit:
-            loader = self.engine.unshuffled(loader)
-        return TrainSource(loader, self.dev_batches or overfit or self.flags.limit_train_batches, self.engine)
+            loader = self.tools.unshuffled(loader)
+        return TrainSource(loader, self.dev_batches or overfit or self.flags.limit_train_batches, self.tools)
 
     def validation(self, given: Any, train: Any) -> Loaders | None:
         """The validation loaders of a fit and their limits; None where the fit does not validate."""
@@ -74,7 +73,7 @@ class LoaderFinder:
         if self.flags.limit_val_batches == 0:
             return None
         with self._drawing("val"):
-            loaders = [self.engine.unshuffled(self._train_loader(train))] if overfit else self._defined("val", given)
+            loaders = [self.tools.unshuffled(self._train_loader(train))] if overfit else self._defined("val", given)
         if not loaders:
             return None
         how_much = self.dev_batches or overfit or self.flags.limit_val_batches
@@ -98,7 +97,7 @@ class LoaderFinder:
         """
         overfit = self.flags.overfit_batches if stage != "predict" else 0
         if overfit and (train is not None or any(overrides(owner, "train_dataloader") for owner in self.owners)):
-            loaders = [self.engine.unshuffled(self._train_loader(train))]
+            loaders = [self.tools.unshuffled(self._train_loader(train))]
             return loaders, evaluation_limits(loaders, self.dev_batches or overfit, stage)
         loaders = self._defined(stage, given)
         if not loaders:

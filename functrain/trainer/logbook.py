@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from functrain.kernel.metrics import monoids
+from functrain.trainer.adapter import Inspector
 from functrain.trainer.entries import (
     LATE_HOOKS,
     TRAIN,
@@ -69,10 +70,10 @@ class LogBook:
         self._told: set[str] = set()
         self.begin(TRAIN, in_step=False)
 
-    def serve(self, module: Any, engine: Any, rows: bool) -> None:
-        """Take what this module logs in a run of this engine; with `rows` single evaluation steps too."""
-        self.sizes, self.keeps_rows = engine.batch_size, rows
-        self.owner_of = getattr(engine, "metric_owner", _itself)
+    def serve(self, module: Any, inspector: Inspector, rows: bool) -> None:
+        """Take what this module logs in a run; with `rows` single evaluation steps too."""
+        self.sizes, self.keeps_rows = inspector.batch_size, rows
+        self.owner_of = inspector.metric_owner
         self.objects = vars(module).setdefault("_logged_objects", {})
         module._sink = self
 

@@ -10,8 +10,8 @@ from typing import Any, Protocol
 from functrain.kernel.plan import Plan
 from functrain.kernel.plan import passed as kernel_passed
 from functrain.kernel.state import Clock
-from functrain.trainer.adapter import Engine
-from functrain.trainer.data import TrainSource
+from functrain.trainer.adapter import Adapter, CheckpointIO, Engine, Inspector
+from functrain.trainer.data import LoaderTools, TrainSource
 from functrain.trainer.flags import Flags
 from functrain.trainer.hooks import Hooks, keyed, overrides
 from functrain.trainer.identity import Identity
@@ -96,7 +96,14 @@ class Run:
     loop: Loop | None = None
     source: TrainSource = field(init=False)
     engine: Engine = field(init=False)
+    checkpoints: CheckpointIO = field(init=False)
+    loader_tools: LoaderTools = field(init=False)
+    inspector: Inspector = field(init=False)
     loaders: LoaderFinder = field(init=False)
+
+    def use(self, adapter: Adapter) -> None:
+        """Work with the parts of this adapter."""
+        self.engine, self.checkpoints, self.loader_tools, self.inspector = adapter
 
     # the position
 
@@ -123,13 +130,13 @@ class Run:
 
     def callback_metrics(self) -> dict[str, Any]:
         """Everything logged so far, by name, as the framework's scalars."""
-        metric = self.engine.metric
-        return {name: metric(value) for name, value in self.metrics.callback_metrics().items()}
+        scalar = self.inspector.scalar
+        return {name: scalar(value) for name, value in self.metrics.callback_metrics().items()}
 
     def logged_metrics(self) -> dict[str, Any]:
         """What was sent to the loggers last, and the last step's values that will be."""
-        metric, metrics = self.engine.metric, self.metrics
-        return {name: metric(value) for name, value in {**metrics.logged, **metrics.step_metrics()}.items()}
+        scalar, metrics = self.inspector.scalar, self.metrics
+        return {name: scalar(value) for name, value in {**metrics.logged, **metrics.step_metrics()}.items()}
 
     # callbacks
 

@@ -64,7 +64,7 @@ def _prepare(run: Run) -> None:
         kinds = {type(callback) for callback in given}
         run.callbacks[:] = in_order([*(c for c in run.callbacks if type(c) not in kinds), *given])
         run.hooks = Hooks(run.owner, model, run.callbacks, datamodule, run.metrics)
-    run.loaders = LoaderFinder(run.flags, (datamodule, model), run.hooks, run.engine, run)
+    run.loaders = LoaderFinder(run.flags, (datamodule, model), run.hooks, run.loader_tools, run)
 
 
 def _set_up(run: Run) -> None:
@@ -84,7 +84,7 @@ def fit(run: Run, wish: CkptPath, savers: list[Any]) -> None:
     ckpt_path = ckpt_paths.of_fit(wish, savers)
     _set_up(run)
     if wish == ckpt_paths.LAST and ckpt_path is None:
-        ckpt_path = ckpt_paths.newest(ckpt_paths.standing(savers, run.engine.suffix))
+        ckpt_path = ckpt_paths.newest(ckpt_paths.standing(savers, run.checkpoints.suffix))
         if ckpt_path is None:
             run.print("fit(ckpt_path='last'): there is no checkpoint yet, so the run starts from the beginning.")
     run.engine.configure()

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
+from functrain.trainer.adapter import Inspector
 from functrain.trainer.run import Run
 
 Facts = dict[str, str]
@@ -32,7 +33,7 @@ def take(run: Run) -> dict[str, Facts]:
     source = run.source.loader
     sampler = getattr(source, "sampler", None)
     known = {
-        "batch size": _batch_size(source, engine),
+        "batch size": _batch_size(source, run.inspector),
         "batches an epoch": plan.batches,
         "sampler": None if sampler is None else type(sampler).__name__,
     }
@@ -45,9 +46,9 @@ def take(run: Run) -> dict[str, Facts]:
     }
 
 
-def _batch_size(loader: Any, engine: Any) -> int | None:
+def _batch_size(loader: Any, inspector: Inspector) -> int | None:
     if type(loader) in (list, tuple) and len(loader):
-        return engine.batch_size(loader[0])
+        return inspector.batch_size(loader[0])
     size = getattr(loader, "batch_size", None)
     return size if size is not None else getattr(getattr(loader, "batch_sampler", None), "batch_size", None)
 

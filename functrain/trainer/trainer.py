@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar, NoReturn
 
+from functrain.trainer import adapters, rows, running
 from functrain.trainer import checkpoint as checkpoints
 from functrain.trainer import ckpt_path as ckpt_paths
 from functrain.trainer import flags as flag_table
-from functrain.trainer import rows, running
 from functrain.trainer.arguments import add_arguments, flags_of
 from functrain.trainer.ckpt_path import BEST_IF_ANY, CkptPath, Default
 from functrain.trainer.errors import ConfigurationError, kind, nearest
@@ -191,7 +191,8 @@ class Trainer:
                 f"trainer.{stage}(): no module was given; give an instance of functrain_torch.LightningModule or "
                 "functrain_jax.Module."
             )
-        if not hasattr(model, "make_engine"):
+        make = adapters.find(model, self.flags)
+        if make is None:
             raise ConfigurationError(
                 f"trainer.{stage}({type(model).__name__}): not a module of any adapter; subclass "
                 "functrain_torch.LightningModule or functrain_jax.Module."
@@ -229,12 +230,12 @@ class Trainer:
             stop=Stop(max_time(self.flags.max_time) if stage == "fit" else None),
         )
         # What may still refuse comes before anything of the Trainer changes.
-        run.engine = model.make_engine(run)
+        run.use(make(model, run))
         self._busy, self.run = True, run
         model.trainer = self
         if datamodule is not None:
             datamodule.trainer = self
-        metrics.serve(model, run.engine, rows=bool(self.loggers))
+        metrics.serve(model, run.inspector, rows=bool(self.loggers))
         return run
 
     @contextmanager

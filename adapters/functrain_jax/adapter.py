@@ -1,0 +1,18 @@
+"""The parts that run a JAX module."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from functrain.trainer.adapter import Adapter
+from functrain.trainer.run import Run
+from functrain_jax.engine import JaxEngine
+from functrain_jax.inspector import JaxInspector
+from functrain_jax.io import JaxCheckpointIO
+from functrain_jax.loaders import JaxLoaders
+
+
+def make(module: Any, run: Run) -> Adapter:
+    """The adapter of one run of this module."""
+    engine = JaxEngine(module, run)
+    return Adapter(engine, JaxCheckpointIO(engine.sharding), JaxLoaders(), JaxInspector(engine))

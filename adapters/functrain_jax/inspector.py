@@ -1,0 +1,44 @@
+"""What can be asked of a JAX module, its optimizers and its batches without changing them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from functrain_jax.engine import JaxEngine
+from functrain_jax.order import ordered
+from functrain_jax.summary import rows
+
+
+class JaxInspector:
+    """See `functrain.trainer.adapter.Inspector`."""
+
+    def __init__(self, engine: JaxEngine) -> None:
+        self.engine = engine
+
+    def rates(self) -> dict[str, float]:
+        """By player, of its next update; of one whose rate cannot be known it is told once."""
+        engine = self.engine
+        assert engine.state is not None
+        return engine.rates.read(engine.specs, engine.moments.players(engine.state.players))
+
+    def momenta(self) -> None:
+        """An optax transformation does not tell."""
+
+    def batch_size(self, batch: Any) -> int | None:
+        """The length of the first axis of the first leaf that has one, as the loader gave the batch; None without."""
+        return next((x.shape[0] for x in jax.tree.leaves(ordered(batch)) if getattr(x, "ndim", 0)), None)
+
+    def scalar(self, value: Any) -> jax.Array:
+        return value if isinstance(value, jax.Array) else jnp.asarray(value)
+
+    def metric_owner(self, metric: Any) -> Any:
+        return metric
+
+    def summary(self, max_depth: int) -> list[tuple[str, str, int, int, int]]:
+        engine = self.engine
+        assert engine.state is not None
+        moved = None if any(s.owned is None for s in engine.specs) else {n for s in engine.specs for n in s.owned or ()}
+        return rows(engine.module, engine.binding.parameters(engine.state.params, engine.state.vars), moved, max_depth)

@@ -1,0 +1,38 @@
+"""What can be asked of a torch module, its optimizers and its batches without changing them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from functrain_torch import metric_states
+from functrain_torch.engine import TorchEngine
+from functrain_torch.optimizers import learning_rates, momenta
+from functrain_torch.summary import rows
+from functrain_torch.tree import batch_size
+
+
+class TorchInspector:
+    """See `functrain.trainer.adapter.Inspector`."""
+
+    batch_size = staticmethod(batch_size)
+
+    def __init__(self, engine: TorchEngine) -> None:
+        self.engine = engine
+
+    def rates(self) -> dict[str, float]:
+        return learning_rates(self.engine.configured)
+
+    def momenta(self) -> dict[str, float]:
+        return momenta(self.engine.configured)
+
+    def scalar(self, value: Any) -> Tensor:
+        return value if isinstance(value, Tensor) else torch.as_tensor(value)
+
+    def metric_owner(self, metric: Any) -> Any:
+        return metric_states.owner(self.engine.module, metric)
+
+    def summary(self, max_depth: int) -> list[tuple[str, str, int, int, int]]:
+        return rows(self.engine.module, max_depth)

@@ -1,0 +1,15 @@
+"""What the torch adapter knows of loaders."""
+
+from __future__ import annotations
+
+from functrain.trainer import generators
+from functrain_torch import data
+
+
+class TorchLoaders:
+    """See `functrain.trainer.data.LoaderTools`."""
+
+    skip = staticmethod(data.skip)
+    unshuffled = staticmethod(data.unshuffled)
+    loader_rng = staticmethod(generators.loader_rng)
+    set_loader_rng = staticmethod(generators.set_loader_rng)
