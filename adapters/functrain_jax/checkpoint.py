@@ -168,7 +168,7 @@ def _load(directory: str, wanted: dict[str, tuple[np.dtype, tuple[int, ...]]], s
 
 def _fitting(name: str, stored: Any, dtype: np.dtype, shape: tuple[int, ...]) -> Any:
     """The stored array, if reading it takes the memory that it declares and no more."""
-    chunk = stored.chunk_layout.read_chunk.shape
+    chunk = stored.chunk_layout.read_chunk.shape or ()  # None, where the array has no axes
     plain = stored.codec.to_json().get("compressor") is None
     same = stored.shape == shape and stored.dtype.numpy_dtype == dtype
     if same and plain and all(c <= max(n, 1) for c, n in zip(chunk, shape, strict=True)):

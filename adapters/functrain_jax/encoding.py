@@ -16,6 +16,17 @@ import numpy as np
 from functrain.trainer.errors import ConfigurationError
 
 ARRAY, TENSOR, SCALAR, TUPLE, BYTES, ITEMS = "$array", "$tensor", "$scalar", "$tuple", "$bytes", "$items"
+KEY = "$key"
+
+LONGEST_NAME = 1000
+"""Characters that the name of an array in the store may have."""
+
+STORED = {
+    "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16", "float32", "float64",
+    "complex64", "complex128", "bfloat16", "int2", "int4", "float4_e2m1fn", "float8_e3m4", "float8_e4m3b11fnuz",
+    "float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu",
+}  # fmt: skip
+"""The types of numbers that the store can hold."""
 
 
 def encode(value: Any, arrays: dict[str, Any], where: str = "") -> Any:
@@ -60,15 +71,32 @@ def _encode_mapping(value: Mapping[Any, Any], arrays: dict[str, Any], where: str
 
 def _encode_array(value: Any, arrays: dict[str, Any], where: str, kind: str) -> Any:
     if jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
+        data = _encode_array(jax.random.key_data(value), arrays, where, ARRAY)
+        return {KEY: [str(jax.random.key_impl(value)), data]}
+    dtype = np.dtype(value.dtype)
+    if dtype.name not in STORED:
         raise ConfigurationError(
-            f"checkpoint[{where.strip('/')}] holds a random key; store jax.random.key_data(key) instead."
+            f"checkpoint[{where.strip('/')}] holds an array of {dtype.name}, which could not be read back; store it as "
+            "a list, or as an array of numbers of another type."
         )
-    if value.ndim == 0 and kind == ARRAY and np.dtype(value.dtype).kind in "biuf":
-        return {SCALAR: [str(value.dtype), np.asarray(value).item()]}
-    name = where.strip("/")
+    if not dtype.isnative:
+        value, dtype = value.astype(dtype.newbyteorder("=")), dtype.newbyteorder("=")
+    if value.ndim == 0 and kind == ARRAY and dtype.kind in "biuf":
+        return {SCALAR: [str(dtype), np.asarray(value).item()]}
+    name = _own_name(where, arrays)
     if value.size:  # orbax stores no empty ones; their form says all
         arrays[name] = value
-    return {kind: [name, str(value.dtype), list(value.shape)]}
+    return {kind: [name, str(dtype), list(value.shape)]}
+
+
+def _own_name(where: str, arrays: Mapping[str, Any]) -> str:
+    """A name in the store that no other array has: the place itself, where it is short and not taken. 'a/b' may be one
+    key, or two."""
+    name = where.strip("/").encode("utf-8", "replace").decode()[:LONGEST_NAME]
+    number, own = len(arrays), name
+    while own in arrays:
+        number, own = number + 1, f"{name}~{number}"
+    return own
 
 
 def decode(value: Any, arrays: Mapping[str, Any]) -> Any:
@@ -90,6 +118,8 @@ def decode(value: Any, arrays: Mapping[str, Any]) -> Any:
             return np.asarray(inner[1], dtype_of(inner[0]))
         if tag == ARRAY:
             return _array(inner, arrays)
+        if tag == KEY:
+            return jax.random.wrap_key_data(jnp.asarray(decode(inner[1], arrays)), impl=inner[0])
         if tag == TENSOR:
             return _tensor(np.asarray(_array(inner, arrays)))
     return {key: decode(item, arrays) for key, item in value.items()}
@@ -97,7 +127,10 @@ def decode(value: Any, arrays: Mapping[str, Any]) -> Any:
 
 def _array(spec: list[Any], arrays: Mapping[str, Any]) -> Any:
     name, dtype, shape = spec
-    return arrays[name] if 0 not in shape else jnp.zeros(_shape(shape), dtype_of(dtype))
+    if 0 not in shape:
+        return arrays[name]
+    empty = np.zeros(_shape(shape), dtype_of(dtype))
+    return jnp.asarray(empty) if jax.dtypes.canonicalize_dtype(empty.dtype) == empty.dtype else empty
 
 
 def dtype_of(name: Any) -> np.dtype:

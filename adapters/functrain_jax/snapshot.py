@@ -9,14 +9,25 @@ import jax.numpy as jnp
 
 from functrain.kernel.state import Accumulator, Clock, LossScale, Player, TrainState, Tree
 from functrain.trainer import book_state
-from functrain.trainer.errors import CheckpointError
+from functrain.trainer.errors import CheckpointError, ConfigurationError
 from functrain_jax.identity import form
 
 
 def named(tree: Tree) -> dict[str, Any]:
-    """The leaves by their path, joined with dots; random keys as their data."""
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {jax.tree_util.keystr(path, simple=True, separator="."): _raw(leaf) for path, leaf in leaves}
+    """The leaves by their path, joined with dots; random keys as their data.
+
+    Raises:
+        ConfigurationError: two have the same name, as those of {"a.b": x, "a": {"b": y}}.
+    """
+    found: dict[str, Any] = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        name = jax.tree_util.keystr(path, simple=True, separator=".")
+        if name in found:
+            raise ConfigurationError(
+                f"two arrays would both be {name!r} in a checkpoint; give the key with a '.' in it another name."
+            )
+        found[name] = _raw(leaf)
+    return found
 
 
 def rebuilt(saved: dict[str, Any], own: Tree) -> Tree:
