@@ -36,6 +36,9 @@ def run_stage(run: Run, stage: str, loaders: Sequence[Any], limits: Sequence[int
     hooks.call(f"on_{stage}_epoch_start")
     wants = stage == "predict" or wants_outputs(hooks, stage)
     outputs = [_run_loader(run, stage, i, loaders, limits[i], wants) for i in range(len(loaders))]
+    if not run.stop.alone:
+        # Not sooner: the loaders of several processes may have different numbers of batches.
+        run.stop.settle(run.world.agree(run.stop.bits()))
     if run.stop.interrupted:
         return None
     metrics.begin(stage, in_step=False)

@@ -21,7 +21,7 @@ from functrain.trainer.evaluate import run_stage
 from functrain.trainer.events import EVENTS, Position, named, numbered, turned_before
 from functrain.trainer.generators import random_state
 from functrain.trainer.logbook import TRAIN
-from functrain.trainer.pace import Pace
+from functrain.trainer.pace import DispatchSize
 from functrain.trainer.planning import plan_of
 from functrain.trainer.run import Run
 
@@ -48,7 +48,7 @@ class FitLoop:
         self.outputs: list[Any] = []
         self.keeps_outputs = bool({"training_epoch_end", "on_train_epoch_end"} & self.hooks.takes_outputs)
         self.one_by_one = self.hooks.per_batch or self.keeps_outputs or self.engine.per_batch
-        self.pace = Pace(run.look_up_seconds)
+        self.size = DispatchSize(run.look_up_seconds, run.stop.alone)
         self.in_epoch = False
         self.ended = False
         self.skipped = False
@@ -69,6 +69,7 @@ class FitLoop:
         kind, done = self.position
         self.metrics.begin(TRAIN, in_step=False)
         began = self.run.clock.update
+        self.size.settle(self.run)
         try:
             if self.close_carried() and not self.pending():
                 kind, done = "end", 0
@@ -114,6 +115,7 @@ class FitLoop:
             self.reopen()
             self.after_batches("batch" if self.dispatch() else "end", 0)
         self.engine.publish()
+        self.size.settle(self.run)
         if not self.run.stop.interrupted or (not self.mid_epoch() and not self.pending()):
             self.run_events("epoch", 0)
 
@@ -191,7 +193,8 @@ class FitLoop:
         self.find_end()
         self.position = ("batch", 0)
         self.metrics.begin(TRAIN, in_step=False)
-        self.pace.after(count, self.run.tick)
+        if self.size.after(count):
+            self.size.look_up(self.run)
         return count
 
     def where(self) -> str:
@@ -202,7 +205,7 @@ class FitLoop:
 
     def many_batches(self) -> int:
         """As many as there are to the next event."""
-        n = min(plans.batches_to_event(self.run.plan, self.run.clock), self.pace.batches)
+        n = min(plans.batches_to_event(self.run.plan, self.run.clock), self.size.batches)
         count = self.engine.train(self.batches, n)
         stopped = self.run.stop.raised
         self.ended = not count or (count < n and not stopped)
@@ -353,6 +356,9 @@ class FitLoop:
             self.each("should_stop", ["epoch"])
         elif self.validates_now and self.mid_epoch():
             self.each("should_stop", ["validation"])
+        else:
+            return
+        self.size.settle(self.run)
 
     def each(self, name: str, moments: list[str]) -> None:
         """One of the Trainer's own events, for the callbacks that act at it, one by one."""

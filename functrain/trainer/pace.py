@@ -3,32 +3,69 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
 from functrain.kernel.plan import NO_EVENT
+from functrain.trainer.errors import ConfigurationError
+from functrain.trainer.run import Run
 
 
-class Pace:
-    """How many batches may pass before the host looks up again, so that a bar stays alive: about `seconds` worth.
+class DispatchSize:
+    """How many batches may pass before the host looks up again: about `seconds` worth, so that a bar stays alive.
 
-    Only how many batches are dispatched at once depends on it, never what they compute.
+    Only how many batches are dispatched at once depends on it, never what they compute. Of several processes the first
+    measures, and all count the same batches down, so that they look up at the same one.
+
+    Attributes:
+        batches: how many may pass until then.
     """
 
-    def __init__(self, seconds: float | None) -> None:
+    def __init__(self, seconds: float | None, alone: bool = True) -> None:
         self.seconds = seconds
+        self.alone = alone
         self.batches = NO_EVENT if seconds is None else 1
         self.since = time.monotonic()
         self.counted = 0
 
-    def after(self, count: int, tick: Any) -> None:
-        """So many batches have passed: tick if it is time, and measure."""
+    def after(self, count: int) -> bool:
+        """So many batches have passed: is it time to look up?"""
         if self.seconds is None:
-            return
+            return False
         self.counted += count
+        if not self.alone:
+            self.batches -= count
+            return self.batches <= 0
+        if time.monotonic() - self.since >= self.seconds:
+            return True
+        self.batches = min(2 * self.batches, NO_EVENT)
+        return False
+
+    def look_up(self, run: Run) -> None:
+        """The host has control: measure, let callbacks act, and come to the same end as the other processes."""
         elapsed = time.monotonic() - self.since
-        if elapsed >= self.seconds:
-            tick()
+        if self.seconds is not None and elapsed >= self.seconds:
             self.batches = max(1, int(self.counted / elapsed * self.seconds))
-            self.since, self.counted = time.monotonic(), 0
         else:
-            self.batches = min(2 * self.batches, NO_EVENT)
+            self.batches = min(2 * max(self.counted, 1), NO_EVENT)
+        self.settle(run)
+        run.tick()
+        self.since, self.counted = time.monotonic(), 0
+
+    def settle(self, run: Run) -> None:
+        """Agree with the other processes on whether the run ends, and on how many batches pass until they look up; a
+        collective call. Nothing where there are none.
+
+        Raises:
+            ConfigurationError: they do not stand at the same place.
+        """
+        if self.alone:
+            return
+        run.stop.settle(run.world.agree(run.stop.bits()))
+        told = run.world.gather((max(self.batches, 1), run.clock))
+        self.batches = told[0][0]
+        places = [(clock.epoch, clock.batch, clock.update) for _, clock in told]
+        if len(set(places)) > 1:
+            where = "; ".join(f"process {i}: epoch {e}, batch {b}, {u} updates" for i, (e, b, u) in enumerate(places))
+            raise ConfigurationError(
+                f"the processes of the run do not stand at the same place ({where}). Their loaders must give the same "
+                "number of batches, and their hooks must skip and stop alike."
+            )

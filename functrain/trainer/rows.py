@@ -64,7 +64,7 @@ def results(run: Run, stage: str, loaders: int, verbose: bool) -> list[dict[str,
     for index in range(max(loaders, 1)):
         own = f"/dataloader_idx_{index}"
         found.append({k: v for k, v in values.items() if "/dataloader_idx_" not in k or k.endswith(own)})
-    if verbose and values:
+    if verbose and values and run.world.rank == 0:
         for index, result in enumerate(found):
             print(f"{stage} results, loader {index}")
             for name, value in result.items():

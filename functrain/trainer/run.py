@@ -18,6 +18,7 @@ from functrain.trainer.identity import Identity
 from functrain.trainer.loaders import LoaderFinder, Loaders
 from functrain.trainer.logbook import LogBook
 from functrain.trainer.stop import Stop
+from functrain.trainer.world import Alone, World
 
 LOOK_UP_SECONDS = 0.5
 
@@ -55,6 +56,7 @@ class Run:
 
     Attributes:
         stage: 'fit', 'validate', 'test' or 'predict'.
+        world: the processes of the run.
         owner: the Trainer. It is handed to hooks and callbacks; nothing here reads it.
         clock: THE position. The loop writes it after a dispatch, the engine within one.
         before: the updates when the last dispatch began.
@@ -80,6 +82,7 @@ class Run:
     hooks: Hooks
     identity: Identity
     stop: Stop
+    world: World = field(default_factory=Alone)
     clock: Clock = field(default_factory=Clock)
     plan: Plan = field(default_factory=lambda: Plan(None))
     before: int = 0
@@ -166,7 +169,8 @@ class Run:
 
     def print(self, *args: Any, **kwargs: Any) -> None:
         """Print from one process, above a progress bar."""
-        print_above(self.callbacks, *args, **kwargs)
+        if self.world.rank == 0:
+            print_above(self.callbacks, *args, **kwargs)
 
 
 def tick_seconds(callbacks: Sequence[Any]) -> float | None:

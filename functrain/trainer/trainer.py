@@ -26,6 +26,7 @@ from functrain.trainer.logbook import LogBook
 from functrain.trainer.planning import max_epochs
 from functrain.trainer.run import Run, in_order, print_above
 from functrain.trainer.stop import Stop
+from functrain.trainer.world import find, ranks
 
 
 def _not_assembled(trainer: Any) -> NoReturn:
@@ -49,6 +50,7 @@ class Trainer:
 
     def __init__(self, **flags: Any) -> None:
         self.flags = flag_table.parse(flags)
+        self.world = find()
         self.user_callbacks: list[Any] = callbacks_of(self.flags.callbacks, "Trainer(callbacks=[%s])")
         for callback in self.user_callbacks:
             if overrides(callback, "on_init_start"):
@@ -227,7 +229,8 @@ class Trainer:
             metrics=metrics,
             hooks=Hooks(self, model, self.callbacks, datamodule, metrics),
             identity=Identity() if stage == "fit" or before is None else before.identity,
-            stop=Stop(max_time(self.flags.max_time) if stage == "fit" else None),
+            world=self.world,
+            stop=Stop(max_time(self.flags.max_time) if stage == "fit" else None, alone=self.world.size == 1),
         )
         # What may still refuse comes before anything of the Trainer changes.
         run.use(make(model, run))
@@ -389,11 +392,35 @@ class Trainer:
 
     def print(self, *args: Any, **kwargs: Any) -> None:
         """Print from one process, above a progress bar."""
-        print_above(self.callbacks, *args, **kwargs)
+        if self.is_global_zero:
+            print_above(self.callbacks, *args, **kwargs)
 
-    global_rank = local_rank = node_rank = 0
-    world_size = 1
-    is_global_zero = True
+    # the processes
+
+    @property
+    def world_size(self) -> int:
+        """How many processes run together."""
+        return self.world.size
+
+    @property
+    def global_rank(self) -> int:
+        """This process among all of the run's, from 0."""
+        return self.world.rank
+
+    @property
+    def local_rank(self) -> int:
+        """This process among its node's."""
+        return ranks().local if self.world.size > 1 else 0
+
+    @property
+    def node_rank(self) -> int:
+        """The node of this process."""
+        return ranks().node if self.world.size > 1 else 0
+
+    @property
+    def is_global_zero(self) -> bool:
+        """Is this the process that prints and writes?"""
+        return self.world.rank == 0
 
 
 Trainer.__signature__ = flag_table.signature()  # type: ignore[attr-defined]
