@@ -7,22 +7,20 @@ the properties that tell the position are traced too.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Self
 
 from functrain.trainer import adapters
 from functrain.trainer.adapter import Adapter
 from functrain.trainer.errors import ConfigurationError
-from functrain.trainer.hooks import HOOKS, MODULE, default
+from functrain.trainer.hooks import default, hook
 from functrain.trainer.hparams import HyperparametersMixin
 from functrain.trainer.module import ModuleBase
 from functrain.trainer.run import Run
-from functrain_jax.context import STEP_HOOKS, Context
+from functrain_jax.context import Context
 from functrain_jax.in_step import TracedTrainer
 from functrain_jax.keys import STREAM
 from functrain_jax.step import cut_time
 
-M = TypeVar("M", bound="Module")
 OF_A_RUN = ("_trainer", "_sink", "_logged_objects", "_step", "_programs", "device")
 
 
@@ -87,9 +85,27 @@ class Module(HyperparametersMixin, ModuleBase):
         """Cut a batch along time, its second axis, into pieces of `split_size` steps. Traced."""
         return cut_time(batch, split_size)
 
-    @default
+    @hook
     def configure_optimizers(self) -> Any:
-        """The optax transformation; or several, by the attribute whose parameters each moves."""
+        """Return the optimizers and their schedulers.
+
+        That is an optax transformation; or several, by the attribute whose parameters each moves.
+        """
+
+    @default
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int = 0) -> Any:
+        """Return the batch as it is to be moved to the device."""
+        return batch
+
+    @default
+    def transfer_batch_to_device(self, batch: Any, device: Any, dataloader_idx: int = 0) -> Any:
+        """Return the batch, moved to the device; what is not, is moved after it."""
+        return batch
+
+    @default
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int = 0) -> Any:
+        """Return the batch as the step is to get it, after it was moved."""
+        return batch
 
     @property
     def trainer(self) -> Any:
@@ -122,7 +138,7 @@ class Module(HyperparametersMixin, ModuleBase):
         return self._step.keys() if self._step is not None else STREAM.next()
 
     @classmethod
-    def load_from_checkpoint(cls: type[M], checkpoint_path: str | os.PathLike[str], **overrides: Any) -> M:
+    def load_from_checkpoint(cls, checkpoint_path: str | os.PathLike[str], **overrides: Any) -> Self:
         """The module of a checkpoint: `cls(**hyperparameters)` with the checkpoint's weights.
 
         Args:
@@ -144,20 +160,6 @@ class Module(HyperparametersMixin, ModuleBase):
             f"{{'net': tx, 'frozen': None}} from "
             "configure_optimizers, or use optax.masked / optax.multi_transform."
         )
-
-
-def _empty(name: str, doc: str, args: tuple[str, ...]) -> Callable[..., Any]:
-    def method(self: Module, *args: Any, **kwargs: Any) -> None: ...
-
-    method.__name__ = name
-    method.__qualname__ = f"Module.{name}"
-    method.__doc__ = f"Called when: {doc}. Arguments: {', '.join(args) or 'none'}."
-    return default(method)
-
-
-for _hook in HOOKS:
-    if MODULE in _hook.owners and _hook.name not in STEP_HOOKS and not hasattr(Module, _hook.name):
-        setattr(Module, _hook.name, _empty(_hook.name, _hook.doc, _hook.args))
 
 
 def _make(module: Any, run: Run) -> Adapter:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-from functrain.trainer.hooks import DATA, HOOKS, default
 from functrain.trainer.hparams import HyperparametersMixin
+from functrain.trainer.module_hooks import DataHooks
 from functrain_torch.transfer import TransferHooks
 
 
-class LightningDataModule(HyperparametersMixin, TransferHooks):
+class LightningDataModule(TransferHooks, DataHooks, HyperparametersMixin):
     """Define `prepare_data`, `setup(stage)` and the loaders that you need.
 
     Give it to `trainer.fit(model, datamodule=...)`.
@@ -35,7 +35,7 @@ class LightningDataModule(HyperparametersMixin, TransferHooks):
         predict_dataset: Any = None,
         batch_size: int = 1,
         num_workers: int = 0,
-    ) -> LightningDataModule:
+    ) -> Self:
         """A data module of data sets; each of the evaluation sets may be a list of them. Training is shuffled."""
         module = cls()
 
@@ -46,29 +46,11 @@ class LightningDataModule(HyperparametersMixin, TransferHooks):
             return DataLoader(dataset, batch_size=batch_size, shuffle=shuffle, num_workers=num_workers)
 
         if train_dataset is not None:
-            module.train_dataloader = lambda: loader(train_dataset, True)  # type: ignore[attr-defined]
+            module.train_dataloader = lambda: loader(train_dataset, True)
         if val_dataset is not None:
-            module.val_dataloader = lambda: loader(val_dataset)  # type: ignore[attr-defined]
+            module.val_dataloader = lambda: loader(val_dataset)
         if test_dataset is not None:
-            module.test_dataloader = lambda: loader(test_dataset)  # type: ignore[attr-defined]
+            module.test_dataloader = lambda: loader(test_dataset)
         if predict_dataset is not None:
-            module.predict_dataloader = lambda: loader(predict_dataset)  # type: ignore[attr-defined]
+            module.predict_dataloader = lambda: loader(predict_dataset)
         return module
-
-
-def _empty(name: str, doc: str) -> Any:
-    def method(self: LightningDataModule, *args: Any, **kwargs: Any) -> None: ...
-
-    method.__name__ = name
-    method.__qualname__ = f"LightningDataModule.{name}"
-    method.__doc__ = f"Called when: {doc}."
-    return default(method)
-
-
-for _hook in HOOKS:
-    if DATA in _hook.owners and not hasattr(LightningDataModule, _hook.name):
-        setattr(LightningDataModule, _hook.name, _empty(_hook.name, _hook.doc))
-for _stage in ("train", "val", "test", "predict"):
-    setattr(
-        LightningDataModule, f"{_stage}_dataloader", _empty(f"{_stage}_dataloader", f"the {_stage} loader is needed")
-    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ from functrain.trainer import adapters
 from functrain.trainer.adapter import Adapter
 from functrain.trainer.checkpoint import check_format
 from functrain.trainer.errors import CheckpointError, ConfigurationError, kind, nearest
-from functrain.trainer.hooks import HOOKS, MODULE, default
+from functrain.trainer.hooks import default, hook
 from functrain.trainer.hparams import HyperParameters, HyperparametersMixin, load_hparams_yaml, load_tags_csv
 from functrain.trainer.module import ModuleBase
 from functrain.trainer.run import Run
@@ -26,7 +26,7 @@ from functrain_torch.tree import split_time
 OF_A_RUN = ("_trainer", "_sink", "_logged_objects")
 
 
-class LightningModule(ModuleBase, HyperparametersMixin, TransferHooks, nn.Module):
+class LightningModule(TransferHooks, ModuleBase, HyperparametersMixin, nn.Module):
     """Organise a model as methods; the Trainer calls them.
 
     Needed are `training_step` and `configure_optimizers`; `validation_step`, `test_step`, `predict_step` and every hook
@@ -65,6 +65,30 @@ class LightningModule(ModuleBase, HyperparametersMixin, TransferHooks, nn.Module
 
     # steps
 
+    @hook
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        """One batch of training; return the loss, or a dict with 'loss'."""
+
+    @hook
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
+        """One batch of validation."""
+
+    @hook
+    def test_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
+        """One batch of the test."""
+
+    @hook
+    def training_step_end(self, outputs: Any) -> Any:
+        """Get what `training_step` returned, and return it as it is to be."""
+
+    @hook
+    def validation_step_end(self, outputs: Any) -> Any:
+        """Get what `validation_step` returned, and return it as it is to be."""
+
+    @hook
+    def test_step_end(self, outputs: Any) -> Any:
+        """Get what `test_step` returned, and return it as it is to be."""
+
     @default
     def predict_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
         """One batch of prediction; by default the forward pass."""
@@ -94,7 +118,7 @@ class LightningModule(ModuleBase, HyperparametersMixin, TransferHooks, nn.Module
         optimizer_closure: Callable[[], Any] | None = None, on_tpu: bool = False, using_native_amp: bool = False,
         using_lbfgs: bool = False,
     ) -> None:  # fmt: skip
-        """Step the optimizer. Backward has run before.
+        """Step the optimizer; backward has run before.
 
         The closure gives the loss, and runs it again if called again.
         """
@@ -102,9 +126,9 @@ class LightningModule(ModuleBase, HyperparametersMixin, TransferHooks, nn.Module
 
     @default
     def lr_scheduler_step(self, scheduler: Any, *args: Any, **named: Any) -> None:
-        """Step a scheduler; given are `(scheduler, optimizer_idx, metric)` or `(scheduler, metric)`.
+        """Step a scheduler; the metric is the one that it monitors, or None.
 
-        The metric is the one that the scheduler monitors, or None.
+        Given are `(scheduler, optimizer_idx, metric)` or `(scheduler, metric)`.
         """
         metric = named["metric"] if "metric" in named else args[-1] if args else None
         scheduler.step() if metric is None else scheduler.step(metric)
@@ -113,6 +137,22 @@ class LightningModule(ModuleBase, HyperparametersMixin, TransferHooks, nn.Module
     def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_idx: int = 0) -> None:
         """Clear the gradients of an optimizer's parameters."""
         optimizer.zero_grad()
+
+    @hook
+    def on_before_zero_grad(self, optimizer: Any) -> None:
+        """The gradients are about to be cleared."""
+
+    @hook
+    def on_before_backward(self, loss: Tensor) -> None:
+        """Backward is about to run; the loss is scaled as it will be differentiated."""
+
+    @hook
+    def on_after_backward(self) -> None:
+        """Backward has run; the optimizer has done nothing yet."""
+
+    @hook
+    def on_before_optimizer_step(self, optimizer: Any, optimizer_idx: int = 0) -> None:
+        """The optimizer is about to step; the gradients are unscaled means, not clipped."""
 
     @default
     def configure_gradient_clipping(
@@ -140,6 +180,41 @@ class LightningModule(ModuleBase, HyperparametersMixin, TransferHooks, nn.Module
             nn.utils.clip_grad_value_(parameters, bound)
         else:
             nn.utils.clip_grad_norm_(parameters, bound)
+
+    # modes
+
+    @default
+    def on_validation_model_eval(self) -> None:
+        """Put the model into evaluation mode, before the validation stage."""
+        self.eval()
+
+    @default
+    def on_validation_model_train(self) -> None:
+        """Put the model back into the mode that it had before the validation stage: every part for itself."""
+        self._put_back_modes("validation")
+
+    @default
+    def on_test_model_eval(self) -> None:
+        """Put the model into evaluation mode, before the test stage."""
+        self.eval()
+
+    @default
+    def on_test_model_train(self) -> None:
+        """Put the model back into the mode that it had before the test stage: every part for itself."""
+        self._put_back_modes("test")
+
+    @default
+    def on_predict_model_eval(self) -> None:
+        """Put the model into evaluation mode, before the predict stage."""
+        self.eval()
+
+    @default
+    def on_predict_model_train(self) -> None:
+        """Put the model back into the mode that it had before the predict stage: every part for itself."""
+        self._put_back_modes("predict")
+
+    def _put_back_modes(self, stage: str) -> None:
+        self._run(f"on_{stage}_model_train()").run.engine.put_back_modes()
 
     # optimization by hand
 
@@ -194,7 +269,7 @@ class LightningModule(ModuleBase, HyperparametersMixin, TransferHooks, nn.Module
         hparams_file: str | os.PathLike[str] | None = None,
         strict: bool = True,
         **kwargs: Any,
-    ) -> LightningModule:
+    ) -> Self:
         """Make a module of this class from a checkpoint: its stored hyperparameters, then its weights.
 
         Args:
@@ -219,7 +294,7 @@ class LightningModule(ModuleBase, HyperparametersMixin, TransferHooks, nn.Module
             read = load_tags_csv if os.fspath(hparams_file).endswith(".csv") else load_hparams_yaml
             hparams = dict(read(hparams_file))
         module = cls(**_accepted(cls, _as_arguments(cls, hparams, kwargs, saved.get("hparams_name")), kwargs))
-        getattr(module, "on_load_checkpoint")(saved)  # noqa: B009  (made from the hook table, below)
+        module.on_load_checkpoint(saved)
         weights = saved.get("state_dict", {})
         differs = ckpt.compare(weights, module.state_dict(), strict)
         if differs:
@@ -230,7 +305,7 @@ class LightningModule(ModuleBase, HyperparametersMixin, TransferHooks, nn.Module
     @classmethod
     def load_from_metrics(
         cls, weights_path: Any, tags_csv: str | os.PathLike[str], on_gpu: bool = False, map_location: Any = None
-    ) -> LightningModule:
+    ) -> Self:
         """The older form of `load_from_checkpoint`, with the hyperparameters in a CSV file of tags."""
         location = map_location if map_location is not None else "cuda" if on_gpu else None
         return cls.load_from_checkpoint(weights_path, map_location=location, hparams_file=tags_csv)
@@ -294,40 +369,6 @@ def _device(map_location: Any) -> torch.device | None:
             "torch.device, or a dict {from: to} of them."
         ) from error
     return devices[0] if len(devices) == 1 else None
-
-
-def _empty(name: str, args: tuple[str, ...], doc: str) -> Any:
-    def method(self: LightningModule, *given: Any, **named: Any) -> None: ...
-
-    method.__name__ = name
-    method.__qualname__ = f"LightningModule.{name}"
-    method.__doc__ = f"Called when: {doc}. Arguments: {', '.join(args) or 'none'}."
-    return default(method)
-
-
-def _into_evaluation(self: LightningModule) -> None:
-    """Called before the stage: all parts of the module evaluate."""
-    self.eval()
-
-
-def _back_into_training(self: LightningModule) -> None:
-    """Called after the stage: every part of the module trains or evaluates as it did before."""
-    self._run("on_<stage>_model_train()").run.engine.put_back_modes()
-
-
-for _stage in ("validation", "test", "predict"):
-    setattr(LightningModule, f"on_{_stage}_model_eval", default(_into_evaluation))
-    setattr(LightningModule, f"on_{_stage}_model_train", default(_back_into_training))
-for _hook in HOOKS:
-    if MODULE in _hook.owners and not hasattr(LightningModule, _hook.name):
-        setattr(LightningModule, _hook.name, _empty(_hook.name, _hook.args, _hook.doc))
-for _step in ("training_step", "validation_step", "test_step", "train_dataloader", "val_dataloader", "test_dataloader"):
-    setattr(LightningModule, _step, _empty(_step, ("batch", "batch_idx"), "the Trainer needs it; define it"))
-for _stage in ("training", "validation", "test"):
-    setattr(
-        LightningModule, f"{_stage}_step_end", _empty(f"{_stage}_step_end", ("outputs",), "a step's parts are gathered")
-    )
-LightningModule.predict_dataloader = _empty("predict_dataloader", (), "the Trainer needs it; define it")  # type: ignore[attr-defined]
 
 
 def _make(module: Any, run: Run) -> Adapter:

@@ -15,17 +15,17 @@ class TransferHooks:
 
     @default
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int = 0) -> Any:
-        """Change a batch before it is moved."""
+        """Return the batch as it is to be moved to the device."""
         return batch
 
     @default
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int = 0) -> Any:
-        """Move a batch to the device."""
+        """Return the batch, moved to the device."""
         return move(batch, device)
 
     @default
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int = 0) -> Any:
-        """Change a batch after it was moved."""
+        """Return the batch as the step is to get it, after it was moved."""
         return batch
 
 

@@ -6,10 +6,10 @@ act at the Trainer's own events, in the fixed order log, validate, checkpoint, s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from functrain.trainer.hooks import CALLBACK, HOOKS, Hook, default
+from functrain.trainer.hooks import default, hook
 
 
 class Callback:
@@ -34,15 +34,19 @@ class Callback:
     tick_seconds: float | None = None
     may_lag = False
 
+    @default
     def log_step(self, trainer: Any, pl_module: Any, metrics: dict[str, Any]) -> None:
         """Step metrics are about to be written."""
 
+    @default
     def checkpoint(self, trainer: Any, pl_module: Any, moment: str) -> None:
         """The state is whole and may be saved."""
 
+    @default
     def should_stop(self, trainer: Any, pl_module: Any, moment: str) -> None:
         """May set `trainer.should_stop`; checkpoints of this moment are written."""
 
+    @default
     def tick(self, trainer: Any, pl_module: Any) -> None:
         """The host has control anyway."""
 
@@ -66,18 +70,209 @@ class Callback:
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take back what `state_dict` gave."""
 
+    # the hooks, in the order of their table
 
-def _empty(hook: Hook) -> Callable[..., Any]:
-    def method(self: Callback, *args: Any, **kwargs: Any) -> None: ...
+    @hook
+    def on_init_start(self, trainer: Any) -> None:
+        """The Trainer's construction begins."""
 
-    method.__name__ = hook.name
-    method.__qualname__ = f"Callback.{hook.name}"
-    method.__doc__ = f"Called when: {hook.doc}. Arguments: trainer, pl_module{''.join(', ' + a for a in hook.args)}."
-    return default(method)
+    @hook
+    def on_init_end(self, trainer: Any) -> None:
+        """The Trainer's construction ends."""
 
+    @hook
+    def on_before_accelerator_backend_setup(self, trainer: Any, pl_module: Any) -> None:
+        """The device is about to be set up."""
 
-for _hook in HOOKS:
-    if CALLBACK in _hook.owners:
-        setattr(Callback, _hook.name, _empty(_hook))
-for _name in ("log_step", "checkpoint", "should_stop", "tick"):
-    default(getattr(Callback, _name))
+    @hook
+    def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
+        """A fit begins."""
+
+    @hook
+    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        """A stage begins: 'fit', 'validate', 'test' or 'predict'."""
+
+    @hook
+    def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        """A checkpoint is being loaded."""
+
+    @hook
+    def on_pretrain_routine_start(self, trainer: Any, pl_module: Any) -> None:
+        """The sanity check is about to be prepared."""
+
+    @hook
+    def on_pretrain_routine_end(self, trainer: Any, pl_module: Any) -> None:
+        """All is set up for the sanity check."""
+
+    @hook
+    def on_sanity_check_start(self, trainer: Any, pl_module: Any) -> None:
+        """The sanity check begins."""
+
+    @hook
+    def on_sanity_check_end(self, trainer: Any, pl_module: Any) -> None:
+        """The sanity check ends."""
+
+    @hook
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        """Training begins."""
+
+    @hook
+    def on_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+        """A training epoch begins."""
+
+    @hook
+    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+        """A training epoch begins."""
+
+    @hook
+    def on_batch_start(self, trainer: Any, pl_module: Any) -> None:
+        """A training batch begins."""
+
+    @hook
+    def on_train_batch_start(
+        self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> int | None:
+        """A training batch begins; return -1 to skip the rest of the epoch."""
+
+    @hook
+    def on_before_zero_grad(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
+        """The gradients are about to be cleared."""
+
+    @hook
+    def on_before_backward(self, trainer: Any, pl_module: Any, loss: Any) -> None:
+        """Backward is about to run; the loss is scaled as it will be differentiated."""
+
+    @hook
+    def on_after_backward(self, trainer: Any, pl_module: Any) -> None:
+        """Backward has run; the optimizer has done nothing yet."""
+
+    @hook
+    def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any, optimizer_idx: int = 0) -> None:
+        """The optimizer is about to step; the gradients are unscaled means, not clipped."""
+
+    @hook
+    def on_train_batch_end(
+        self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """A training batch ends; the outputs are the step's dict, or one with its loss as 'loss', and of several
+        optimizers a list of those that played."""
+
+    @hook
+    def on_batch_end(self, trainer: Any, pl_module: Any) -> None:
+        """A training batch ends."""
+
+    @hook
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any, outputs: Any) -> None:
+        """A training epoch ends; validation has run."""
+
+    @hook
+    def on_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        """An epoch of any stage ends."""
+
+    @hook
+    def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        """A checkpoint is about to be written."""
+
+    @hook
+    def on_keyboard_interrupt(self, trainer: Any, pl_module: Any) -> None:
+        """Ctrl-C or SIGTERM has stopped the run."""
+
+    @hook
+    def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
+        """An error ends the run."""
+
+    @hook
+    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+        """Training ends."""
+
+    @hook
+    def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
+        """A fit ends."""
+
+    @hook
+    def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        """A stage ends: 'fit', 'validate', 'test' or 'predict'."""
+
+    @hook
+    def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
+        """The validation stage begins."""
+
+    @hook
+    def on_validation_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+        """The validation epoch begins."""
+
+    @hook
+    def on_validation_batch_start(
+        self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """A validation batch begins; it is not yet on the device."""
+
+    @hook
+    def on_validation_batch_end(
+        self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """A validation batch ends."""
+
+    @hook
+    def on_validation_epoch_end(self, trainer: Any, pl_module: Any, outputs: Any) -> None:
+        """The validation epoch ends."""
+
+    @hook
+    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
+        """The validation stage ends."""
+
+    @hook
+    def on_test_start(self, trainer: Any, pl_module: Any) -> None:
+        """The test stage begins."""
+
+    @hook
+    def on_test_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+        """The test epoch begins."""
+
+    @hook
+    def on_test_batch_start(
+        self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """A test batch begins; it is not yet on the device."""
+
+    @hook
+    def on_test_batch_end(
+        self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """A test batch ends."""
+
+    @hook
+    def on_test_epoch_end(self, trainer: Any, pl_module: Any, outputs: Any) -> None:
+        """The test epoch ends."""
+
+    @hook
+    def on_test_end(self, trainer: Any, pl_module: Any) -> None:
+        """The test stage ends."""
+
+    @hook
+    def on_predict_start(self, trainer: Any, pl_module: Any) -> None:
+        """The predict stage begins."""
+
+    @hook
+    def on_predict_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+        """The predict epoch begins."""
+
+    @hook
+    def on_predict_batch_start(
+        self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """A predict batch begins; it is not yet on the device."""
+
+    @hook
+    def on_predict_batch_end(
+        self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """A predict batch ends."""
+
+    @hook
+    def on_predict_epoch_end(self, trainer: Any, pl_module: Any, outputs: Any) -> None:
+        """The predict epoch ends."""
+
+    @hook
+    def on_predict_end(self, trainer: Any, pl_module: Any) -> None:
+        """The predict stage ends."""

@@ -11,9 +11,11 @@ import inspect
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from functools import wraps
+from typing import Any, Concatenate, Protocol, TypeVar
 
 MODULE, CALLBACK, DATA = "module", "callback", "data"
+Owner = TypeVar("Owner")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,16 +48,21 @@ def _stage(stage: str) -> tuple[Hook, ...]:
     batch = ("batch", "batch_idx", "dataloader_idx")
     loader = {"validation": "val"}.get(stage, stage)
     return (
-        Hook(f"on_{loader}_dataloader", (), (MODULE,), f"before the {stage} loader is asked for"),
-        Hook(f"on_{stage}_model_eval", (), (MODULE,), "puts the model into evaluation mode"),
-        Hook(f"on_{stage}_start", (), BOTH, f"{stage} begins"),
-        Hook(f"on_{stage}_epoch_start", (), BOTH, f"the {stage} epoch begins"),
-        Hook(f"on_{stage}_batch_start", batch, BOTH, f"before a {stage} batch, not yet moved to the device"),
-        Hook(f"on_{stage}_batch_end", ("outputs", *batch), BOTH, f"after a {stage} batch"),
-        Hook(f"{stage}_epoch_end", ("outputs",), (MODULE,), f"all outputs of the {stage} steps"),
-        Hook(f"on_{stage}_epoch_end", ("outputs",), BOTH, f"the {stage} epoch ends"),
-        Hook(f"on_{stage}_end", (), BOTH, f"{stage} ends"),
-        Hook(f"on_{stage}_model_train", (), (MODULE,), "puts the model back into training mode"),
+        Hook(f"on_{loader}_dataloader", (), (MODULE,), f"The {stage} loader is about to be asked for."),
+        Hook(f"on_{stage}_model_eval", (), (MODULE,), f"Put the model into evaluation mode, before the {stage} stage."),
+        Hook(f"on_{stage}_start", (), BOTH, f"The {stage} stage begins."),
+        Hook(f"on_{stage}_epoch_start", (), BOTH, f"The {stage} epoch begins."),
+        Hook(f"on_{stage}_batch_start", batch, BOTH, f"A {stage} batch begins; it is not yet on the device."),
+        Hook(f"on_{stage}_batch_end", ("outputs", *batch), BOTH, f"A {stage} batch ends."),
+        Hook(f"{stage}_epoch_end", ("outputs",), (MODULE,), f"Get the outputs of all {stage} steps."),
+        Hook(f"on_{stage}_epoch_end", ("outputs",), BOTH, f"The {stage} epoch ends."),
+        Hook(f"on_{stage}_end", (), BOTH, f"The {stage} stage ends."),
+        Hook(
+            f"on_{stage}_model_train",
+            (),
+            (MODULE,),
+            f"Put the model back into the mode that it had before the {stage} stage.",
+        ),
     )
 
 
@@ -63,45 +70,83 @@ _BATCH = ("batch", "batch_idx", "dataloader_idx")
 
 # In the order in which a fit calls them for the first time; the evaluation stages follow.
 HOOKS: tuple[Hook, ...] = (
-    Hook("on_init_start", (), (CALLBACK,), "the Trainer's construction begins"),
-    Hook("on_init_end", (), (CALLBACK,), "the Trainer's construction ends"),
-    Hook("prepare_data", (), LOADERS, "download and prepare, on one process only"),
-    Hook("configure_callbacks", (), (MODULE,), "gives callbacks of the module's own"),
-    Hook("on_before_accelerator_backend_setup", (), (CALLBACK,), "before the device is set up"),
-    Hook("on_fit_start", (), BOTH, "fit begins"),
-    Hook("setup", ("stage",), (DATA, CALLBACK, MODULE), "a stage begins: 'fit', 'validate', 'test' or 'predict'"),
-    Hook("configure_sharded_model", (), (MODULE,), "build large layers where they will live"),
-    Hook("on_post_move_to_device", (), (MODULE,), "parameters are on their device"),
-    Hook("configure_optimizers", (), (MODULE,), "gives optimizers and schedulers"),
-    Hook("on_load_checkpoint", ("checkpoint",), (DATA, CALLBACK, MODULE), "a checkpoint is being loaded"),
-    Hook("on_pretrain_routine_start", (), BOTH, "before the sanity check"),
-    Hook("on_pretrain_routine_end", (), BOTH, "before the sanity check, all set up"),
-    Hook("on_sanity_check_start", (), (CALLBACK,), "the sanity check begins"),
-    Hook("on_sanity_check_end", (), (CALLBACK,), "the sanity check ends"),
-    Hook("on_train_dataloader", (), (MODULE,), "before the training loader is asked for"),
-    Hook("on_train_start", (), BOTH, "training begins"),
-    Hook("on_epoch_start", (), BOTH, "a training epoch begins"),
-    Hook("on_train_epoch_start", (), BOTH, "a training epoch begins"),
-    Hook("on_batch_start", (), BOTH, "a training batch begins", per_batch=True),
+    Hook("on_init_start", (), (CALLBACK,), "The Trainer's construction begins."),
+    Hook("on_init_end", (), (CALLBACK,), "The Trainer's construction ends."),
+    Hook("prepare_data", (), LOADERS, "Download and prepare the data, on one process only."),
+    Hook("configure_callbacks", (), (MODULE,), "Return callbacks of the module's own."),
+    Hook("on_before_accelerator_backend_setup", (), (CALLBACK,), "The device is about to be set up."),
+    Hook("on_fit_start", (), BOTH, "A fit begins."),
+    Hook("setup", ("stage",), (DATA, CALLBACK, MODULE), "A stage begins: 'fit', 'validate', 'test' or 'predict'."),
+    Hook("configure_sharded_model", (), (MODULE,), "Build large layers where they will live."),
+    Hook("on_post_move_to_device", (), (MODULE,), "The parameters are on their device."),
+    Hook("configure_optimizers", (), (MODULE,), "Return the optimizers and their schedulers."),
+    Hook("on_load_checkpoint", ("checkpoint",), (DATA, CALLBACK, MODULE), "A checkpoint is being loaded."),
+    Hook("on_pretrain_routine_start", (), BOTH, "The sanity check is about to be prepared."),
+    Hook("on_pretrain_routine_end", (), BOTH, "All is set up for the sanity check."),
+    Hook("on_sanity_check_start", (), (CALLBACK,), "The sanity check begins."),
+    Hook("on_sanity_check_end", (), (CALLBACK,), "The sanity check ends."),
+    Hook("on_train_dataloader", (), (MODULE,), "The training loader is about to be asked for."),
+    Hook("on_train_start", (), BOTH, "Training begins."),
+    Hook("on_epoch_start", (), BOTH, "A training epoch begins."),
+    Hook("on_train_epoch_start", (), BOTH, "A training epoch begins."),
+    Hook("on_batch_start", (), BOTH, "A training batch begins.", per_batch=True),
     Hook(
-        "on_train_batch_start", _BATCH, BOTH, "a training batch begins; -1 skips the rest of the epoch", per_batch=True
+        "on_train_batch_start",
+        _BATCH,
+        BOTH,
+        "A training batch begins; return -1 to skip the rest of the epoch.",
+        per_batch=True,
     ),
-    Hook("on_before_batch_transfer", ("batch", "dataloader_idx"), LOADERS, "may change a batch before it is moved"),
-    Hook("transfer_batch_to_device", ("batch", "device", "dataloader_idx"), LOADERS, "moves a batch to the device"),
-    Hook("on_after_batch_transfer", ("batch", "dataloader_idx"), LOADERS, "may change a batch after it was moved"),
-    Hook("on_before_zero_grad", ("optimizer",), BOTH, "before the gradients are cleared"),
     Hook(
-        "optimizer_zero_grad", ("epoch", "batch_idx", "optimizer", "optimizer_idx"), (MODULE,), "clears the gradients"
+        "on_before_batch_transfer",
+        ("batch", "dataloader_idx"),
+        LOADERS,
+        "Return the batch as it is to be moved to the device.",
     ),
-    Hook("on_before_backward", ("loss",), BOTH, "before backward; the loss is scaled as it will be differentiated"),
-    Hook("backward", ("loss", "optimizer", "optimizer_idx"), (MODULE,), "runs backward", rest=False),
-    Hook("on_after_backward", (), BOTH, "after backward, before the optimizer does anything"),
-    Hook("on_before_optimizer_step", ("optimizer", "optimizer_idx"), BOTH, "gradients are unscaled means, not clipped"),
+    Hook(
+        "transfer_batch_to_device",
+        ("batch", "device", "dataloader_idx"),
+        LOADERS,
+        "Return the batch, moved to the device.",
+    ),
+    Hook(
+        "on_after_batch_transfer",
+        ("batch", "dataloader_idx"),
+        LOADERS,
+        "Return the batch as the step is to get it, after it was moved.",
+    ),
+    Hook("on_before_zero_grad", ("optimizer",), BOTH, "The gradients are about to be cleared."),
+    Hook(
+        "optimizer_zero_grad",
+        ("epoch", "batch_idx", "optimizer", "optimizer_idx"),
+        (MODULE,),
+        "Clear the gradients of an optimizer's parameters.",
+    ),
+    Hook(
+        "on_before_backward",
+        ("loss",),
+        BOTH,
+        "Backward is about to run; the loss is scaled as it will be differentiated.",
+    ),
+    Hook(
+        "backward",
+        ("loss", "optimizer", "optimizer_idx"),
+        (MODULE,),
+        "Run backward; the loss is scaled as the precision needs it.",
+        rest=False,
+    ),
+    Hook("on_after_backward", (), BOTH, "Backward has run; the optimizer has done nothing yet."),
+    Hook(
+        "on_before_optimizer_step",
+        ("optimizer", "optimizer_idx"),
+        BOTH,
+        "The optimizer is about to step; the gradients are unscaled means, not clipped.",
+    ),
     Hook(
         "configure_gradient_clipping",
         ("optimizer", "optimizer_idx", "gradient_clip_val", "gradient_clip_algorithm"),
         (MODULE,),
-        "clips the gradients",
+        "Clip the mean gradients as the Trainer's flags say.",
     ),
     Hook(
         "optimizer_step",
@@ -116,32 +161,32 @@ HOOKS: tuple[Hook, ...] = (
             "using_lbfgs",
         ),
         (MODULE,),
-        "steps the optimizer",
+        "Step the optimizer; backward has run before.",
     ),
     Hook(
         "lr_scheduler_step",
         ("scheduler", "optimizer_idx", "metric"),
         (MODULE,),
-        "steps a scheduler; the metric is the one that it monitors, or None",
+        "Step a scheduler.",
     ),
     Hook(
         "on_train_batch_end",
         ("outputs", *_BATCH),
         BOTH,
-        "a training batch ends; the outputs are the step's dict, or one with its loss as 'loss'; of several optimizers "
-        "a list of those that played",
+        "A training batch ends; the outputs are the step's dict, or one with its loss as 'loss', and of several "
+        "optimizers a list of those that played.",
         per_batch=True,
     ),
-    Hook("on_batch_end", (), BOTH, "a training batch ends", per_batch=True),
-    Hook("training_epoch_end", ("outputs",), (MODULE,), "all outputs of the training steps"),
-    Hook("on_train_epoch_end", ("outputs",), BOTH, "a training epoch ends; validation has run"),
-    Hook("on_epoch_end", (), BOTH, "an epoch of any stage ends"),
-    Hook("on_save_checkpoint", ("checkpoint",), (DATA, CALLBACK, MODULE), "a checkpoint is about to be written"),
-    Hook("on_keyboard_interrupt", (), (CALLBACK,), "Ctrl-C or SIGTERM stopped the run"),
-    Hook("on_exception", ("exception",), (CALLBACK,), "an error ends the run"),
-    Hook("on_train_end", (), BOTH, "training ends"),
-    Hook("on_fit_end", (), BOTH, "fit ends"),
-    Hook("teardown", ("stage",), (DATA, CALLBACK, MODULE), "a stage ends"),
+    Hook("on_batch_end", (), BOTH, "A training batch ends.", per_batch=True),
+    Hook("training_epoch_end", ("outputs",), (MODULE,), "Get the outputs of all training steps of the epoch."),
+    Hook("on_train_epoch_end", ("outputs",), BOTH, "A training epoch ends; validation has run."),
+    Hook("on_epoch_end", (), BOTH, "An epoch of any stage ends."),
+    Hook("on_save_checkpoint", ("checkpoint",), (DATA, CALLBACK, MODULE), "A checkpoint is about to be written."),
+    Hook("on_keyboard_interrupt", (), (CALLBACK,), "Ctrl-C or SIGTERM has stopped the run."),
+    Hook("on_exception", ("exception",), (CALLBACK,), "An error ends the run."),
+    Hook("on_train_end", (), BOTH, "Training ends."),
+    Hook("on_fit_end", (), BOTH, "A fit ends."),
+    Hook("teardown", ("stage",), (DATA, CALLBACK, MODULE), "A stage ends: 'fit', 'validate', 'test' or 'predict'."),
     *_stage("validation"),
     *_stage("test"),
     *_stage("predict"),
@@ -192,10 +237,26 @@ def tell_misspelt(owner: object) -> None:
                 )
 
 
-def default(method: Callable[..., Any]) -> Callable[..., Any]:
-    """Mark a base class's own method as the default, which does not count as overriding the hook."""
+def default(method: Callable[Concatenate[Owner, ...], Any]) -> Callable[Concatenate[Owner, ...], Any]:
+    """Mark a base class's own method as the default, which does not count as overriding the hook.
+
+    To a type checker it takes and returns anything, since an override takes those arguments that it uses.
+    """
     method._functrain_default = True  # type: ignore[attr-defined]
     return method
+
+
+def hook(method: Callable[Concatenate[Owner, ...], Any]) -> Callable[Concatenate[Owner, ...], Any]:
+    """A hook as it is written in a base class: signature and doc are for readers, and to call it does nothing.
+
+    So `super().on_train_epoch_end()` is right with all, some or none of the hook's arguments.
+    """
+
+    @wraps(method)
+    def empty(self: Owner, *args: Any, **named: Any) -> None:
+        return None
+
+    return default(empty)
 
 
 def keyed(callbacks: Iterable[Any]) -> Iterator[tuple[str, Any]]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from functrain.trainer.errors import ConfigurationError, kind
+from functrain.trainer.module_hooks import ModuleHooks
 
 
 class Silent:
@@ -19,7 +20,7 @@ class Silent:
 SILENT = Silent()
 
 
-class ModuleBase:
+class ModuleBase(ModuleHooks):
     """`self.log`, and the properties by which a module sees its run.
 
     Attributes:
