@@ -162,14 +162,14 @@ def smuggle_a_transfer(monkeypatch: Any) -> None:
     """Have the arguments of JAX's training programs hold an array that is still on the host."""
     import numpy as np
 
-    kind = import_module("functrain_jax.engine").JaxEngine
-    put = kind._put
+    kind = import_module("functrain_jax.placement").OneDevice
+    put = kind.numbers
 
     def metrics(self: Any, found: Any, running: Any) -> dict[str, Any]:
         return {"last": found.logged.last(), "running": running, "host": np.zeros(3, np.float32)}
 
     monkeypatch.setattr("functrain_jax.programs.Training.metrics", metrics)
-    monkeypatch.setattr(kind, "_put", lambda self, x: x if np.shape(x) == (3,) else put(self, x))
+    monkeypatch.setattr(kind, "numbers", lambda self, x: x if np.shape(x) == (3,) else put(self, x))
 
 
 # Trainers with a defect, of which a test must see that it is found

@@ -15,4 +15,4 @@ from functrain_jax.loaders import JaxLoaders
 def make(module: Any, run: Run) -> Adapter:
     """The adapter of one run of this module."""
     engine = JaxEngine(module, run)
-    return Adapter(engine, JaxCheckpointIO(engine.sharding), JaxLoaders(), JaxInspector(engine))
+    return Adapter(engine, JaxCheckpointIO(engine.placement.sharding), JaxLoaders(), JaxInspector(engine))

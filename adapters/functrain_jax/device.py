@@ -13,6 +13,7 @@ from functrain.kernel import plan as plans
 from functrain.kernel.plan import Plan
 from functrain.kernel.state import Clock
 from functrain.trainer.errors import ConfigurationError
+from functrain.trainer.flags import Flags
 from functrain_jax.loops import has_primitive
 
 
@@ -58,7 +59,7 @@ def calls_python(jaxpr: Any) -> bool:
     return bool(jaxpr.effects) or has_primitive(jaxpr, "pure_callback")
 
 
-def choose_device(flags: Any) -> Any:
+def choose_device(flags: Flags) -> Any:
     """The device that the flags ask for; without a wish JAX's first.
 
     Raises:
@@ -82,13 +83,10 @@ def choose_device(flags: Any) -> Any:
         ) from error
 
 
-def check_determinism(flags: Any, device: Any) -> None:
-    """Raises ConfigurationError where the device may compute otherwise from run to run, though the flags forbid it."""
-    if (
-        flags.deterministic
-        and device.platform == "gpu"
-        and "xla_gpu_deterministic_ops" not in os.environ.get("XLA_FLAGS", "")
-    ):
+def check_determinism(flags: Flags, platform: str) -> None:
+    """Raises ConfigurationError where the flags forbid that a run computes otherwise than the last, and such a device
+    may."""
+    if flags.deterministic and platform == "gpu" and "xla_gpu_deterministic_ops" not in os.environ.get("XLA_FLAGS", ""):
         raise ConfigurationError(
             "Trainer(deterministic=True): on a GPU XLA must be told when Python starts; set the environment variable "
             "XLA_FLAGS=--xla_gpu_deterministic_ops=true, or leave the flag out."

@@ -31,7 +31,7 @@ from functrain_jax import snapshot
 from functrain_jax.backend import JaxBackend
 from functrain_jax.binding import Binding
 from functrain_jax.context import STEP_HOOKS
-from functrain_jax.device import check_determinism, choose_device, stacked_flags, window_ends
+from functrain_jax.device import check_determinism, stacked_flags, window_ends
 from functrain_jax.evaluating import Evaluating
 from functrain_jax.feed import LONGEST, Chunk, Feed
 from functrain_jax.frozen import frozen
@@ -40,6 +40,7 @@ from functrain_jax.kept import Constants, Entry, Kept, Programs
 from functrain_jax.keys import STREAM
 from functrain_jax.loaders import register_generators
 from functrain_jax.moments import Moment, Moments, Noted, places
+from functrain_jax.placement import placement_of
 from functrain_jax.players import Spec, players_of
 from functrain_jax.precision import keep_types, policy_of
 from functrain_jax.programs import BAD_LOSS, Discovery, Tracer, Training
@@ -57,7 +58,7 @@ class JaxEngine(Evaluating):
     def __init__(self, module: Any, run: Run) -> None:
         self.module = module
         self.run = run
-        self.device = choose_device(run.flags)
+        self.placement = placement_of(run.flags)
         try:
             self.policy = policy_of(run.flags.precision)
         except ValueError as error:
@@ -72,7 +73,6 @@ class JaxEngine(Evaluating):
         self.per_batch = self.pieces is not None
         self.evaluations: dict[str, Programs] = {}
         self.in_flight: deque[Any] = deque()
-        self.sharding = jax.sharding.SingleDeviceSharding(self.device)
         self.counts: dict[Any, jax.Array] = {}
         self.placed = Clock(-1)
         """The position that the device holds."""
@@ -86,9 +86,9 @@ class JaxEngine(Evaluating):
     def setup(self, stage: str) -> None:
         """Collect the module's state and put it on the device."""
         self._check(stage)
-        check_determinism(self.run.flags, self.device)
+        check_determinism(self.run.flags, self.placement.platform)
         register_generators()
-        self.module.device = self.device
+        self.module.device = self.placement.device
         hooks = self.run.hooks
         self.wide = self.policy.name == "64"
         changes = hooks.on_before_batch_transfer is not None or hooks.transfer_batch_to_device is not None
@@ -98,8 +98,8 @@ class JaxEngine(Evaluating):
         self.binding = Binding(self.module)
         self.kept = Kept.of(self.module)
         self.constants = Constants(self.binding)
-        params, vars_ = jax.device_put(self.binding.collect(), self.device)
-        key = jax.device_put(STREAM.next(), self.device)
+        params, vars_ = self.placement.state(self.binding.collect())
+        key = self.placement.state(STREAM.next())
         self.state = TrainState(params, (), vars_, None, key, None, Clock())
         self.published = self.state
 
@@ -128,7 +128,7 @@ class JaxEngine(Evaluating):
         if hooks.on_before_batch_transfer is not None:
             batch = hooks.on_before_batch_transfer(batch, loader)
         if hooks.transfer_batch_to_device is not None:
-            batch = hooks.transfer_batch_to_device(batch, self.device, loader)
+            batch = hooks.transfer_batch_to_device(batch, self.placement.device, loader)
         return batch
 
     def configure(self) -> None:
@@ -148,9 +148,8 @@ class JaxEngine(Evaluating):
             False,
         )
         scales = (self.policy.scale,) * len(self.specs)
-        with jax.default_device(self.device):
-            state = self.backend.init(self.state.params, self.state.rng, self.state.vars, scales)
-        self.state = jax.device_put(state, self.device)
+        state = self.backend.init(self.state.params, self.state.rng, self.state.vars, scales)
+        self.state = self.placement.state(state)
         self.facts = facts(self.specs, state.players)
         self.publish()
 
@@ -161,7 +160,7 @@ class JaxEngine(Evaluating):
             return
         owned = {name for spec in self.specs for name in spec.owned or ()}
         self.binding.leave(name for name in self.state.params if name not in owned)
-        params, vars_ = jax.device_put(self.binding.collect(), self.device)
+        params, vars_ = self.placement.state(self.binding.collect())
         if self.wide:
             vars_ = self.binding.cast(vars_, self.policy.cast)
         self.state = self.published = self.state._replace(params=params, vars=vars_)
@@ -186,7 +185,7 @@ class JaxEngine(Evaluating):
                 "accumulate_grad_batches and frequencies."
             )
         state = self.backend.closed(self.state) if self.plain else self.backend.opened(self.state)
-        self.state = jax.device_put(state, self.device)
+        self.state = self.placement.state(state)
         flags = self.run.flags
         self.rules = tuple(Rule(clip_of(flags), self.policy.scale) for _ in self.specs)
         always = tuple(spec.plan.turn is None for spec in self.specs)
@@ -247,7 +246,7 @@ class JaxEngine(Evaluating):
             name = type(self.module).__name__
             raise ConfigurationError(f"{name}: a hook has changed the form of its state: {differs}.")
         new = keep_types(params, state.params), snapshot.rebuilt(given, state.vars)
-        copied = jax.device_put(jax.tree.map(jnp.copy, new), self.device)
+        copied = self.placement.state(jax.tree.map(jnp.copy, new))
         self.state = state._replace(params=copied[0], vars=copied[1])
 
     def _dispatch(self, chunk: Chunk) -> None:
@@ -258,10 +257,10 @@ class JaxEngine(Evaluating):
         turns = None if self.plain else stacked_flags(self.run.plan, clock, chunk.count, chunk.size)
         with jax.transfer_guard_host_to_device("allow"):
             running = found.logged.running(book, self.policy.store)
-            metrics = jax.tree.map(self._put, self.training.metrics(found, running))
+            metrics = jax.tree.map(self.placement.numbers, self.training.metrics(found, running))
             ends = plans.log_places(self.run.plan, clock, chunk.count) if self.run.plan.passes_logs else [chunk.count]
             calls = self._calls(found.slow, turns, ends, chunk)
-            buffers = chunk.on_device(self._put)
+            buffers = chunk.on_device(self.placement.batch)
             self._place_clock()
         noted: list[Any] = []
         for place, turn in calls:
@@ -290,7 +289,7 @@ class JaxEngine(Evaluating):
         if not slow:
             if turns is not None and self.training.by_windows:
                 turns = window_ends(turns, chunk.count)
-            return [(self._places(tuple(ends), chunk.size), None if turns is None else self._put(turns))]
+            return [(self._places(tuple(ends), chunk.size), None if turns is None else self.placement.numbers(turns))]
         if turns is None:
             return [(self._count(i), None) for i in range(chunk.count)]
         return [(self._count(i), tuple(map(tuple, turns[i].tolist()))) for i in range(chunk.count)]
@@ -319,29 +318,24 @@ class JaxEngine(Evaluating):
             self.run.clock = clock
             self.moments.end(self.run.metrics)
 
-    def _put(self, array: Any) -> jax.Array:
-        if isinstance(array, jax.Array):
-            return array
-        return jax.make_array_from_callback(array.shape, self.sharding, lambda _: array)
-
     def _count(self, n: int) -> jax.Array:
         """A number on the device; the same few come again and again."""
         if n not in self.counts:
-            self.counts[n] = self._put(np.array(n, np.int32))
+            self.counts[n] = self.placement.numbers(np.array(n, np.int32))
         return self.counts[n]
 
     def _places(self, ends: tuple[int, ...], size: int) -> jax.Array:
         if len(ends) > 1:
-            return self._put(places(ends, size))
+            return self.placement.numbers(places(ends, size))
         if (ends, size) not in self.counts:
-            self.counts[ends, size] = self._put(places(ends, size))
+            self.counts[ends, size] = self.placement.numbers(places(ends, size))
         return self.counts[ends, size]
 
     def _place_clock(self) -> None:
         """The device counts along; where the host has moved the position (an epoch's end), it is told."""
         if self.placed[:3] != self.run.clock[:3]:
             assert self.state is not None
-            epoch, batch, update = (self._put(np.array(n, np.int32)) for n in self.run.clock[:3])
+            epoch, batch, update = (self.placement.numbers(np.array(n, np.int32)) for n in self.run.clock[:3])
             clock = self.state.clock._replace(epoch=epoch, batch=batch, update=update)
             self.state = self.state._replace(clock=clock)
 
@@ -350,7 +344,7 @@ class JaxEngine(Evaluating):
         with noted(
             lambda: f"while training_step was traced for batch {batch} of epoch {epoch}{describe(chunk.first())}"
         ):
-            found = self.training.discover(self.state, chunk.example(), self.device.platform)  # type: ignore[arg-type]
+            found = self.training.discover(self.state, chunk.example(), self.placement.platform)  # type: ignore[arg-type]
         program = self.training.program(found, self.plain, self.wants_outputs)
         return self.programs.add(chunk.form, program, found, self.training.tracer.reads, self.constants)
 
@@ -397,7 +391,7 @@ class JaxEngine(Evaluating):
         flags = np.array([int(player.acc.count) > 0 for player in self.state.players])
         if not flags.any():
             return False
-        self.state = self.training.closing(self.state, self._put(flags))
+        self.state = self.training.closing(self.state, self.placement.numbers(flags))
         self.run.clock = self.run.clock._replace(update=self.run.clock.update + 1)
         self.publish()
         return True

@@ -20,6 +20,7 @@ from functrain_jax.device import debugging
 from functrain_jax.feed import Chunk, Feed
 from functrain_jax.frozen import Same, code_of, frozen
 from functrain_jax.kept import Constants, Kept, Programs
+from functrain_jax.placement import Placement
 from functrain_jax.precision import Policy
 from functrain_jax.programs import Evaluation, Tracer
 
@@ -33,7 +34,7 @@ class Evaluating:
     clock: Clock
     policy: Policy
     binding: Binding
-    device: Any
+    placement: Placement
     module: Any
     state: TrainState | None
     prepare: Callable[..., Any] | None
@@ -47,9 +48,6 @@ class Evaluating:
 
     def publish(self) -> None:
         """Leave the present values in the user's module."""
-        raise NotImplementedError
-
-    def _put(self, array: Any) -> jax.Array:
         raise NotImplementedError
 
     def eval_mode(self, stage: str) -> None:
@@ -73,7 +71,7 @@ class Evaluating:
         """One step on one batch; the output as numpy arrays for 'predict', else as arrays of the device."""
         chunk = next(self._eval_feed(stage, loader_idx, True, 1).chunks(iter((batch,)), 1))
         output = self._evaluate(stage, chunk, batch_idx, loader_idx, True)
-        return jax.device_get(output) if stage == "predict" else output
+        return self.placement.host(output) if stage == "predict" else output
 
     def evaluate_many(self, stage: str, batches: Iterator[Any], n: int, first: int, loader_idx: int) -> int:
         """As many as fit a buffer in one compiled call."""
@@ -102,7 +100,7 @@ class Evaluating:
         code = code_of(steps, type(module), dict.fromkeys([*parts, *map(type, vars(module).values())]))
         own = (self.binding.names, self.binding.plain, self.binding.kept, nnx.split(nodes)[0])
         moved = tuple(Same(owner) if owner is module else frozen(owner) for owner in owners)
-        return stage, Same(self.device), self.policy.name, debugging(), own, code, moved
+        return stage, Same(self.placement.device), self.policy.name, debugging(), own, code, moved
 
     def _programs(self, stage: str) -> Programs:
         if stage not in self.evaluations:
@@ -128,8 +126,8 @@ class Evaluating:
         logged.declare(book)
         control = np.array([chunk.count, self.run.clock.epoch, self.run.clock.update, first], np.int32)
         with jax.transfer_guard_host_to_device("allow"):
-            running = jax.tree.map(self._put, logged.running(book, self.policy.store))
-            moved = self._put(control), chunk.on_device(self._put)
+            running = jax.tree.map(self.placement.numbers, logged.running(book, self.policy.store))
+            moved = self.placement.numbers(control), chunk.on_device(self.placement.batch)
         metrics, output = program(state.params, state.vars, state.rng, running, *moved)
         logged.put(book, metrics, set(logged.metrics))
         logged.put_rows(book, metrics["rows"], first, chunk.count)

@@ -12,6 +12,7 @@ from functrain.trainer.checkpoint import check_format
 from functrain.trainer.errors import CheckpointError, ConfigurationError
 from functrain_jax.binding import Binding
 from functrain_jax.checkpoint import read
+from functrain_jax.placement import OneDevice
 from functrain_jax.snapshot import differences, rebuilt, weights
 
 
@@ -30,11 +31,9 @@ def load_module(cls: Any, path: str, overrides: dict[str, Any]) -> Any:
     differs = differences(saved["state_dict"], own)
     if differs:
         raise CheckpointError(f"{path}: is of another module than {cls.__name__}: {differs}.")
-    device = jax.devices()[0]
-    binding.publish(
-        jax.device_put(rebuilt(saved["state_dict"], params), device),
-        jax.device_put(rebuilt(saved["state_dict"], vars_), device),
-    )
+    placement = OneDevice(jax.devices()[0])
+    new = rebuilt(saved["state_dict"], params), rebuilt(saved["state_dict"], vars_)
+    binding.publish(*placement.state(new))
     return module
 
 

@@ -138,7 +138,7 @@ def put_back(engine: Any, saved: dict[str, Any], weights_only: bool, strict: boo
         state = _with_players(engine, state, saved)
         engine.resumed_modes = set(saved["modes"]) if "modes" in saved else None
         book_state.put_back(engine.run.metrics, saved.get("metrics", {}))
-    engine.state = jax.device_put(state, engine.device)
+    engine.state = engine.placement.state(state)
     engine.publish()
 
 
