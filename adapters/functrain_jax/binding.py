@@ -28,7 +28,7 @@ MODES = ("deterministic", "use_running_average")
 PLAIN = ("params", "vars")
 UNSET = object()
 OWN = (
-    "_trainer", "_sink", "_logged_objects", "_told_to_run", "_step", "_hparams", "_hparams_initial", "_programs",
+    "_trainer", "_context", "_logged_objects", "_told_to_run", "_step", "_hparams", "_hparams_initial", "_programs",
     "trainer",
 )  # fmt: skip
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from functrain.kernel.state import Clock
+from functrain.trainer import context
 
 # Hooks of the step itself belong to eager frameworks: a compiled step has no place for them.
 STEP_HOOKS = (
@@ -23,3 +24,7 @@ class Context(NamedTuple):
     training: bool
     keys: Callable[[], Any]
     reads: set[str]
+
+    def for_module(self, log: Callable[..., None]) -> context.Context:
+        """What `module.global_step`, `module.current_epoch` and `module.log` look at in the step."""
+        return context.Context(lambda: self.clock, log)

@@ -21,7 +21,7 @@ from functrain_jax.in_step import TracedTrainer
 from functrain_jax.keys import STREAM
 from functrain_jax.step import cut_time
 
-OF_A_RUN = ("_trainer", "_sink", "_logged_objects", "_step", "_programs", "device")
+OF_A_RUN = ("_trainer", "_context", "_logged_objects", "_step", "_programs", "device")
 
 
 class Module(HyperparametersMixin, ModuleBase):
@@ -121,16 +121,6 @@ class Module(HyperparametersMixin, ModuleBase):
     def training(self) -> bool:
         """Is this a training step? A Python bool: branching on it is decided while tracing."""
         return self._step is not None and self._step.training
-
-    @property
-    def current_epoch(self) -> Any:
-        """Epochs finished; traced within a step."""
-        return self._step.clock.epoch if self._step is not None else super().current_epoch
-
-    @property
-    def global_step(self) -> Any:
-        """Updates done; traced within a step."""
-        return self._step.clock.update if self._step is not None else super().global_step
 
     def next_key(self) -> Any:
         """A fresh random key: within a step another one at every call and batch, elsewhere the next of the

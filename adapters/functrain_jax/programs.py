@@ -92,12 +92,12 @@ class Tracer:
 
     @contextmanager
     def _inside(self, context: Context, collector: Collector) -> Iterator[None]:
-        before = self.module._sink
-        self.module._sink, self.module._step = collector, context
+        before = self.module._context
+        self.module._context, self.module._step = context.for_module(collector.log), context
         try:
             yield
         finally:
-            self.module._sink, self.module._step = before, None
+            self.module._context, self.module._step = before, None
 
     @contextmanager
     def _explained(self, name: str) -> Iterator[None]:

@@ -21,9 +21,10 @@ from functrain.kernel.plan import PlayerPlan
 from functrain.kernel.scale import Clip
 from functrain.kernel.state import Accumulator, LossScale, Player, TrainState
 from functrain.kernel.step import Rule, Rules, play, step, update
+from functrain.trainer.context import Context
 from functrain.trainer.errors import ConfigurationError, NotFiniteError
 from functrain.trainer.hooks import adapt, overrides
-from functrain.trainer.module import SILENT, ModuleBase
+from functrain.trainer.module import ModuleBase
 from functrain.trainer.planning import clip as clip_of
 from functrain.trainer.run import Run
 from functrain.trainer.step_outputs import of_players
@@ -87,7 +88,7 @@ class TorchEngine(ManualOptimization, Modes):
         self.children = [m for m in self.module.modules() if isinstance(m, ModuleBase) and m is not self.module]
         for child in self.children:
             child.trainer = self.run.owner
-        self._listen(self.run.metrics)
+        self._look_at(self.run.context)
         apply_determinism(self.run.flags)
         if self.policy.dtype is not None:
             self.module.to(self.policy.dtype)
@@ -99,18 +100,18 @@ class TorchEngine(ManualOptimization, Modes):
         self.transfer = Transfer(self.run.hooks, self.module, self.device, self.policy.dtype)
         self._steps = {}
 
-    def _listen(self, book: Any) -> None:
+    def _look_at(self, context: Context | None) -> None:
         for part in (self.module, *self.children):
-            part._sink = book
+            part._context = context
 
     @contextmanager
     def silent(self) -> Iterator[None]:
         """Within it nothing is logged."""
-        self._listen(SILENT)
+        self._look_at(self.run.context.silenced())
         try:
             yield
         finally:
-            self._listen(self.run.metrics)
+            self._look_at(self.run.context)
 
     def configure(self) -> None:
         """Optimizers, schedulers and the initial state, each checked."""
@@ -357,7 +358,7 @@ class TorchEngine(ManualOptimization, Modes):
         self.put_back_modes()
         self.untoggle()
         self.stop_counting()
-        self._listen(None)
+        self._look_at(None)
         torch.set_grad_enabled(True)
 
     def snapshot(self, weights_only: bool) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from functrain_torch.manual import without_optimizer
 from functrain_torch.transfer import TransferHooks
 from functrain_torch.tree import split_time
 
-OF_A_RUN = ("_trainer", "_sink", "_logged_objects")
+OF_A_RUN = ("_trainer", "_context", "_logged_objects")
 
 
 class LightningModule(TransferHooks, ModuleBase, HyperparametersMixin, nn.Module):

@@ -29,7 +29,7 @@ MOST = 200_000
 
 ATOMS = frozenset((type(None), bool, int, float, complex, str, bytes, bytearray, type, types.ModuleType))
 CONTAINERS = (dict, list, tuple, set, frozenset, deque, OrderedDict)
-ELSEWHERE = ("_trainer", "trainer", "_sink", "_iterator")
+ELSEWHERE = ("_trainer", "trainer", "_context", "_iterator")
 """Attributes that lead out of an object, into the run or into an iterator under way. Nor is looked into what is called
 a cache: it can be made anew."""
 

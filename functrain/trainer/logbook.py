@@ -75,7 +75,6 @@ class LogBook:
         self.sizes, self.keeps_rows = inspector.batch_size, rows
         self.owner_of = inspector.metric_owner
         self.objects = vars(module).setdefault("_logged_objects", {})
-        module._sink = self
 
     def begin(self, stage: str, in_step: bool, suffix: str = "") -> None:
         """From now on calls come from this stage; `suffix` tells several loaders apart."""

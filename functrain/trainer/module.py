@@ -6,18 +6,9 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from functrain.trainer.context import Context
 from functrain.trainer.errors import ConfigurationError, kind
 from functrain.trainer.module_hooks import ModuleHooks
-
-
-class Silent:
-    """A sink that keeps nothing."""
-
-    def log(self, *args: Any) -> None:
-        """Drop the value."""
-
-
-SILENT = Silent()
 
 
 class ModuleBase(ModuleHooks):
@@ -25,11 +16,12 @@ class ModuleBase(ModuleHooks):
 
     Attributes:
         _trainer: the Trainer that runs it; None before.
-        _sink: where `log` puts values: the run's book, or, while an adapter traces, a collector.
+        _context: where the position is read and `log` puts values: the run's, or, while an adapter traces, the
+            trace's; None where nobody runs it.
     """
 
     _trainer: Any = None
-    _sink: Any = None
+    _context: Context | None = None
     _told_to_run: bool = False
 
     def log(
@@ -68,11 +60,11 @@ class ModuleBase(ModuleHooks):
         Raises:
             ValueError: the value is not a scalar, or the hook logs the name with other options too.
         """
-        sink = self._sink
-        if sink is None:
+        context = self._context
+        if context is None:
             self._tell_to_run(name)
             return
-        sink.log(
+        context.log(
             name,
             value,
             prog_bar,
@@ -122,11 +114,15 @@ class ModuleBase(ModuleHooks):
     @property
     def current_epoch(self) -> int:
         """Epochs finished; 0 without a Trainer."""
+        if self._context is not None:
+            return self._context.clock().epoch
         return self._trainer.current_epoch if self._trainer is not None else 0
 
     @property
     def global_step(self) -> int:
         """Updates done; 0 without a Trainer."""
+        if self._context is not None:
+            return self._context.clock().update
         return self._trainer.global_step if self._trainer is not None else 0
 
     @property

@@ -11,6 +11,7 @@ from functrain.kernel.plan import Plan
 from functrain.kernel.plan import passed as kernel_passed
 from functrain.kernel.state import Clock
 from functrain.trainer.adapter import Adapter, CheckpointIO, Engine, Inspector
+from functrain.trainer.context import Context
 from functrain.trainer.data import LoaderTools, TrainSource
 from functrain.trainer.flags import Flags
 from functrain.trainer.hooks import Hooks, keyed, overrides
@@ -118,6 +119,11 @@ class Run:
         """Is this where the run stands? The end of an epoch and the start of the next are one place: to turn the clock
         trains nothing."""
         return then == self.clock or (self.turned == then and then.next_epoch() == self.clock)
+
+    @property
+    def context(self) -> Context:
+        """What modules see of it."""
+        return Context(lambda: self.clock, self.metrics.log)
 
     @property
     def training(self) -> bool:

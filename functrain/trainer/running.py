@@ -154,7 +154,7 @@ def _finish(run: Run, status: str) -> None:
         run.hooks.call("teardown", run.stage)
         whole = True
     finally:
-        run.module._sink = None
+        run.module._context = None
         # A teardown that fails makes a failed run of a good one, which is finished as such.
         if whole or status == "failed":
             finalize(run.loggers, status)

@@ -239,6 +239,7 @@ class Trainer:
         if datamodule is not None:
             datamodule.trainer = self
         metrics.serve(model, run.inspector, rows=bool(self.loggers))
+        model._context = run.context
         return run
 
     @contextmanager
