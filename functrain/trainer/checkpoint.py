@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from operator import index
 from typing import Any
@@ -152,7 +152,7 @@ def restore_callbacks(run: Run, checkpoint: Mapping[str, Any], path: str) -> Non
 
 
 @contextmanager
-def of_callback(key: str, path: str) -> Iterator[None]:
+def of_callback(key: str, path: str) -> Generator[None]:
     """Errors of the block name the checkpoint, and the callback whose state was being put back.
 
     Raises:
@@ -257,7 +257,7 @@ def load(run: Run, path: str | os.PathLike[str], weights_only: bool) -> dict[str
 
 
 @contextmanager
-def naming(path: str) -> Iterator[None]:
+def naming(path: str) -> Generator[None]:
     """Errors of the block name the checkpoint that was being put back.
 
     Raises:

@@ -13,6 +13,7 @@ from functrain.seed import isolate_rng, rng_state
 from functrain.trainer.errors import CheckpointError, ConfigurationError, kind
 from functrain.trainer.flags import limit
 from functrain.trainer.generators import put_back_rng, tell_copies
+from functrain.trainer.narrow import is_list, is_sequence, is_tuple
 
 
 def length_of(loader: Any) -> int | None:
@@ -37,15 +38,15 @@ def as_loaders(loaders: Any, what: str = "dataloaders") -> list[Any]:
     """
     if loaders is None:
         return []
-    if not isinstance(loaders, list | tuple) or not loaders:
-        return list(loaders) if isinstance(loaders, list | tuple) else [loaders]
+    if not is_sequence(loaders) or not loaders:
+        return list(loaders) if is_sequence(loaders) else [loaders]
     kinds = {_kind(item) for item in loaders}
     if kinds == {"loader", "batch"} or len(kinds) == 3:
         raise ConfigurationError(
             f"{what}: a {type(loaders).__name__} with batches beside loaders; give a list of batches, or a list of "
             "loaders."
         )
-    if kinds == {"either"} and isinstance(loaders, list):
+    if kinds == {"either"} and is_list(loaders):
         raise ConfigurationError(
             f"{what}: a list of {len(loaders)} lists of arrays may be batches or loaders. Write batches "
             "as tuples, [(x, y), ...]; write loaders in a tuple, ([x, ...], [x, ...])."
@@ -55,11 +56,11 @@ def as_loaders(loaders: Any, what: str = "dataloaders") -> list[Any]:
 
 def _kind(item: Any) -> str:
     """Is it a 'loader', a 'batch', or 'either', as a list of arrays is?"""
-    if isinstance(item, list):
+    if is_list(item):
         kinds = {_kind(part) for part in item}
         plain = any(not isinstance(part, Mapping | list | tuple) for part in item)
         return "either" if kinds == {"batch"} and plain else "loader"
-    if isinstance(item, tuple):
+    if is_tuple(item):
         return "loader" if any(_kind(part) == "loader" for part in item) else "batch"
     values = isinstance(item, str | bytes | Mapping) or hasattr(item, "shape") or not hasattr(item, "__iter__")
     return "batch" if values and not isinstance(item, type) else "loader"
@@ -80,11 +81,11 @@ def checked(loader: Any, what: str) -> Any:
         raise ConfigurationError(f"{what}: a {name} is no loader of batches; give a DataLoader, or a list of batches.")
     if hasattr(loader, "shape"):
         raise ConfigurationError(f"{what}: a {name} of shape {tuple(loader.shape)} is no loader; put it into one.")
-    if isinstance(loader, tuple) and all(hasattr(item, "shape") for item in loader):
+    if is_tuple(loader) and all(hasattr(item, "shape") for item in loader):
         raise ConfigurationError(
             f"{what}: a tuple of {len(loader)} arrays is a batch, not a loader; put it into a list."
         )
-    if isinstance(loader, list | tuple) and any(hasattr(item, "batch_size") for item in loader):
+    if is_sequence(loader) and any(hasattr(item, "batch_size") for item in loader):
         raise ConfigurationError(
             f"{what}: a {name} of {len(loader)} loaders was given where one is needed; join their data sets into one "
             "loader (torch.utils.data.ConcatDataset, say)."

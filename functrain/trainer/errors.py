@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from typing import Any
+
+from functrain.trainer.narrow import is_mapping, is_sequence
 
 NOTED = "_functrain_noted"
 
@@ -37,7 +39,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 @contextmanager
-def noted(where: Callable[[], str]) -> Iterator[None]:
+def noted(where: Callable[[], str]) -> Generator[None]:
     """Add to an error of the block, as a note, where the run was.
 
     The error itself and its traceback stay as they are.
@@ -55,7 +57,7 @@ def noted(where: Callable[[], str]) -> Iterator[None]:
 
 
 @contextmanager
-def beside(error: BaseException) -> Iterator[None]:
+def beside(error: BaseException) -> Generator[None]:
     """What fails in the block, on the way out of a run that this error ends, is noted with it."""
     try:
         yield
@@ -75,9 +77,9 @@ def _described(tree: Any, depth: int) -> str:
     name = type(tree).__name__
     if hasattr(tree, "shape"):
         return f"{name} {tuple(tree.shape)}"
-    if isinstance(tree, Mapping):
+    if is_mapping(tree):
         parts = [f"{key!r}: {_described(item, depth - 1)}" for key, item in list(tree.items())[:5]]
-    elif isinstance(tree, list | tuple):
+    elif is_sequence(tree):
         parts = [_described(item, depth - 1) for item in tree[:5]]
     else:
         return name

@@ -11,7 +11,7 @@ import sys
 import types
 import warnings
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache, partial
 from typing import Any, NamedTuple, Protocol
@@ -20,6 +20,7 @@ from weakref import WeakSet
 from functrain.seed import isolate_rng, rng_state, set_rng_state
 from functrain.trainer.errors import CheckpointError
 from functrain.trainer.hooks import keyed
+from functrain.trainer.narrow import class_of, is_dict, is_mapping
 
 MANY = 256
 """A longer container holds data, not parts."""
@@ -28,7 +29,7 @@ MOST = 200_000
 """Objects that are looked at; a larger graph of them is data."""
 
 ATOMS = frozenset((type(None), bool, int, float, complex, str, bytes, bytearray, type, types.ModuleType))
-CONTAINERS = (dict, list, tuple, set, frozenset, deque, OrderedDict)
+CONTAINERS: tuple[type[Any], ...] = (dict, list, tuple, set, frozenset, deque, OrderedDict)
 ELSEWHERE = ("_trainer", "trainer", "_context", "_iterator")
 """Attributes that lead out of an object, into the run or into an iterator under way. Nor is looked into what is called
 a cache: it can be made anew."""
@@ -46,7 +47,7 @@ def _set_python(generator: random.Random, state: Any) -> None:
     generator.setstate((version, tuple(words), gauss))
 
 
-_kinds: dict[type, Kind] = {random.Random: Kind(lambda generator: generator.getstate(), _set_python)}
+_kinds: dict[type, Kind] = {random.Random: Kind(random.Random.getstate, _set_python)}
 
 
 def register_kind(kind: type, get: Callable[[Any], Any], put: Callable[[Any, Any], None]) -> None:
@@ -72,7 +73,8 @@ def held(owner: Any, without: tuple[Any, ...] = ()) -> dict[str, Any]:
     Args:
         without: objects that are not looked into.
     """
-    kinds, found, seen = tuple(_known()), {}, {id(other) for other in without}
+    kinds, seen = tuple(_known()), {id(other) for other in without}
+    found: dict[str, Any] = {}
     todo: list[tuple[tuple[str, ...], Any]] = [((), owner)]
     while todo and len(seen) < MOST:
         path, value = todo.pop()
@@ -88,7 +90,7 @@ def held(owner: Any, without: tuple[Any, ...] = ()) -> dict[str, Any]:
 
 def _parts(value: Any) -> Iterator[tuple[str, Any]]:
     for name, part in _inside(value):
-        kind = type(part)
+        kind = class_of(part)
         if kind in ATOMS or (kind in CONTAINERS and not part) or name in ELSEWHERE or name.endswith("cache"):
             continue
         if name == "_modules":
@@ -98,10 +100,10 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _inside(value: Any) -> Iterator[tuple[str, Any]]:
-    kind = type(value)
+    kind = class_of(value)
     if issubclass(kind, CONTAINERS):
         if len(value) <= MANY:
-            items = value.items() if isinstance(value, dict) else enumerate(value)
+            items = value.items() if is_dict(value) else enumerate(value)
             yield from [(str(key), item) for key, item in items]
     elif kind is types.FunctionType:
         yield from _closure(value)
@@ -113,7 +115,7 @@ def _inside(value: Any) -> Iterator[tuple[str, Any]]:
     if array:
         return
     attributes = getattr(value, "__dict__", None)
-    if isinstance(attributes, dict):
+    if is_dict(attributes):
         yield from list(attributes.items())
     for name in slots:
         if hasattr(value, name):
@@ -182,10 +184,10 @@ def set_loader_rng(loader: Any, saved: Mapping[str, str]) -> None:
         CheckpointError: the loader has other generators now.
     """
     generators = _of_loader(loader)
-    if isinstance(saved, Mapping) and len(generators) == len(saved) and generators.keys() != saved.keys():
+    if is_mapping(saved) and len(generators) == len(saved) and generators.keys() != saved.keys():
         # The same loader within another, or without it.
         saved = dict(zip(generators, saved.values(), strict=True))
-    if not isinstance(saved, Mapping) or generators.keys() != saved.keys():
+    if not is_mapping(saved) or generators.keys() != saved.keys():
         raise CheckpointError(
             f"the loader had {len(saved)} random generators of its own ({', '.join(map(str, saved))[:200]}), and this "
             f"{type(loader).__name__} has {len(generators)} ({', '.join(generators) or 'none'}); continue with the "
@@ -263,7 +265,7 @@ def continue_with(run: Holders, state: Mapping[str, Any]) -> None:
 
 
 @contextmanager
-def isolated(run: Holders, loaders: Iterable[Any]) -> Iterator[None]:
+def isolated(run: Holders, loaders: Iterable[Any]) -> Generator[None]:
     """Whatever the block draws, the global generators and those that the run's parts and these loaders hold continue
     as if it had not run."""
     generators = [*_of_run(run).values(), *map(_of_loader, loaders)]

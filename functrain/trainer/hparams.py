@@ -13,6 +13,7 @@ from types import FrameType
 from typing import Any
 
 from functrain.trainer.errors import nearest
+from functrain.trainer.narrow import is_dict
 from functrain.trainer.plain import (
     as_dict,
     load_hparams_yaml,
@@ -96,7 +97,7 @@ class HyperparametersMixin:
             RuntimeError: it is not called from an `__init__`, and `args` are no values themselves.
         """
         ignored = {ignore} if isinstance(ignore, str) else set(ignore or ())
-        init_args = _init_arguments(self, frame if frame is not None else sys._getframe(1))
+        init_args = _init_arguments(self, frame if frame is not None else sys._getframe(1))  # pyright: ignore[reportPrivateUsage]
         chosen = self._chosen(args, init_args)
         current = self.hparams
         current.update((name, value) for name, value in chosen.items() if name not in ignored)
@@ -113,7 +114,7 @@ class HyperparametersMixin:
         """What `save_hyperparameters(value)` is called today; replaces all."""
         as_dict(value, "hparams")
         self.__dict__.pop("_hparams", None)
-        self.save_hyperparameters(value, frame=sys._getframe(1))
+        self.save_hyperparameters(value, frame=sys._getframe(1))  # pyright: ignore[reportPrivateUsage]
 
     @property
     def hparams_initial(self) -> HyperParameters:
@@ -195,7 +196,7 @@ def _set(obj: object, name: str, value: Any) -> None:
 
 def _copied(value: Any) -> Any:
     """`value` with new containers all the way down. Anything else may be a whole network: it is kept."""
-    if isinstance(value, dict):
+    if is_dict(value):
         return {name: _copied(item) for name, item in value.items()}
     if type(value) in (list, tuple, set):
         return type(value)(_copied(item) for item in value)

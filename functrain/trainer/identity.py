@@ -10,12 +10,13 @@ from __future__ import annotations
 import json
 import re
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeGuard
 
 from functrain import claims, files
 from functrain.claims import Claim
+from functrain.trainer.narrow import is_mapping
 
 MOST_KILLED = 100
 _ID = re.compile(r"[0-9a-f]{32}")
@@ -71,12 +72,12 @@ class Identity:
         if mark is None:
             return
         before = about.get("past")
-        items = before.items() if isinstance(before, Mapping) else ()
+        items = before.items() if is_mapping(before) else ()
         past = {fit: step for fit, step in items if _is_id(fit) and _is_step(step)}
         self.run, self.past = mark.run, {**past, mark.fit: mark.step}
 
     @contextmanager
-    def saving(self, by: str) -> Iterator[None]:
+    def saving(self, by: str) -> Generator[None]:
         """What is saved in the block is saved by the callback of this key, an id."""
         self.by = by
         try:
@@ -114,7 +115,7 @@ class Identity:
 
 def mark_of(about: Any) -> Mark | None:
     """The mark in what a checkpoint says of itself; None where there is no whole one."""
-    if not isinstance(about, Mapping):
+    if not is_mapping(about):
         return None
     run, fit, step = about.get("run"), about.get("fit"), about.get("step")
     by = about.get("by", "")

@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -30,7 +30,7 @@ AGAIN = {
 
 
 @contextmanager
-def graceful(ask: Callable[[int], None], waits_for: Callable[[], str], compiled: bool = False) -> Iterator[None]:
+def graceful(ask: Callable[[int], None], waits_for: Callable[[], str], compiled: bool = False) -> Generator[None]:
     """Within it the first SIGINT and the first SIGTERM call `ask`; the second does what it did before: SIGINT raises
     KeyboardInterrupt, SIGTERM ends the process.
 
@@ -46,7 +46,8 @@ def graceful(ask: Callable[[int], None], waits_for: Callable[[], str], compiled:
         yield
         return
     ours = [number for number, default in DEFAULTS.items() if signal.getsignal(number) is default]
-    process, answered = os.getpid(), set()
+    process = os.getpid()
+    answered: set[int] = set()
 
     def answer(number: int) -> None:
         if number in ours and number not in answered:
@@ -73,7 +74,7 @@ def graceful(ask: Callable[[int], None], waits_for: Callable[[], str], compiled:
 
 
 @contextmanager
-def _watching(answer: Callable[[int], None]) -> Iterator[bool]:
+def _watching(answer: Callable[[int], None]) -> Generator[bool]:
     """A thread that is told of signals while the main thread is away; False where an event loop listens already."""
     reading, writing = os.pipe()
     os.set_blocking(writing, False)

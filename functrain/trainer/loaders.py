@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from functrain.trainer.data import LoaderTools, TrainSource, as_loaders, evaluation_limits
-from functrain.trainer.errors import ConfigurationError
+from functrain.trainer.errors import ConfigurationError, kind
 from functrain.trainer.flags import Flags
 from functrain.trainer.generators import Holders, put_back_state, random_state
 from functrain.trainer.hooks import Hooks, overrides
@@ -37,7 +37,7 @@ class LoaderFinder:
         self.draws_then: dict[str, Any] = {}
 
     @contextmanager
-    def _drawing(self, stage: str) -> Iterator[None]:
+    def _drawing(self, stage: str) -> Generator[None]:
         """Within it a method makes the loader of a stage of fit, and may draw random numbers to split or order data.
 
         It draws what it drew in the run that wrote the checkpoint; what a run began with is kept where it drew.
@@ -81,7 +81,7 @@ class LoaderFinder:
         for loader, batches in zip(loaders, limits, strict=True):
             if batches is None and isinstance(loader, Iterator):
                 raise ConfigurationError(
-                    f"val_dataloader: a {type(loader).__name__} can be iterated over only once, and is needed again "
+                    f"val_dataloader: {kind(loader)} can be iterated over only once, and is needed again "
                     "and again; give a list or a DataLoader, or an int limit_val_batches."
                 )
         return loaders, limits

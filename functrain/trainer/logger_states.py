@@ -9,6 +9,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from functrain.trainer.narrow import is_mapping
+
 
 def states(loggers: Iterable[Any]) -> dict[str, Any]:
     """The states of several loggers, by the names of their classes, counted where there are several of one."""
@@ -25,11 +27,11 @@ def begin_run(loggers: Iterable[Any]) -> None:
 
 def rewind(loggers: Iterable[Any], step: int, saved: Any) -> None:
     """Tell several loggers that a run continues from `step`, each with its part of what `states` gave."""
-    known = saved if isinstance(saved, Mapping) else {}
+    known: Mapping[Any, Any] = saved if is_mapping(saved) else {}
     for key, logger in _keyed(loggers):
         state = known.get(key)
         if hasattr(logger, "rewind"):
-            logger.rewind(step, state if isinstance(state, Mapping) else {})
+            logger.rewind(step, state if is_mapping(state) else {})
 
 
 def finalize(loggers: Iterable[Any], status: str) -> None:

@@ -13,12 +13,12 @@ import enum
 import os
 import re
 import sys
-from collections.abc import Mapping
 from functools import cache
 from pathlib import PurePath
 from typing import Any
 
 from functrain import files
+from functrain.trainer.narrow import class_of, is_dict, is_list, is_mapping, is_sequence
 
 _EXPONENT_FLOAT = re.compile(r"^[-+]?(?:[0-9][0-9_]*(?:\.[0-9_]*)?|\.[0-9][0-9_]*)[eE][-+]?[0-9]+$")
 
@@ -62,7 +62,7 @@ def as_dict(value: Any, where: str) -> dict[str, Any]:
     Raises:
         TypeError: it is something else, or a name is not a string. The message says which.
     """
-    if isinstance(value, Mapping):
+    if is_mapping(value):
         pairs = dict(value)
     elif isinstance(value, argparse.Namespace):
         pairs = dict(vars(value))
@@ -124,7 +124,7 @@ def load_hparams_yaml(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise ValueError(f"'{os.fspath(path)}' cannot be read as YAML: {error}") from error
     if loaded is None:
         return {}
-    if not isinstance(loaded, dict):
+    if not is_dict(loaded):
         raise ValueError(f"'{os.fspath(path)}' holds a {_type_name(loaded)} where `name: value` lines are needed")
     try:
         return {name: _plain(value, name, (id(loaded),)) for name, value in loaded.items()}
@@ -175,12 +175,12 @@ def _plain(value: Any, where: str, parents: tuple[int, ...]) -> Any:
     if id(value) in parents:
         raise TypeError(f"{where} contains itself, and cannot be stored")
     parents = (*parents, id(value))
-    if isinstance(value, (list, tuple)):
+    if is_sequence(value):
         items = [_plain(item, f"{where}[{index}]", parents) for index, item in enumerate(value)]
-        return items if isinstance(value, list) else tuple(items)
+        return items if is_list(value) else tuple(items)
     if isinstance(value, argparse.Namespace) or (dataclasses.is_dataclass(value) and not isinstance(value, type)):
         value = as_dict(value, where)
-    if isinstance(value, Mapping):
+    if is_mapping(value):
         return {_plain_key(key, where): _plain(item, f"{where}[{key!r}]", parents) for key, item in value.items()}
     raise TypeError(
         f"{where} is a {_type_name(value)}, which cannot be stored: only None, bool, int, float, str and "
@@ -205,7 +205,7 @@ def _python_scalar(value: Any) -> Any:
 
 
 def _type_name(value: Any) -> str:
-    kind = type(value)
+    kind = class_of(value)
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
@@ -271,6 +271,7 @@ def _yaml_classes() -> tuple[Any, Any]:
     for tag in ("binary", "omap", "pairs", "set", "timestamp"):
         Loader.add_constructor(f"tag:yaml.org,2002:{tag}", refuse)
     _leave_as_text(Loader)
-    for kind in (Loader, Dumper):
+    kinds: tuple[Any, Any] = (Loader, Dumper)
+    for kind in kinds:
         kind.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT_FLOAT, list("-+.0123456789"))
     return Loader, Dumper

@@ -3,7 +3,7 @@ and answers about it; decides nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -18,6 +18,7 @@ from functrain.trainer.hooks import Hooks, keyed, overrides
 from functrain.trainer.identity import Identity
 from functrain.trainer.loaders import LoaderFinder, Loaders
 from functrain.trainer.logbook import LogBook
+from functrain.trainer.narrow import class_of
 from functrain.trainer.stop import Stop
 from functrain.trainer.world import Alone, World
 
@@ -198,7 +199,8 @@ def in_order(callbacks: list[Any]) -> list[Any]:
 
 def _says(owner: Any, name: str, method: str) -> bool:
     """Is this attribute true by the word of the class that defines the method, or of one below it?"""
-    for known in (vars(owner), *map(vars, type(owner).__mro__)):
+    classes: list[Mapping[str, Any]] = [vars(base) for base in class_of(owner).__mro__]
+    for known in (vars(owner), *classes):
         if name in known or method in known:
             return bool(known.get(name, False))
     return False

@@ -4,7 +4,7 @@ order in which they are called; what a user calls is in `trainer.py`."""
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,6 +22,7 @@ from functrain.trainer.interrupt import ended, graceful, under_way
 from functrain.trainer.loaders import LoaderFinder
 from functrain.trainer.logbook import TRAIN
 from functrain.trainer.logger_states import begin_run, finalize
+from functrain.trainer.narrow import class_of
 from functrain.trainer.planning import plan_of
 from functrain.trainer.run import Run, in_order
 
@@ -30,7 +31,7 @@ SHORT = {"validate": "val", "test": "test", "predict": "predict"}
 
 
 @contextmanager
-def running(run: Run) -> Iterator[None]:
+def running(run: Run) -> Generator[None]:
     """Set up a run, and take it down whatever happens."""
     stop = run.stop
     try:
@@ -61,7 +62,7 @@ def _prepare(run: Run) -> None:
             owner.prepare_data()
     if overrides(model, "configure_callbacks"):
         given = callbacks_of(model.configure_callbacks(), f"{type(model).__name__}.configure_callbacks(): [%s]")
-        kinds = {type(callback) for callback in given}
+        kinds = {class_of(callback) for callback in given}
         run.callbacks[:] = in_order([*(c for c in run.callbacks if type(c) not in kinds), *given])
         run.hooks = Hooks(run.owner, model, run.callbacks, datamodule, run.metrics)
     run.loaders = LoaderFinder(run.flags, (datamodule, model), run.hooks, run.loader_tools, run)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from functrain.trainer.narrow import is_mapping
+
 
 def with_loss(output: Any) -> Any:
     """The step's dict, or one with what it returned as its 'loss'."""
-    return output if isinstance(output, Mapping) else {"loss": output}
+    return output if is_mapping(output) else {"loss": output}
 
 
 def of_players(outputs: Mapping[int, Any], several: bool) -> Any:

@@ -6,7 +6,7 @@ Thin: it connects flags, data, hooks, loops.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any, ClassVar, NoReturn
 
@@ -243,7 +243,7 @@ class Trainer:
         return run
 
     @contextmanager
-    def _running(self, run: Run) -> Iterator[None]:
+    def _running(self, run: Run) -> Generator[None]:
         try:
             with running.running(run):
                 yield

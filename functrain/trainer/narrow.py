@@ -1,0 +1,36 @@
+"""What users hand in, asked for its type in a way that a type checker understands; what is inside stays Any."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeGuard
+
+
+def is_mapping(value: object) -> TypeGuard[Mapping[Any, Any]]:
+    """Is it a mapping?"""
+    return isinstance(value, Mapping)
+
+
+def is_dict(value: object) -> TypeGuard[dict[Any, Any]]:
+    """Is it a dictionary?"""
+    return isinstance(value, dict)
+
+
+def is_list(value: object) -> TypeGuard[list[Any]]:
+    """Is it a list?"""
+    return isinstance(value, list)
+
+
+def is_tuple(value: object) -> TypeGuard[tuple[Any, ...]]:
+    """Is it a tuple?"""
+    return isinstance(value, tuple)
+
+
+def is_sequence(value: object) -> TypeGuard[list[Any] | tuple[Any, ...]]:
+    """Is it a list or a tuple?"""
+    return isinstance(value, list | tuple)
+
+
+def class_of(value: object) -> type[Any]:
+    """Its class."""
+    return type(value)
