@@ -250,7 +250,8 @@ class JaxEngine(Evaluating):
         self.state = state._replace(params=copied[0], vars=copied[1])
 
     def _dispatch(self, chunk: Chunk) -> None:
-        kept = self.programs.find(chunk.form, self.constants) or self._program(chunk)
+        parts = self.run.plan.passes_logs
+        kept = self.programs.find((chunk.form, parts), self.constants) or self._program(chunk, parts)
         program, found = kept.program, kept.found
         book, clock = self.run.metrics, self.run.clock
         found.logged.declare(book)
@@ -258,7 +259,7 @@ class JaxEngine(Evaluating):
         with jax.transfer_guard_host_to_device("allow"):
             running = found.logged.running(book, self.policy.store)
             metrics = jax.tree.map(self.placement.numbers, self.training.metrics(found, running))
-            ends = plans.log_places(self.run.plan, clock, chunk.count) if self.run.plan.passes_logs else [chunk.count]
+            ends = plans.log_places(self.run.plan, clock, chunk.count) if parts else []
             calls = self._calls(found.slow, turns, ends, chunk)
             buffers = chunk.on_device(self.placement.batch)
             self._place_clock()
@@ -272,11 +273,11 @@ class JaxEngine(Evaluating):
         metrics = after
         bad = int(metrics["bad"]) if "bad" in metrics else 0
         done = int(metrics["done"]) - clock.batch if bad else chunk.count
-        if self.run.plan.passes_logs:
+        if parts:
             self.moments.begin(book, found.logged)
         found.logged.put(book, metrics, self._names_played(found, turns, 0, done))
         self.run.clock = self.placed = self._after(clock, found.pieces, done)
-        if self.run.plan.passes_logs:
+        if parts:
             self._note(found, turns, clock, [end for end in ends if not bad or end < done], noted)
         if self.wants_outputs:
             self.outputs = [self._output(metrics["outputs"], turns)]
@@ -285,11 +286,13 @@ class JaxEngine(Evaluating):
         self._throttle(metrics["done"])
 
     def _calls(self, slow: bool, turns: np.ndarray | None, ends: list[int], chunk: Chunk) -> list[tuple[Any, Any]]:
-        """The last arguments of the calls that train on a chunk; see `Training.program`."""
+        """The arguments before the last of the calls that train on a chunk; see `Training.program`. `ends`: of its
+        parts, empty where nothing is noted."""
         if not slow:
             if turns is not None and self.training.by_windows:
                 turns = window_ends(turns, chunk.count)
-            return [(self._places(tuple(ends), chunk.size), None if turns is None else self.placement.numbers(turns))]
+            where = self._places(tuple(ends), chunk.size) if ends else self._count(chunk.count)
+            return [(where, None if turns is None else self.placement.numbers(turns))]
         if turns is None:
             return [(self._count(i), None) for i in range(chunk.count)]
         return [(self._count(i), tuple(map(tuple, turns[i].tolist()))) for i in range(chunk.count)]
@@ -339,14 +342,14 @@ class JaxEngine(Evaluating):
             clock = self.state.clock._replace(epoch=epoch, batch=batch, update=update)
             self.state = self.state._replace(clock=clock)
 
-    def _program(self, chunk: Chunk) -> Entry:
+    def _program(self, chunk: Chunk, parts: bool) -> Entry:
         epoch, batch = self.run.clock[:2]
         with noted(
             lambda: f"while training_step was traced for batch {batch} of epoch {epoch}{describe(chunk.first())}"
         ):
             found = self.training.discover(self.state, chunk.example(), self.placement.platform)  # type: ignore[arg-type]
-        program = self.training.program(found, self.plain, self.wants_outputs)
-        return self.programs.add(chunk.form, program, found, self.training.tracer.reads, self.constants)
+        program = self.training.program(found, self.plain, self.wants_outputs, parts)
+        return self.programs.add((chunk.form, parts), program, found, self.training.tracer.reads, self.constants)
 
     def _names_played(self, found: Discovery, turns: Any, start: int, end: int) -> set[Any]:
         """What was really logged in a part of this dispatch: by the players whose turn came."""

@@ -183,17 +183,20 @@ class Training:
             )
         return pieces
 
-    def program(self, found: Discovery, plain: bool, outputs: bool) -> Callable[..., tuple[TrainState, dict[str, Any]]]:
-        """`run(state, metrics, places, turns, buffers) -> (state, metrics)`, compiled at its first call.
+    def program(
+        self, found: Discovery, plain: bool, outputs: bool, parts: bool
+    ) -> Callable[..., tuple[TrainState, dict[str, Any]]]:
+        """`run(state, metrics, where, turns, buffers) -> (state, metrics)`, compiled at its first call.
 
-        It trains on the first batches of the buffers, whose `turns` are an array, in parts: `places` are as
-        `moments.places` makes them, and the metrics' 'noted' holds what `moments.seen` gives at each. Where loops are
-        slow it trains on the one batch whose number `places` is, whose turns are tuples of Python bools, and any of
-        them compiles a program of its own.
+        It trains on the first `where` batches of the buffers, whose `turns` are an array. Where loops are slow it
+        trains on the one batch whose number `where` is, whose turns are tuples of Python bools, and any of them
+        compiles a program of its own.
 
         Args:
             plain: every batch is a window of one for every player; then `turns` is None.
             outputs: give what the steps return (of the last batch).
+            parts: train in parts, and note in the metrics' 'noted' what `moments.seen` gives at the end of each;
+                `where` is as `moments.places` makes it then.
         """
 
         def loss(params: Any, state: TrainState, rng: Any, batch: Any, player: int) -> tuple[Any, Any, TrainState]:
@@ -215,8 +218,8 @@ class Training:
         loss.__qualname__ = f"{type(self.tracer.module).__name__}.training_step"
         backend = replace(self.backend, loss=loss, open_windows=not plain)
 
-        def run(state: TrainState, metrics: Any, places: Any, turns: Any, buffers: Any) -> Any:
-            kept = state.rng
+        def run(state: TrainState, metrics: Any, where: Any, turns: Any, buffers: Any) -> Any:
+            kept, noted = state.rng, None
             if outputs:
                 metrics = {**metrics, "outputs": jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), found.outputs)}
             if self.pieces is not None:
@@ -229,15 +232,18 @@ class Training:
                 return self._marked(state) if self.watch else state
 
             def part(i: Any, both: tuple[TrainState, Any]) -> tuple[TrainState, Any]:
-                state = self._part(backend, body, at(places, i), at(places, i + 1), both[0], turns)
+                state = self._part(backend, body, at(where, i), at(where, i + 1), both[0], turns)
                 return state, moments.noted(both[1], i, found.logged, state)
 
             if found.slow:
-                state = body(places, state, turns)
-                noted = moments.noted(moments.room(found.logged, state, 1), 0, found.logged, state)
+                state = body(where, state, turns)
+                if parts:
+                    noted = moments.noted(moments.room(found.logged, state, 1), 0, found.logged, state)
+            elif parts:
+                room = moments.room(found.logged, state, len(where) - 2)
+                state, noted = lax.fori_loop(0, where[-1], part, (state, room))
             else:
-                room = moments.room(found.logged, state, len(places) - 2)
-                state, noted = lax.fori_loop(0, places[-1], part, (state, room))
+                state = self._part(backend, body, 0, where, state, turns)
             metrics = {**state.metrics, "done": state.clock.batch + 0, "noted": noted}
             return state._replace(metrics=None, rng=state.rng if found.drew else kept), metrics
 
@@ -288,7 +294,7 @@ class Training:
             i, state = both
             return i + 1, body(i, state, None if turns is None else at(turns, i))
 
-        return lax.while_loop(goes_on, one, (start, state))[1]
+        return lax.while_loop(goes_on, one, (jnp.int32(start), state))[1]
 
     def _windows(
         self, backend: JaxBackend, body: Callable[..., TrainState], start: Any, end: Any, state: TrainState, ends: Any

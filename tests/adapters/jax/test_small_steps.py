@@ -13,6 +13,7 @@ from jax import lax
 
 import functrain_jax as ft
 from functrain.callbacks import LambdaCallback
+from functrain.loggers import Logger
 from tests.adapters.jax.common import Batches, everything, same, trainer
 
 RNG = np.random.default_rng(0)
@@ -64,9 +65,21 @@ def rounds(text):
 def of_the_trainer(monkeypatch, **flags):
     """The rounds of the longest training program of a run."""
     texts, jit = [], jax.jit
-    monkeypatch.setattr("functrain_jax.programs.jax.jit", lambda f, **options: Noted(jit(f, **options), texts))
-    trainer(max_epochs=1, **flags).fit(Small(), loader())
+    with monkeypatch.context() as patch:
+        patch.setattr("functrain_jax.programs.jax.jit", lambda f, **options: Noted(jit(f, **options), texts))
+        trainer(max_epochs=1, **flags).fit(Small(), loader())
     return rounds(texts[-1])
+
+
+class Sink(Logger):
+    """Reads every row, late."""
+
+    name, version = "sink", 0
+    may_lag = True
+
+    def log_metrics(self, metrics, step=None): ...
+
+    def log_hyperparams(self, params, metrics=None): ...
 
 
 class Noted:
@@ -131,6 +144,21 @@ def test_an_update_of_a_small_accumulating_step_is_no_loop_of_its_own(monkeypatc
 
     # One more adds up the weights.
     assert micro(ours) <= micro(hand) + 1
+
+
+@on_cpu
+@pytest.mark.parametrize("window", [1, WINDOW])
+def test_a_round_of_a_dispatch_that_runs_past_rows_is_that_of_one_which_does_not(monkeypatch, window):
+    flags = {"accumulate_grad_batches": window}
+    without = of_the_trainer(monkeypatch, **flags)
+    past = of_the_trainer(monkeypatch, logger=Sink(), log_every_n_steps=2, **flags)
+    # One loop more goes over the parts.
+    assert len(past) == len(without) + 1
+
+    def steps(found):
+        return sorted(each for each in found if not each.loops)
+
+    assert steps(past) == steps(without)
 
 
 @pytest.mark.parametrize("window", [3, 4, 5])
