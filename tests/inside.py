@@ -95,6 +95,11 @@ def look_up_at_events_only(monkeypatch: Any) -> None:
     monkeypatch.setattr("functrain.trainer.run.Run.look_up_seconds", None)
 
 
+def event_table() -> Mapping[str, Any]:
+    """What happens between dispatches, by kind, in order."""
+    return import_module("functrain.trainer.fit").EVENTS
+
+
 def tick_seconds(trainer: Any) -> float | None:
     """How often a callback wants to be looked at."""
     return import_module("functrain.trainer.run").tick_seconds(trainer.callbacks)

@@ -23,6 +23,7 @@ from functrain.kernel.plan import passed
 from functrain.kernel.state import Clock
 from functrain.trainer.callback import Callback
 from functrain.trainer.errors import ConfigurationError, kind
+from functrain.trainer.events import Moment
 from functrain.trainer.logbook import TRAIN
 
 TICK_SECONDS = 1.0
@@ -211,9 +212,9 @@ class ModelCheckpoint(Callback):
         """Between two dispatches: is it time? Not while a validation runs."""
         fitting = trainer.stage == "fit" and trainer.run.metrics.stage == TRAIN
         if fitting and not self._idle(trainer) and self._time_is_up():
-            self.checkpoint(trainer, pl_module, "tick")
+            self.checkpoint(trainer, pl_module, Moment("tick", trainer.run.before, trainer.run.clock))
 
-    def checkpoint(self, trainer: Any, pl_module: Any, moment: str) -> None:
+    def checkpoint(self, trainer: Any, pl_module: Any, moment: Moment) -> None:
         """Save what is due at this moment."""
         if self._idle(trainer):
             return
@@ -223,7 +224,7 @@ class ModelCheckpoint(Callback):
             if self._place is not None:
                 self._place.settle()
 
-    def _checkpoint(self, trainer: Any, moment: str) -> None:
+    def _checkpoint(self, trainer: Any, moment: Moment) -> None:
         if moment == "interrupt":
             if self.monitor is None:
                 self._save(trainer, moment)
@@ -250,9 +251,9 @@ class ModelCheckpoint(Callback):
         interval = self.train_time_interval
         return interval is not None and time.monotonic() - self._since >= interval.total_seconds()
 
-    def _is_due(self, trainer: Any, moment: str) -> bool:
+    def _is_due(self, trainer: Any, moment: Moment) -> bool:
         if self.every_n_train_steps:
-            return moment == "steps" and trainer.run.passed(self.every_n_train_steps)
+            return moment == "steps" and moment.passed(self.every_n_train_steps)
         if self.train_time_interval is not None:
             due = self._time_is_up()
             self._since = time.monotonic() if due else self._since

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from functrain import files
+from functrain.kernel.plan import passed
 from functrain.loggers.base import numbers
 from functrain.loggers.directory import DirectoryLogger
 from functrain.loggers.metrics_file import MetricsFile
@@ -43,7 +44,7 @@ class CSVLogger(DirectoryLogger):
         if flush_logs_every_n_steps < 1:
             raise ValueError(f"flush_logs_every_n_steps is {flush_logs_every_n_steps}; it must be at least 1")
         self._every = flush_logs_every_n_steps
-        self._flushed_at = -flush_logs_every_n_steps
+        self._step: int | None = None
         self._file: MetricsFile | None = None
 
     @property
@@ -68,9 +69,9 @@ class CSVLogger(DirectoryLogger):
         if step is not None:
             row["step"] = step
         self.experiment.write(row)
-        if step is None or not 0 <= step - self._flushed_at < self._every:
+        before, self._step = self._step, self._step if step is None else step
+        if step is None or before is None or step < before or passed(self._every, before, step):
             self.save()
-            self._flushed_at = step if step is not None else self._flushed_at
 
     def log_hyperparams(self, params: Any, metrics: Mapping[str, float] | float | None = None) -> None:
         """Write `hparams.yaml`; `metrics`, where given, become a row (a single number under `hp_metric`)."""

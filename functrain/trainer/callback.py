@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from functrain.trainer.events import Moment
 from functrain.trainer.hooks import default, hook
 
 
@@ -24,7 +25,7 @@ class Callback:
       `may_lag = True` a class says of its own that it looks at these, the position and the learning rates only, and
       stops nothing: so it may be called, as if it were then, when a compiled run is some steps further.
     - `checkpoint(trainer, pl_module, moment)`: the state is whole and may be saved; moment is 'steps', 'validation',
-      'epoch' or 'interrupt'.
+      'epoch' or 'interrupt', and knows by `before`, `now` and `passed(every)` where the run was.
     - `should_stop(trainer, pl_module, moment)`: after the checkpoint; moment is 'validation' or 'epoch'.
     - `tick(trainer, pl_module)`: the host has control anyway, at most every `tick_seconds`.
     - `every_n_updates()`: ask for the 'steps' moment every so many updates; None for never.
@@ -39,11 +40,11 @@ class Callback:
         """Step metrics are about to be written."""
 
     @default
-    def checkpoint(self, trainer: Any, pl_module: Any, moment: str) -> None:
+    def checkpoint(self, trainer: Any, pl_module: Any, moment: Moment) -> None:
         """The state is whole and may be saved."""
 
     @default
-    def should_stop(self, trainer: Any, pl_module: Any, moment: str) -> None:
+    def should_stop(self, trainer: Any, pl_module: Any, moment: Moment) -> None:
         """May set `trainer.should_stop`; checkpoints of this moment are written."""
 
     @default

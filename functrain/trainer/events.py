@@ -1,50 +1,119 @@
-"""What happens between dispatches, in order, and a place among it as a checkpoint keeps it: by name."""
+"""What happens between dispatches: an event, a place among the events as a checkpoint keeps it, and what callbacks are
+told of the moment."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-# At an epoch's start, after batches, where the loader's end was found behind them, and at the epoch's end. Names of
-# methods of the loop or of hooks. The clock turns last: all that happens at an epoch's end sees the epoch that ends.
-EVENTS: dict[str, tuple[str, ...]] = {
-    "start": ("begin_epoch", "on_epoch_start", "on_train_epoch_start", "open"),
-    "batch": ("on_batch_end", "log", "validate", "on_validation_end", "checkpoint", "stop"),
-    "end": ("log", "validate", "on_validation_end", "checkpoint", "stop"),
-    "epoch": (
-        "training_epoch_end", "on_train_epoch_end", "on_epoch_end", "publish", "step_schedulers", "checkpoint", "stop",
-        "turn_epoch",
-    ),
-}  # fmt: skip
-DONE = "done"
+from functrain.kernel.plan import passed
+from functrain.kernel.state import Clock
 
-# An epoch's end in format 1, which kept numbers: what each of them is now.
-FORMAT_1 = (
-    ("end", "validate"), ("end", "validate"), ("end", "on_validation_end"), ("epoch", "training_epoch_end"),
-    ("epoch", "on_train_epoch_end"), ("epoch", "on_epoch_end"), ("epoch", "publish"), ("epoch", "step_schedulers"),
-    ("epoch", "checkpoint"), ("epoch", "stop"), ("epoch", DONE),
-)  # fmt: skip
+if TYPE_CHECKING:
+    from functrain.trainer.fit import FitLoop
+
+
+class Event(NamedTuple):
+    """One thing that happens.
+
+    Attributes:
+        name: what a checkpoint keeps; no other event of its kind has it.
+        act: is given the loop and the kind; where it returns False, this event and those after it stay undone.
+    """
+
+    name: str
+    act: Callable[[FitLoop, str], bool | None]
+
+
+Table = Mapping[str, tuple[Event, ...]]
+"""The events of each kind, in order."""
 
 Position = tuple[str, int]
+"""The kind of events, and how many of them are done."""
+
+DONE = "done"
+
+# Format 1 kept numbers. What they were then, whatever is added since; an epoch's end had other events first.
+FORMAT_1: dict[str, tuple[tuple[str, str], ...]] = {
+    "start": (
+        ("start", "begin_epoch"), ("start", "on_epoch_start"), ("start", "on_train_epoch_start"), ("start", "open"),
+        ("start", DONE),
+    ),
+    "batch": (
+        ("batch", "on_batch_end"), ("batch", "log"), ("batch", "validate"), ("batch", "on_validation_end"),
+        ("batch", "checkpoint"), ("batch", "stop"), ("batch", DONE),
+    ),
+    "end": (
+        ("end", "log"), ("end", "validate"), ("end", "on_validation_end"), ("end", "checkpoint"), ("end", "stop"),
+        ("end", DONE),
+    ),
+    "epoch": (
+        ("end", "validate"), ("end", "validate"), ("end", "on_validation_end"), ("epoch", "training_epoch_end"),
+        ("epoch", "on_train_epoch_end"), ("epoch", "on_epoch_end"), ("epoch", "publish"), ("epoch", "step_schedulers"),
+        ("epoch", "checkpoint"), ("epoch", "stop"), ("epoch", DONE),
+    ),
+}  # fmt: skip
 
 
-def named(position: Position) -> list[str]:
-    """A position (kind of events, how many of them are done) as a checkpoint keeps it."""
+def named(table: Table, position: Position) -> list[str]:
+    """A position as a checkpoint keeps it: the kind, and the name of the event that comes next."""
     kind, done = position
-    return [kind, (*EVENTS[kind], DONE)[done]]
+    return [kind, _names(table, kind)[done]]
 
 
-def numbered(saved: Any) -> Position:
+def numbered(table: Table, saved: Any) -> Position:
     """Take `named` back, or what format 1 wrote.
 
     Raises:
-        ValueError, LookupError: there is no such place.
+        ValueError, TypeError: there is no such place; says what it was.
     """
     kind, event = saved
     if isinstance(event, int):
-        kind, event = FORMAT_1[event] if kind == "epoch" else (kind, (*EVENTS[kind], DONE)[event])
-    return kind, (*EVENTS[kind], DONE).index(event)
+        known = FORMAT_1.get(kind, ())
+        if not 0 <= event < len(known):
+            raise ValueError(f"its place is number {event!r} of {kind!r}, which format 1 did not have")
+        kind, event = known[event]
+    if kind not in table or event not in _names(table, kind):
+        raise ValueError(f"its place is before {event!r} of {kind!r}, an event that this version does not know")
+    return kind, _names(table, kind).index(event)
+
+
+def _names(table: Table, kind: str) -> tuple[str, ...]:
+    return (*(event.name for event in table[kind]), DONE)
 
 
 def turned_before(saved: Any) -> bool:
     """Was the position taken in format 1, after the clock had turned and before the last events of its epoch?"""
     return saved[0] == "epoch" and saved[1] in (8, 9)
+
+
+class Moment(str):
+    """When a callback acts at one of the Trainer's own events: the kind as a string, and where the run was.
+
+    Attributes:
+        before: the position when the last dispatch of batches began.
+        now: the position.
+    """
+
+    __slots__ = ("before", "now")
+
+    before: Clock
+    now: Clock
+
+    def __new__(cls, kind: str, before: Clock, now: Clock) -> Moment:
+        """A moment of this kind."""
+        moment = super().__new__(cls, kind)
+        moment.before, moment.now = before, now
+        return moment
+
+    @property
+    def kind(self) -> str:
+        """'steps', 'validation', 'epoch', 'tick' or 'interrupt'."""
+        return str(self)
+
+    def passed(self, every: int) -> bool:
+        """Has a multiple of so many updates been reached since the last dispatch began?"""
+        return passed(every, self.before.update, self.now.update)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Moment, (str(self), self.before, self.now)

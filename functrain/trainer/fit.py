@@ -13,12 +13,12 @@ from typing import Any
 
 from functrain.kernel import plan as plans
 from functrain.kernel.state import Clock
-from functrain.trainer import rows
+from functrain.trainer import remarks, rows
 from functrain.trainer.checkpoint import storable_outputs
 from functrain.trainer.data import loaders_rng
 from functrain.trainer.errors import ConfigurationError, beside, describe, noted
 from functrain.trainer.evaluate import run_stage
-from functrain.trainer.events import EVENTS, Position, named, numbered, turned_before
+from functrain.trainer.events import Event, Moment, Position, Table, named, numbered, turned_before
 from functrain.trainer.generators import random_state
 from functrain.trainer.logbook import TRAIN
 from functrain.trainer.pace import DispatchSize
@@ -84,7 +84,7 @@ class FitLoop:
         finally:
             self.engine.publish()  # hooks of the run's end may look at the module
             self.let_go()
-        self.tell_exceeded(began)
+        remarks.tell_exceeded(self.run, began)
 
     @property
     def in_step(self) -> bool:
@@ -122,7 +122,7 @@ class FitLoop:
     def after_batches(self, kind: str, done: int) -> None:
         """The events after a dispatch; where they ask for a stop, it may be the epoch's end as well."""
         self.run_events(kind, done)
-        before = self.run.clock.update
+        before = self.run.clock
         if self.find_end():
             self.run.before = before
             self.run_events("end", 0)
@@ -154,11 +154,11 @@ class FitLoop:
         window crosses its end."""
         if not self.in_epoch or self.mid_epoch() or self.over():
             return False
-        before, position, self.position = self.run.clock.update, self.position, None
+        before, position, self.position = self.run.clock, self.position, None
         closed = self.engine.close_window()
         self.position = position
-        if closed:
-            self.run.before = min(self.run.before, before) if self.pending() else before
+        if closed and not (self.pending() and self.run.before.update <= before.update):
+            self.run.before = before
         return closed
 
     def reopen(self) -> None:
@@ -179,7 +179,7 @@ class FitLoop:
     def dispatch(self) -> int:
         """Train until the next event; gives the number of batches, and notes where the loader has ended."""
         self.metrics.begin(TRAIN, in_step=True)
-        self.position, self.run.before, self.looked = None, self.run.clock.update, False
+        self.position, self.run.before, self.looked = None, self.run.clock, False
         with noted(self.where):
             try:
                 count = self.one_batch() if self.one_by_one else self.many_batches()
@@ -239,10 +239,7 @@ class FitLoop:
         events, self.validates_now = EVENTS[kind], self.validation_due(kind)
         for i in range(done, len(events)):
             self.position = (kind, i)
-            event = getattr(self, events[i], None)
-            if event is None:
-                self.hook(events[i])
-            elif event(kind) is False:
+            if events[i].act(self, kind) is False:
                 return
             self.called = []
         self.position = (kind, len(events))
@@ -292,14 +289,14 @@ class FitLoop:
         self.in_epoch = True
 
     def log(self, kind: str) -> None:
-        self.logged = self.run.before
+        self.logged = self.run.before.update
         if self.run.plan.passes_logs:
             self.engine.replay(self.log_here)
         self.log_here()
 
     def log_passed(self) -> None:
         """Write the step metrics of those places that a dispatch has run past before it failed."""
-        self.logged = self.run.before
+        self.logged = self.run.before.update
         if self.run.plan.passes_logs:
             self.engine.replay(self.log_here)
 
@@ -342,14 +339,14 @@ class FitLoop:
             self.metrics.begin(TRAIN, in_step=False)
 
     def checkpoint(self, kind: str) -> None:
-        moments: list[str] = []
+        kinds: list[str] = []
         if kind == "epoch":
-            moments.append("epoch")
-        elif plans.checkpoint_due(self.run.plan, self.run.clock, self.run.before):
-            moments.append("steps")
+            kinds.append("epoch")
+        elif plans.checkpoint_due(self.run.plan, self.run.clock, self.run.before.update):
+            kinds.append("steps")
         if self.validates_now and self.mid_epoch():
-            moments.append("validation")
-        self.each("checkpoint", moments)
+            kinds.append("validation")
+        self.each("checkpoint", kinds)
 
     def stop(self, kind: str) -> None:
         if kind == "epoch":
@@ -360,11 +357,12 @@ class FitLoop:
             return
         self.size.settle(self.run)
 
-    def each(self, name: str, moments: list[str]) -> None:
+    def each(self, name: str, kinds: list[str]) -> None:
         """One of the Trainer's own events, for the callbacks that act at it, one by one."""
-        for moment in moments:
+        for kind in kinds:
+            moment = Moment(kind, self.run.before, self.run.clock)
             for key, act in self.run.acting(name):
-                self.call(f"{moment}: {key}", act, self.run.owner, self.run.module, moment)
+                self.call(f"{kind}: {key}", act, self.run.owner, self.run.module, moment)
 
     def training_epoch_end(self, kind: str) -> None:
         self.metrics.closing = TRAIN
@@ -378,34 +376,8 @@ class FitLoop:
         rows.publish(self.run, TRAIN)
         if not self.told_short:
             self.told_short = True
-            self.tell_short()
-            self.tell_idle()
-
-    def tell_short(self) -> None:
-        """Say it where the values of steps were logged and the run is too short for a row of them."""
-        plan, clock, names = self.run.plan, self.run.clock, self.metrics.step_metrics()
-        if names and self.run.loggers and clock.update < plan.log_updates and plans.reaches_log(plan, clock) is False:
-            warnings.warn(
-                f"the run makes fewer than Trainer(log_every_n_steps={plan.log_updates}) updates, so the loggers get "
-                f"no row of the steps' {', '.join(names)}; give a smaller log_every_n_steps.",
-                UserWarning,
-                stacklevel=2,
-            )
-
-    def tell_exceeded(self, began: int) -> None:
-        """A batch whose pieces or steps are updates is finished, also where they go past the limit. Say it."""
-        most, now = self.run.plan.max_steps, self.run.clock.update
-        if most is not None and began < most < now:
-            self.run.print(
-                f"max_steps={most} was met within a batch, which was finished: {now} updates, {now - most} more."
-            )
-
-    def tell_idle(self) -> None:
-        """Say it where the batches of the first epoch have trained nothing."""
-        clock = self.run.clock
-        why = self.engine.idle() if clock.batch and not clock.epoch else None
-        if why is not None:
-            warnings.warn(f"the first epoch ended without a single update: {why}", UserWarning, stacklevel=2)
+            remarks.tell_short(self.run)
+            remarks.tell_idle(self.run)
 
     def step_schedulers(self, kind: str) -> None:
         """Those that count epochs; not where the epoch was cut short."""
@@ -442,28 +414,31 @@ class FitLoop:
                 "call it from on_train_batch_end or later."
             )
         return {
-            "position": named(self.position),
+            "position": named(EVENTS, self.position),
             "called": list(self.called),
             "source": self.run.source.state(self.run.clock.batch if self.in_epoch else None, self.cursor),
             "in_epoch": self.in_epoch,
             "ended": self.ended,
-            "before": self.run.before,
+            "before": self.run.before.update,
+            "before_batch": self.run.before.batch,
             "seen": self.seen,
             "outputs": storable_outputs(self.outputs),
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Take `state()` back; before `run`."""
-        self.position, self.called = numbered(state["position"]), list(state["called"])
+        self.position, self.called = numbered(EVENTS, state["position"]), list(state["called"])
         self.cursor = self.run.source.load_state(state["source"])
-        self.in_epoch, self.ended, self.run.before = state["in_epoch"], state["ended"], index(state["before"])
+        self.in_epoch, self.ended = state["in_epoch"], state["ended"]
         if not isinstance(self.in_epoch, bool) or not isinstance(self.ended, bool):
             raise TypeError(f"in_epoch={self.in_epoch!r} and ended={self.ended!r}; both are True or False")
         if turned_before(state["position"]) and not self.in_epoch:
             clock = self.run.clock
             self.run.clock = clock._replace(epoch=clock.epoch - 1, batch=self.run.plan.batches or 1)
             self.in_epoch = self.ended = True
-        # Format 1, and the first of format 2, did not count it.
+        # Format 1, and the first of format 2, did not keep the batch, nor count those seen.
+        batch = index(state.get("before_batch", self.run.clock.batch))
+        self.run.before = self.run.clock._replace(batch=batch, update=index(state["before"]))
         self.seen = index(state.get("seen", self.run.clock.epoch * (self.run.plan.batches or 0)))
         if self.seen < 0:
             raise ValueError(f"seen={self.seen}, and no fewer than no batches can have been")
@@ -476,3 +451,40 @@ class FitLoop:
                 UserWarning,
                 stacklevel=2,
             )
+
+
+def _hook(name: str) -> Event:
+    """The event at which a hook is called."""
+    return Event(name, lambda loop, kind: loop.hook(name))
+
+
+_AFTER_BATCHES = (
+    Event("log", FitLoop.log),
+    Event("validate", FitLoop.validate),
+    Event("on_validation_end", FitLoop.on_validation_end),
+    Event("checkpoint", FitLoop.checkpoint),
+    Event("stop", FitLoop.stop),
+)
+
+EVENTS: Table = {
+    "start": (
+        Event("begin_epoch", FitLoop.begin_epoch),
+        _hook("on_epoch_start"),
+        _hook("on_train_epoch_start"),
+        Event("open", FitLoop.open),
+    ),
+    "batch": (_hook("on_batch_end"), *_AFTER_BATCHES),
+    "end": _AFTER_BATCHES,
+    "epoch": (
+        Event("training_epoch_end", FitLoop.training_epoch_end),
+        Event("on_train_epoch_end", FitLoop.on_train_epoch_end),
+        _hook("on_epoch_end"),
+        Event("publish", FitLoop.publish),
+        Event("step_schedulers", FitLoop.step_schedulers),
+        Event("checkpoint", FitLoop.checkpoint),
+        Event("stop", FitLoop.stop),
+        Event("turn_epoch", FitLoop.turn_epoch),
+    ),
+}
+"""What happens at an epoch's start, after batches, where the loader's end was found behind them, and at the epoch's
+end. The clock turns last: all that happens at an epoch's end sees the epoch that ends."""

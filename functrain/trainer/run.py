@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from functrain.kernel.plan import Plan
-from functrain.kernel.plan import passed as kernel_passed
 from functrain.kernel.state import Clock
 from functrain.trainer.adapter import Adapter, CheckpointIO, Engine, Inspector
 from functrain.trainer.context import Context
@@ -61,7 +60,7 @@ class Run:
         world: the processes of the run.
         owner: the Trainer. It is handed to hooks and callbacks; nothing here reads it.
         clock: THE position. The loop writes it after a dispatch, the engine within one.
-        before: the updates when the last dispatch began.
+        before: the position when the last dispatch began.
         turned: the position of the last epoch's end, before the clock turned; None in the first epoch.
         phase: 'set-up', 'run' or 'end'.
         saved: the last checkpoint that this run can be continued from: its path and position.
@@ -87,7 +86,7 @@ class Run:
     world: World = field(default_factory=Alone)
     clock: Clock = field(default_factory=Clock)
     plan: Plan = field(default_factory=lambda: Plan(None))
-    before: int = 0
+    before: Clock = field(default_factory=Clock)
     turned: Clock | None = None
     phase: str = "set-up"
     sanity_checking: bool = False
@@ -111,10 +110,6 @@ class Run:
         self.engine, self.checkpoints, self.loader_tools, self.inspector = adapter
 
     # the position
-
-    def passed(self, every: int) -> bool:
-        """Has a multiple of so many updates been reached since the last dispatch of batches began?"""
-        return self.loop is not None and kernel_passed(every, self.before, self.clock.update)
 
     def stands_at(self, then: Clock) -> bool:
         """Is this where the run stands? The end of an epoch and the start of the next are one place: to turn the clock

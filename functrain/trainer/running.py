@@ -14,6 +14,7 @@ from functrain.trainer import rows
 from functrain.trainer.ckpt_path import CkptPath
 from functrain.trainer.errors import beside
 from functrain.trainer.evaluate import end_stage, run_stage, sanity_check
+from functrain.trainer.events import Moment
 from functrain.trainer.fit import FitLoop
 from functrain.trainer.flag_checks import callbacks_of
 from functrain.trainer.generators import continue_with
@@ -114,7 +115,7 @@ def fit(run: Run, wish: CkptPath, savers: list[Any]) -> None:
     if run.stop.interrupted:
         run.hooks.call("on_keyboard_interrupt")
         for _, save in run.acting("checkpoint"):
-            save(run.owner, run.module, "interrupt")
+            save(run.owner, run.module, Moment("interrupt", run.before, run.clock))
     _end_training(run)
 
 

@@ -1,0 +1,35 @@
+"""What a fit says of itself where a user would expect something else. Reads the run."""
+
+from __future__ import annotations
+
+import warnings
+
+from functrain.kernel import plan as plans
+from functrain.trainer.run import Run
+
+
+def tell_short(run: Run) -> None:
+    """Say it where the values of steps were logged and the run is too short for a row of them."""
+    plan, clock, names = run.plan, run.clock, run.metrics.step_metrics()
+    if names and run.loggers and clock.update < plan.log_updates and plans.reaches_log(plan, clock) is False:
+        warnings.warn(
+            f"the run makes fewer than Trainer(log_every_n_steps={plan.log_updates}) updates, so the loggers get "
+            f"no row of the steps' {', '.join(names)}; give a smaller log_every_n_steps.",
+            UserWarning,
+            stacklevel=2,
+        )
+
+
+def tell_exceeded(run: Run, began: int) -> None:
+    """A batch whose pieces or steps are updates is finished, also where they go past the limit. Say it."""
+    most, now = run.plan.max_steps, run.clock.update
+    if most is not None and began < most < now:
+        run.print(f"max_steps={most} was met within a batch, which was finished: {now} updates, {now - most} more.")
+
+
+def tell_idle(run: Run) -> None:
+    """Say it where the batches of the first epoch have trained nothing."""
+    clock = run.clock
+    why = run.engine.idle() if clock.batch and not clock.epoch else None
+    if why is not None:
+        warnings.warn(f"the first epoch ended without a single update: {why}", UserWarning, stacklevel=2)
