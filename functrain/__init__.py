@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from functrain import callbacks as callbacks
     from functrain import kernel as kernel
     from functrain import loggers as loggers
+    from functrain.assembly import Trainer as Trainer
     from functrain.data import ArrayLoader as ArrayLoader
     from functrain.seed import seed_everything as seed_everything
     from functrain.trainer.callback import Callback as Callback
-    from functrain.trainer.trainer import Trainer as Trainer
 
 _WHERE = {
     "Trainer": "functrain.assembly",

@@ -8,7 +8,7 @@ from typing import Any
 
 from functrain.callbacks.defaults import default_callbacks, default_loggers
 from functrain.loggers import CSVLogger, TensorBoardLogger
-from functrain.trainer.trainer import Trainer
+from functrain.trainer import trainer as core
 
 LOGS = "lightning_logs"
 
@@ -31,6 +31,12 @@ def default_callbacks_and_loggers(trainer: Any) -> tuple[list[Any], list[Any]]:
     return default_callbacks(trainer), default_loggers(trainer, standard_logger)
 
 
-Trainer.defaults = staticmethod(default_callbacks_and_loggers)
+class Trainer(core.Trainer):
+    """The Trainer with its default callbacks and loggers."""
+
+    def defaults(self) -> tuple[list[Any], list[Any]]:
+        """The callbacks and loggers that the flags ask for."""
+        return default_callbacks_and_loggers(self)
+
 
 __all__ = ["Trainer", "default_callbacks_and_loggers", "standard_logger"]

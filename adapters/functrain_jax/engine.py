@@ -190,11 +190,16 @@ class JaxEngine(Evaluating):
         self.rules = tuple(Rule(clip_of(flags), self.policy.scale) for _ in self.specs)
         always = tuple(spec.plan.turn is None for spec in self.specs)
         backend = replace(self.backend, loss=None)
-        form = (always, self.rules, self.pieces, flags.terminate_on_nan, self.plain, wants_outputs)
+        form = (always, self.rules, self.pieces, bool(flags.terminate_on_nan), self.plain, wants_outputs)
         self.programs = self.kept.programs(
             (*self.same("training"), *form, backend.owned, frozen(backend.optimizers)),
             lambda: Training(
-                Tracer(self.binding, self.policy), backend, self.rules, always, self.pieces, flags.terminate_on_nan
+                Tracer(self.binding, self.policy),
+                backend,
+                self.rules,
+                always,
+                self.pieces,
+                bool(flags.terminate_on_nan),
             ),
         )
         self.training = self.programs.maker

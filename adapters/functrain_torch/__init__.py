@@ -5,7 +5,6 @@ Loggers as in the documents.
 
 from __future__ import annotations
 
-from functrain.assembly import Trainer
 from functrain.callbacks import Callback
 from functrain.seed import seed_everything
 from functrain.trainer.errors import CheckpointError, ConfigurationError
@@ -14,6 +13,7 @@ from functrain_torch.backend import TorchBackend
 from functrain_torch.datamodule import LightningDataModule
 from functrain_torch.functional import Step, make_step
 from functrain_torch.module import LightningModule
+from functrain_torch.trainer import Trainer
 
 rng.register()
 

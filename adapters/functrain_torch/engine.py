@@ -180,7 +180,7 @@ class TorchEngine(ManualOptimization, Modes):
         # A hook that looks at gradients sees unscaled means before clipping: then the backend clips, after it.
         self.rules = tuple(Rule(Clip() if hooked else clip, self.policy.scale) for _ in self.configured.optimizers)
         self.backend = HookedBackend(self, clip, hooked, closures, several)
-        self.check_nan = flags.terminate_on_nan
+        self.check_nan = bool(flags.terminate_on_nan)
         self.by_update = [s for s in self.configured.schedulers if s.interval == "step"] if self.automatic else []
         self.single = self.run.plan.players == (PlayerPlan(),)
         self.backend.windows.update(self.resumed_windows)

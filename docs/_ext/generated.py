@@ -94,7 +94,9 @@ def hook_table() -> str:
 def flag_table() -> str:
     """The flags with their defaults and help, then the other names, then those that are not built yet."""
     from functrain.trainer import flags
+    from functrain.trainer.flagged import help_of_flags
 
+    helps = help_of_flags()
     others: dict[str, list[str]] = {}
     for old, new in (flags.RENAMED | flags.ALIASES).items():
         others.setdefault(new, []).append(old)
@@ -104,7 +106,7 @@ def flag_table() -> str:
             (
                 code(name),
                 code(repr(flags.DEFAULTS[name])),
-                flags.HELP[name],
+                helps[name],
                 ", ".join(map(code, others.get(name, []))),
             )
             for name in flags.NAMES

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from functrain.trainer import flags
+from functrain.trainer.flagged import help_of_flags
 
 # What a command line cannot say in a word: these are given in the program.
 OBJECTS = ("callbacks",)
@@ -17,12 +18,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     """A parser that takes what this one does, and `--<flag> value` for every flag of the Trainer."""
     parser = argparse.ArgumentParser(parents=[parser], add_help=False, allow_abbrev=False)
     group = parser.add_argument_group("functrain.Trainer")
+    helps = help_of_flags()
     for name in flags.NAMES:
         if name in OBJECTS:
             continue
         default = flags.DEFAULTS[name]
         bare: dict[str, Any] = {"nargs": "?", "const": True} if isinstance(default, bool) else {}
-        text = f"{flags.HELP[name]} (default: {default})".replace("%", "%%")
+        text = f"{helps.get(name, '')} (default: {default})".replace("%", "%%")
         group.add_argument(f"--{name}", type=value, default=default, metavar="VALUE", help=text, **bare)
     return parser
 

@@ -1,89 +1,85 @@
-"""Every documented flag of the Trainer: name, default, type, help; validated once into a frozen value. Imports no
-framework.
+"""Every documented flag of the Trainer: name, type, default; validated once into a frozen value. Imports no framework.
 
-Older names come in through `RENAMED` and say what replaced them. A flag that is documented but not built yet takes its
-default only, and says so otherwise.
+Older names are those of `RENAMED`: a Trainer that takes them says what replaced them, any other refuses them. A flag
+that is documented but not built yet takes its default only, and says so otherwise.
 """
 
 from __future__ import annotations
 
-import inspect
+import os
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from datetime import timedelta
 from typing import Any
 
+from functrain.trainer.callback import Callback
 from functrain.trainer.errors import ConfigurationError, nearest
 from functrain.trainer.flag_checks import check
+from functrain.trainer.foreign import MetricsLogger
 
-
-def flag(default: Any, help: str) -> Any:
-    """A field of `Flags`, with its one line of help."""
-    return field(default=default, metadata={"help": help})
+Path = str | os.PathLike[str]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Flags:
-    """The flags of one Trainer, by their present names."""
+class Settings:
+    """The flags that a Trainer also has as attributes of the same names, as they were given."""
 
-    logger: Any = flag(True, "a logger, a list of them, True for TensorBoard, False for none")
-    checkpoint_callback: Any = flag(True, "save checkpoints: True for a default ModelCheckpoint, False for none")
-    callbacks: Any = flag(None, "a callback or a list of them")
-    default_root_dir: str | None = flag(None, "where logs and checkpoints go; default: the current directory")
-    weights_save_path: str | None = flag(None, "where checkpoints go, if elsewhere than default_root_dir")
-    gradient_clip_val: float | None = flag(0.0, "bound on the gradient; 0 or None leaves it")
-    gradient_clip_algorithm: str = flag("norm", "'norm' of the whole gradient, or 'value' of each component")
-    track_grad_norm: Any = flag(-1, "log this p-norm of the gradients; -1 for none")
-    accumulate_grad_batches: Any = flag(1, "batches an update: an int, or {from_epoch: int}")
-    max_epochs: int | None = flag(
-        None, "stop after so many epochs; default 1000 where no other limit is set; -1 for none"
-    )
-    min_epochs: int | None = flag(None, "train for at least so many epochs; default 1")
-    max_steps: int | None = flag(None, "stop after so many updates, and after a whole batch; None or -1 for no limit")
-    min_steps: int | None = flag(None, "train for at least so many updates")
-    max_time: Any = flag(None, "stop after this time: 'DD:HH:MM:SS', a timedelta, or a dict of its arguments")
-    limit_train_batches: int | float = flag(
-        1.0, "how much of the training data an epoch sees: int batches or a fraction"
-    )
-    limit_val_batches: int | float = flag(1.0, "how much of each validation loader is used")
-    limit_test_batches: int | float = flag(1.0, "how much of each test loader is used")
-    limit_predict_batches: int | float = flag(1.0, "how much of each predict loader is used")
-    overfit_batches: int | float = flag(0.0, "train, validate and test on these same training batches, unshuffled")
-    fast_dev_run: bool | int = flag(
-        False,
-        "run n batches of every stage for one epoch, writing nothing; other limits and intervals do not count",
-    )
-    check_val_every_n_epoch: int | None = flag(
-        1, "validate in every n-th epoch; None: an int val_check_interval counts on from epoch to epoch"
-    )
-    val_check_interval: int | float = flag(1.0, "validate within an epoch: every n batches, or at this fraction of it")
-    num_sanity_val_steps: int = flag(2, "validation batches to try before training; -1 for all")
-    log_every_n_steps: int = flag(50, "write step metrics every n updates")
-    flush_logs_every_n_steps: int = flag(100, "flush the loggers to disk every n updates")
-    precision: Any = flag(32, "64, 32, 16 (or '16-mixed'), 'bf16' (or 'bf16-mixed')")
-    deterministic: bool = flag(False, "only deterministic algorithms")
-    benchmark: bool = flag(False, "let cuDNN look for the fastest algorithms")
-    accelerator: Any = flag(None, "'cpu', 'gpu', 'auto' or None")
-    devices: Any = flag(None, "how many devices; one for now")
-    gpus: Any = flag(None, "None or 0 for the CPU; 1 for one GPU")
-    num_nodes: int = flag(1, "how many machines; one for now")
-    num_processes: int = flag(1, "how many processes; one for now")
-    resume_from_checkpoint: str | None = flag(None, "continue from this checkpoint; the same as fit(ckpt_path=...)")
-    reload_dataloaders_every_n_epochs: int = flag(0, "ask for the loaders again every n epochs")
-    progress_bar_refresh_rate: int = flag(1, "refresh the bar at most every n batches; 0 for no bar")
-    process_position: int = flag(0, "the bar's line, where several trainers run side by side")
-    weights_summary: str | None = flag("top", "print a summary of the module: 'top', 'full' or None")
-    terminate_on_nan: bool = flag(False, "stop with an error where the loss or a parameter is not finite")
-    truncated_bptt_steps: int | None = flag(None, "cut batches along time into pieces of so many steps")
-    automatic_optimization: bool | None = flag(None, "False hands the optimizers to training_step")
-    prepare_data_per_node: bool = flag(True, "prepare_data once a node instead of once altogether")
-    move_metrics_to_cpu: bool = flag(False, "keep epoch metrics on the CPU")
-    replace_sampler_ddp: bool = flag(True, "put in distributed samplers by itself")
+    weights_save_path: Path | None = None
+    gradient_clip_val: float | None = 0.0
+    gradient_clip_algorithm: str = "norm"
+    track_grad_norm: float | str = -1
+    accumulate_grad_batches: int | Mapping[int, int] = 1
+    min_epochs: int | None = None
+    max_steps: int | None = None
+    min_steps: int | None = None
+    max_time: str | timedelta | Mapping[str, float] | None = None
+    limit_train_batches: int | float = 1.0
+    limit_val_batches: int | float = 1.0
+    limit_test_batches: int | float = 1.0
+    limit_predict_batches: int | float = 1.0
+    overfit_batches: int | float = 0.0
+    fast_dev_run: bool | int = False
+    check_val_every_n_epoch: int | None = 1
+    val_check_interval: int | float = 1.0
+    num_sanity_val_steps: int = 2
+    log_every_n_steps: int = 50
+    flush_logs_every_n_steps: int = 100
+    precision: int | str = 32
+    deterministic: bool | None = False
+    benchmark: bool | None = False
+    accelerator: str | None = None
+    devices: int | str | Sequence[int] | None = None
+    gpus: int | str | Sequence[int] | None = None
+    num_nodes: int = 1
+    num_processes: int = 1
+    resume_from_checkpoint: Path | None = None
+    reload_dataloaders_every_n_epochs: int = 0
+    progress_bar_refresh_rate: int = 1
+    process_position: int = 0
+    weights_summary: str | None = "top"
+    terminate_on_nan: bool | None = False
+    truncated_bptt_steps: int | None = None
+    automatic_optimization: bool | None = None
+    prepare_data_per_node: bool | None = True
+    move_metrics_to_cpu: bool | None = False
+    replace_sampler_ddp: bool | None = True
 
 
-NAMES: tuple[str, ...] = tuple(f.name for f in fields(Flags))
+@dataclass(frozen=True, kw_only=True)
+class Flags(Settings):
+    """The flags of one Trainer, by their present names; what each does stands in `flagged.Flagged`."""
+
+    logger: bool | MetricsLogger | Iterable[MetricsLogger] | None = True
+    checkpoint_callback: bool | Callback | None = True
+    callbacks: Callback | Sequence[Callback] | None = None
+    default_root_dir: Path | None = None
+    max_epochs: int | None = None
+
+
+SETTINGS: tuple[str, ...] = tuple(f.name for f in fields(Settings))
+NAMES: tuple[str, ...] = (*(f.name for f in fields(Flags) if f.name not in SETTINGS), *SETTINGS)
 DEFAULTS: dict[str, Any] = {f.name: f.default for f in fields(Flags)}
-HELP: dict[str, str] = {f.name: f.metadata["help"] for f in fields(Flags)}
 
 # Older name -> present name.
 RENAMED: dict[str, str] = {
@@ -130,25 +126,22 @@ LATER: dict[str, Any] = {
 }
 
 
-def parse(given: Mapping[str, Any]) -> Flags:
+def parse(given: Mapping[str, Any], older: bool = False) -> Flags:
     """Validate what was given to the Trainer.
 
+    Args:
+        older: older names are taken, each with a warning.
+
     Raises:
-        ConfigurationError: an unknown flag (with the nearest right name), an impossible value, or two that contradict
-            each other, both named.
+        ConfigurationError: an older name that is not taken, an unknown flag (with the nearest right name), an
+            impossible value, or two that contradict each other, both named.
     """
-    flags = Flags(**_present_names(given))
+    flags = Flags(**_present_names(given, older))
     check(flags)
     return replace(flags, **EVERY_STAGE) if flags.fast_dev_run else flags
 
 
-def signature() -> inspect.Signature:
-    """The Trainer's signature, from the table."""
-    kind = inspect.Parameter.KEYWORD_ONLY
-    return inspect.Signature([inspect.Parameter(name, kind, default=DEFAULTS[name]) for name in NAMES])
-
-
-def _present_names(given: Mapping[str, Any]) -> dict[str, Any]:
+def _present_names(given: Mapping[str, Any], older: bool) -> dict[str, Any]:
     present: dict[str, Any] = {}
     said_as: dict[str, str] = {}
     for name, value in given.items():
@@ -159,10 +152,16 @@ def _present_names(given: Mapping[str, Any]) -> dict[str, Any]:
                     "out."
                 )
             continue
+        if name in ALIASES and value is None:
+            continue
         now = RENAMED.get(name) or ALIASES.get(name) or name
         if now not in DEFAULTS:
             raise ConfigurationError(
                 f"Trainer({name}={value!r}): unknown flag.{nearest(name, (*NAMES, *ALIASES, *LATER))}"
+            )
+        if name in RENAMED and not older:
+            raise ConfigurationError(
+                f"Trainer({name}={value!r}): an older name, which functrain_torch's Trainer alone takes: use {now}."
             )
         if name in RENAMED:
             warnings.warn(f"Trainer({name}=...) is the older name of {now!r}: use {now}.", FutureWarning, stacklevel=4)

@@ -6,18 +6,18 @@ Thin: it connects flags, data, hooks, loops.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Any, ClassVar, NoReturn
+from typing import Any, Self
 
 from functrain.trainer import adapters, rows, running
 from functrain.trainer import checkpoint as checkpoints
 from functrain.trainer import ckpt_path as ckpt_paths
-from functrain.trainer import flags as flag_table
 from functrain.trainer.arguments import add_arguments, flags_of
 from functrain.trainer.ckpt_path import BEST_IF_ANY, CkptPath, Default
-from functrain.trainer.errors import ConfigurationError, kind, nearest
+from functrain.trainer.errors import ConfigurationError, kind
 from functrain.trainer.flag_checks import callbacks_of, max_time
+from functrain.trainer.flagged import Flagged
 from functrain.trainer.hooks import Hooks, overrides, tell_misspelt
 from functrain.trainer.identity import Identity
 from functrain.trainer.interrupt import EXIT_TERMINATED
@@ -29,27 +29,16 @@ from functrain.trainer.stop import Stop
 from functrain.trainer.world import find, ranks
 
 
-def _not_assembled(trainer: Any) -> NoReturn:
-    raise ConfigurationError(
-        "functrain.trainer.trainer has the Trainer without its callbacks and loggers: use `from functrain import "
-        "Trainer`, or that of functrain_torch or functrain_jax."
-    )
-
-
-class Trainer:
-    """Runs modules of any adapter. Every flag is a keyword; see `functrain.trainer.flags.Flags` for what each does.
+class Trainer(Flagged):
+    """Runs modules of any adapter. Every flag is a keyword; see `Flagged` for what each does.
 
     What it tells of a run are properties over `run`, the run under way or the last one.
 
     Attributes:
-        defaults: returns the callbacks and loggers that the flags ask for; set by `functrain` itself.
         callbacks, loggers: in the order in which they are called.
     """
 
-    defaults: ClassVar[Callable[..., tuple[list[Any], list[Any]]]] = staticmethod(_not_assembled)
-
-    def __init__(self, **flags: Any) -> None:
-        self.flags = flag_table.parse(flags)
+    def _connect(self) -> None:
         self.world = find()
         self.user_callbacks: list[Any] = callbacks_of(self.flags.callbacks, "Trainer(callbacks=[%s])")
         for callback in self.user_callbacks:
@@ -58,27 +47,25 @@ class Trainer:
         self.run: Run | None = None
         self._fitted: Run | None = None
         self._busy = False
-        default_callbacks, self.loggers = self.defaults(self)
+        default_callbacks, self.loggers = self.defaults()
         self.callbacks = in_order([*self.user_callbacks, *default_callbacks])
         for callback in self.callbacks:
             if overrides(callback, "on_init_end"):
                 callback.on_init_end(self)
 
+    def defaults(self) -> tuple[list[Any], list[Any]]:
+        """The callbacks and loggers that the flags ask for; `functrain` itself knows them."""
+        raise ConfigurationError(
+            "functrain.trainer.trainer has the Trainer without its callbacks and loggers: use `from functrain import "
+            "Trainer`, or that of functrain_torch or functrain_jax."
+        )
+
     add_argparse_args = staticmethod(add_arguments)
 
     @classmethod
-    def from_argparse_args(cls, args: Any, **flags: Any) -> Trainer:
+    def from_argparse_args(cls, args: Any, **flags: Any) -> Self:
         """A Trainer of parsed arguments, of which others than the flags are left alone; keywords win over them."""
         return cls(**flags_of(args, flags))
-
-    def __getattr__(self, name: str) -> Any:
-        if name in flag_table.NAMES:
-            return getattr(self.__dict__["flags"], name)
-        if name in flag_table.LATER:
-            return flag_table.LATER[name]
-        raise AttributeError(
-            f"Trainer has no attribute {name!r}.{nearest(name, [*dir(type(self)), *flag_table.NAMES])}"
-        )
 
     # what a user calls
 
@@ -360,7 +347,7 @@ class Trainer:
     @property
     def default_root_dir(self) -> str:
         """Where logs and checkpoints go."""
-        return self.flags.default_root_dir or os.getcwd()
+        return os.fspath(self.flags.default_root_dir or os.getcwd())
 
     @property
     def log_dir(self) -> str:
@@ -422,6 +409,3 @@ class Trainer:
     def is_global_zero(self) -> bool:
         """Is this the process that prints and writes?"""
         return self.world.rank == 0
-
-
-Trainer.__signature__ = flag_table.signature()  # type: ignore[attr-defined]

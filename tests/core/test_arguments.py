@@ -10,6 +10,7 @@ from functrain import Trainer
 from functrain.trainer import flags
 from functrain.trainer.arguments import OBJECTS
 from functrain.trainer.errors import ConfigurationError
+from functrain.trainer.flagged import help_of_flags
 
 
 def parsed(*words: str):
@@ -20,9 +21,10 @@ def parsed(*words: str):
 
 def test_every_flag_has_its_help():
     text = Trainer.add_argparse_args(ArgumentParser()).format_help()
+    helps = help_of_flags()
     for name in set(flags.NAMES) - set(OBJECTS):
         assert f"--{name} " in text
-        assert " ".join(flags.HELP[name].split()[:2]) in " ".join(text.split())
+        assert " ".join(helps[name].split()[:2]) in " ".join(text.split())
 
 
 @pytest.mark.parametrize(

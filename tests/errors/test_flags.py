@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from functrain.callbacks import EarlyStopping, ModelCheckpoint
 from functrain.loggers import CSVLogger
 from functrain.trainer.callback import Callback
 from functrain.trainer.errors import ConfigurationError
-from functrain.trainer.flags import DEFAULTS, RENAMED
+from functrain.trainer.flags import RENAMED
 
 
 def make(**flags):
@@ -105,7 +106,6 @@ def test_wrong_values(name, value, says):
     assert re.search(says if says.startswith("must be an int, not (") or "\\d" in says else re.escape(says), said), said
 
 
-@pytest.mark.filterwarnings("ignore:.*is the older name:FutureWarning")
 @pytest.mark.parametrize(
     ("flags", "says"),
     [
@@ -115,7 +115,6 @@ def test_wrong_values(name, value, says):
         ({"accelerator": "cpu", "gpus": 1}, "(accelerator='cpu', gpus=1): these contradict each other"),
         ({"overfit_batches": 2, "limit_train_batches": 3}, "(overfit_batches=2, limit_train_batches=3)"),
         ({"strategy": "ddp", "accelerator": "gpu"}, "(strategy=..., accelerator=...): two names of one flag"),
-        ({"max_epochs": 3, "max_nb_epochs": 3}, "(max_epochs=..., max_nb_epochs=...): two names of one flag"),
         ({"checkpoint_callback": False, "enable_checkpointing": True}, "two names of one flag"),
         ({"progress_bar_refresh_rate": 0, "enable_progress_bar": True}, "two names of one flag"),
         ({"checkpoint_callback": False, "callbacks": [ModelCheckpoint()]}, "these contradict each other"),
@@ -173,13 +172,12 @@ def test_arguments_of_callbacks(make_one, says):
         make_one()
 
 
-@pytest.mark.parametrize("name", [name for name in RENAMED if name != "early_stop_callback"])
-def test_older_names_say_the_newer(name):
-    now = RENAMED[name]
-    value = "cpu" if now == "accelerator" else DEFAULTS[now] if DEFAULTS[now] is not None else 1
-    with pytest.warns(FutureWarning, match=rf"Trainer\({name}=\.\.\.\) is the older name of '{now}'"):
-        trainer = make(**{name: value})
-    assert getattr(trainer, now) == value
+@pytest.mark.parametrize("name", RENAMED)
+@pytest.mark.parametrize("package", ["functrain", "functrain_jax"])
+def test_an_older_name_is_refused_with_the_present_one(package, name):
+    trainer = import_module(package).Trainer
+    with pytest.raises(ConfigurationError, match=rf"Trainer\({name}=1\): an older name.*: use {RENAMED[name]}\."):
+        trainer(**{name: 1})
 
 
 def test_a_positional_argument():
@@ -190,6 +188,13 @@ def test_a_positional_argument():
 def test_an_attribute_that_is_not_there():
     with pytest.raises(AttributeError, match=r"Trainer has no attribute 'max_epoch'. Did you mean 'max_epochs'"):
         _ = make().max_epoch
+
+
+def test_a_flag_that_is_set_on_a_trainer_does_not_go_unsaid():
+    trainer = make(log_every_n_steps=5)
+    with pytest.raises(AttributeError, match=r"trainer\.log_every_n_steps = 10: the flags of a Trainer are settled"):
+        trainer.log_every_n_steps = 10  # type: ignore[misc]
+    assert trainer.log_every_n_steps == 5
 
 
 def test_what_is_right():

@@ -123,14 +123,6 @@ def test_every_flag_is_an_attribute(name: str):
     assert hasattr(run, name)
 
 
-def test_the_signature_is_the_table():
-    import inspect
-
-    parameters = inspect.signature(pl.Trainer).parameters
-    assert list(parameters) == list(flag_table.NAMES)
-    assert parameters["log_every_n_steps"].default == 50
-
-
 def test_defaults_of_the_documents():
     """A thousand epochs where nothing else ends the run; with another limit, that one."""
     assert trainer().max_epochs == 1000
