@@ -9,7 +9,7 @@ import secrets
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import cache
 from typing import Any
 
@@ -21,6 +21,7 @@ except ImportError:  # pragma: no cover - Windows has no flock; there nothing is
 LOCKS = fcntl is not None
 TEMPORARY = ".tmp"  # half written, or on its way out
 ASIDE = ".old"  # a directory that is being replaced
+_DIGITS = 8
 _SWEEP_AGE = 60.0  # seconds; covers the moment between a temporary's creation and its lock
 _HERE, EXCHANGE = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux
 
@@ -44,18 +45,34 @@ def sizes(directory: str, below: str) -> Iterator[tuple[str, int]]:
             raise ValueError(f"{name} in '{directory}' is {kind}")
 
 
-def beside(path: str, suffix: str) -> str:
-    """A hidden name for a temporary of `path`, in the same directory."""
+def beside(path: str, suffix: str, by: str = "") -> str:
+    """A hidden name for a temporary of `path`, in the same directory.
+
+    Args:
+        by: the id of who writes, in hexadecimal digits; the name begins its last part with the first of them.
+    """
     directory, name = os.path.split(path)
-    return os.path.join(directory, f".{name}.{secrets.token_hex(4)}{suffix}")
+    return os.path.join(directory, f".{name}.{by[:_DIGITS]}{secrets.token_hex(_DIGITS // 2)}{suffix}")
 
 
 def original(name: str) -> str | None:
     """The name that a temporary stands for; None where `name` is not one of ours."""
+    base, token = _parts(name)
+    return base if len(token) in (_DIGITS, 2 * _DIGITS) and set(token) <= set("0123456789abcdef") else None
+
+
+def is_by(name: str, ids: Collection[str]) -> bool:
+    """Does the name of a temporary say that one of these wrote it?"""
+    _, token = _parts(name)
+    return len(token) == 2 * _DIGITS and any(token[:_DIGITS] == by[:_DIGITS] for by in ids)
+
+
+def _parts(name: str) -> tuple[str, str]:
+    """The name that a temporary stands for, and what tells it from others of that name."""
     stem, dot, suffix = name.rpartition(".")
     base, _, token = stem.rpartition(".")
     ours = dot + suffix in (TEMPORARY, ASIDE) and base.startswith(".") and len(base) > 1
-    return base[1:] if ours and len(token) == 8 and set(token) <= set("0123456789abcdef") else None
+    return (base[1:], token) if ours else ("", "")
 
 
 def replace_directory(new: str, path: str) -> None:
@@ -132,12 +149,12 @@ def lock(descriptor: int) -> None:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def is_stale(path: str) -> bool:
-    """Is it a temporary that no living process is writing?"""
+def is_stale(path: str, killed: Collection[str] = ()) -> bool:
+    """Is it a temporary that no living process is writing? Those of `killed` writers need not be old for it."""
     assert fcntl is not None
     try:
         # What is moved aside was locked before.
-        age = 0.0 if path.endswith(ASIDE) else _SWEEP_AGE
+        age = 0.0 if path.endswith(ASIDE) or is_by(os.path.basename(path), killed) else _SWEEP_AGE
         if os.path.islink(path) or time.time() - os.stat(path).st_mtime < age:
             return False
         with held_open(path) as descriptor:

@@ -12,7 +12,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import IO, Any
 
 from functrain import disk
@@ -171,7 +171,7 @@ def open_write(path: str | os.PathLike[str]) -> IO[bytes]:
 
 
 @contextlib.contextmanager
-def atomic_write(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO[Any]]:
+def atomic_write(path: str | os.PathLike[str], mode: str = "wb", by: str = "") -> Iterator[IO[Any]]:
     """Write a file that appears at `path` whole, or not at all.
 
     What is written goes to a hidden file in the same directory (made where missing); at the end of the block
@@ -181,6 +181,7 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO[
     Args:
         path: a local path, or any URL that fsspec can write. A link is replaced, not followed.
         mode: "wb", or "w" for UTF-8 text whose line ends are written as they are.
+        by: the id of who writes, for `sweep`.
 
     Raises:
         OSError: of the kind that went wrong; the message names `path`, what failed and what to do.
@@ -195,7 +196,7 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO[
             return
         local = _local(path)
         ensure_directory(os.path.dirname(local) or ".")
-        temporary = disk.beside(local, disk.TEMPORARY)
+        temporary = disk.beside(local, disk.TEMPORARY, by)
         try:
             with open(temporary, mode.replace("w", "x"), **_text(mode)) as file:
                 disk.lock(file.fileno())
@@ -211,7 +212,7 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO[
 
 
 @contextlib.contextmanager
-def atomic_directory(path: str | os.PathLike[str]) -> Iterator[str]:
+def atomic_directory(path: str | os.PathLike[str], by: str = "") -> Iterator[str]:
     """Fill a directory that appears at `path` whole, or not at all. Gives the path of the directory to fill.
 
     An existing directory at `path` changes places with the new one in one step, where the system can do that
@@ -220,6 +221,7 @@ def atomic_directory(path: str | os.PathLike[str]) -> Iterator[str]:
 
     Args:
         path: a local path, or a URL that fsspec can write (there the move is as atomic as the store's own).
+        by: the id of who writes, for `sweep`.
 
     Raises:
         OSError: of the kind that went wrong; the message names `path`, what failed and what to do.
@@ -234,7 +236,7 @@ def atomic_directory(path: str | os.PathLike[str]) -> Iterator[str]:
         if os.path.exists(local) and not os.path.isdir(local):
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
         ensure_directory(os.path.dirname(local) or ".")
-        temporary = disk.beside(local, disk.TEMPORARY)
+        temporary = disk.beside(local, disk.TEMPORARY, by)
         try:
             os.mkdir(temporary)
             with disk.held_open(temporary) as descriptor:
@@ -261,18 +263,19 @@ def standing(path: str | os.PathLike[str]) -> str:
     return text
 
 
-def sweep(directory: str | os.PathLike[str]) -> list[str]:
+def sweep(directory: str | os.PathLike[str], killed: Collection[str] = ()) -> list[str]:
     """Clear what killed writers left in a local directory, and give the names dealt with.
 
-    Temporaries which no living process is writing are removed, once they are a minute old; a directory that was moved
-    aside while its successor never came is put back under its name. Nothing is done to a URL, or without file locks.
+    Temporaries which no living process is writing are removed, once they are a minute old, or at once where one of
+    `killed`, ids of writers, has made them; a directory that was moved aside while its successor never came is put back
+    under its name. Nothing is done to a URL, or without file locks.
     """
     if is_remote(directory) or not disk.LOCKS or not os.path.isdir(_local(directory)):
         return []
     local, done = _local(directory), []
     for name in sorted(os.listdir(local)):
         original = disk.original(name)
-        if original is not None and disk.is_stale(entry := os.path.join(local, name)):
+        if original is not None and disk.is_stale(entry := os.path.join(local, name), killed):
             with contextlib.suppress(OSError):
                 if name.endswith(disk.ASIDE) and not os.path.lexists(os.path.join(local, original)):
                     os.rename(entry, os.path.join(local, original))

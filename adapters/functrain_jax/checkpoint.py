@@ -12,8 +12,9 @@ import math
 import os
 import re
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import jax
@@ -21,6 +22,8 @@ import numpy as np
 
 from functrain import files
 from functrain.regular import open_regular
+from functrain.trainer import saving
+from functrain.trainer.adapter import Saving
 from functrain.trainer.errors import CheckpointError, ConfigurationError
 from functrain.trainer.identity import Mark, decoded, encoded, mark_of
 from functrain_jax.encoding import decode, encode, specs
@@ -60,6 +63,45 @@ def write(path: str | os.PathLike[str], checkpoint: Mapping[str, Any]) -> None:
         ConfigurationError: it holds a value, or so much beside arrays, that could not be read back safely; says which.
         OSError: the directory cannot be written, the disk is full; what was there before is untouched.
     """
+    _write(path, *_parts(path, checkpoint))
+
+
+def begin(path: str | os.PathLike[str], checkpoint: Mapping[str, Any]) -> Saving:
+    """Have a thread write a checkpoint; what it holds may change, and its arrays be donated, when this returns.
+
+    Raises:
+        ConfigurationError: it holds a value, or so much beside arrays, that could not be read back safely; says which.
+    """
+    arrays, rest, own = _parts(path, checkpoint)
+    return saving.in_thread(partial(_write, path, _copies(arrays), rest, own))
+
+
+def _copies(arrays: dict[str, Any]) -> dict[str, Any]:
+    """The arrays again, for nobody else. Those of a device are copied there, behind the host's back, if it has the
+    room; the thread that writes fetches them."""
+    device = {name: array for name, array in arrays.items() if isinstance(array, jax.Array)}
+    host = {name: np.array(array) for name, array in arrays.items() if name not in device}
+    if not _have_room(device.values()):
+        return {**{name: np.array(array) for name, array in device.items()}, **host}
+    places = {name: array.sharding for name, array in device.items()}
+    return {**jax.device_put(device, places, may_alias=False), **host}
+
+
+def _have_room(arrays: Collection[jax.Array]) -> bool:
+    """Has every device at least twice the memory free that copies of these arrays take?"""
+    needed: dict[Any, int] = {}
+    for array in arrays:
+        for shard in array.addressable_shards:
+            needed[shard.device] = needed.get(shard.device, 0) + shard.data.nbytes
+    for device, size in needed.items():
+        stats = device.memory_stats() or {}
+        if "bytes_limit" in stats and stats["bytes_limit"] - stats.get("bytes_in_use", 0) < 2 * size:
+            return False
+    return True
+
+
+def _parts(path: str | os.PathLike[str], checkpoint: Mapping[str, Any]) -> tuple[dict[str, Any], bytes, Mark | None]:
+    """The arrays of a checkpoint, the JSON of the rest, and its mark."""
     # A store without an array would be none.
     arrays: dict[str, Any] = {"": np.zeros(1, np.float32)}
     rest = json.dumps(encode(checkpoint, arrays)).encode()
@@ -68,10 +110,14 @@ def write(path: str | os.PathLike[str], checkpoint: Mapping[str, Any]) -> None:
             f"{os.fspath(path)}: the checkpoint holds {len(rest)} bytes beside its arrays, more than "
             f"the {LONGEST_REST} that could be read back; keep long lists of numbers as arrays."
         )
-    with files.atomic_directory(path) as directory, _as_os_errors():
+    return arrays, rest, mark_of(checkpoint.get("functrain"))
+
+
+def _write(path: str | os.PathLike[str], arrays: dict[str, Any], rest: bytes, own: Mark | None) -> None:
+    by = "" if own is None else own.fit
+    with files.atomic_directory(path, by) as directory, _as_os_errors():
         _save(files.join(directory, ARRAYS), arrays)
         _store(files.join(directory, REST), rest)
-        own = mark_of(checkpoint.get("functrain"))
         if own is not None:
             _store(files.join(directory, MARK), encoded(own))
         sums = {name: _sum(directory, name) for name in files.tree(directory)}
@@ -99,6 +145,7 @@ def read(path: str | os.PathLike[str], sharding: Any = None) -> dict[str, Any]:
     Raises:
         CheckpointError: there is none, it is damaged, or it is something else; names the path.
     """
+    saving.finish()
     text = os.fspath(path)
     directory = files.standing(text)
     rest = _check(text, directory)

@@ -17,7 +17,7 @@ class JaxCheckpointIO:
     """
 
     suffix = ".ckpt"
-    save = staticmethod(checkpoint.write)
+    save = staticmethod(checkpoint.begin)
     mark = staticmethod(checkpoint.mark)
 
     def __init__(self, sharding: jax.sharding.Sharding) -> None:

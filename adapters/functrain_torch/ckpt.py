@@ -11,6 +11,7 @@ import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,6 +19,8 @@ from torch import Tensor
 
 from functrain.files import atomic_write, exists, is_dir, open_read
 from functrain.regular import open_regular
+from functrain.trainer import saving
+from functrain.trainer.adapter import Saving
 from functrain.trainer.errors import CheckpointError, ConfigurationError, kind
 from functrain.trainer.identity import Mark, decoded, encoded, mark_of
 
@@ -34,9 +37,50 @@ def write(path: str | os.PathLike[str], checkpoint: Mapping[str, Any]) -> None:
         ConfigurationError: it holds a value that could not be read back safely; says where.
         OSError: the directory cannot be written, the disk is full; the file of before is untouched.
     """
-    plain = {key: _plain(value, str(key)) for key, value in checkpoint.items()}
-    own = mark_of(checkpoint.get("functrain"))
-    with atomic_write(path) as file:
+    _store(path, _plain(checkpoint, ""))
+
+
+def begin(path: str | os.PathLike[str], checkpoint: Mapping[str, Any]) -> Saving:
+    """Have a thread write a checkpoint; what it holds may change when this returns.
+
+    Raises:
+        ConfigurationError: it holds a value that could not be read back safely; says where.
+    """
+    return saving.in_thread(partial(_store, path, _Copies().of(_plain(checkpoint, ""))))
+
+
+class _Copies:
+    """Copies plain values into the host's memory. Tensors that share memory share it in the copy, as the file has it
+    once."""
+
+    def __init__(self) -> None:
+        self._storages: dict[int, Any] = {}
+
+    def of(self, value: Any) -> Any:
+        """The copy of what `_plain` has made, whose containers are its own already."""
+        if isinstance(value, Tensor):
+            return self._tensor(value)
+        if isinstance(value, dict):
+            return {key: self.of(item) for key, item in value.items()}
+        if isinstance(value, list | tuple | set) and not isinstance(value, torch.Size):
+            return type(value)(self.of(item) for item in value)
+        return value
+
+    def _tensor(self, tensor: Tensor) -> Tensor:
+        own_form = tensor.is_quantized or tensor.is_meta or tensor.is_conj() or tensor.is_neg()
+        if own_form or tensor.layout is not torch.strided:
+            return tensor.detach().to("cpu", copy=True)
+        storage = tensor.untyped_storage()
+        copy = self._storages.get(storage._cdata)
+        if copy is None:
+            copy = self._storages[storage._cdata] = storage.cpu() if storage.device.type != "cpu" else storage.clone()
+        here = torch.empty(0, dtype=tensor.dtype).set_(copy, tensor.storage_offset(), tensor.size(), tensor.stride())
+        return here.requires_grad_(tensor.requires_grad)
+
+
+def _store(path: str | os.PathLike[str], plain: dict[str, Any]) -> None:
+    own = mark_of(plain.get("functrain"))
+    with atomic_write(path, by="" if own is None else own.fit) as file:
         try:
             if own is None:
                 torch.save(plain, file)
@@ -105,6 +149,7 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises:
         CheckpointError: there is no such file, it is damaged, or holds anything else than tensors and plain values.
     """
+    saving.finish()
     if not isinstance(path, str | os.PathLike) and not hasattr(path, "seekable"):
         raise CheckpointError(f"{path!r}: {kind(path)} names no checkpoint; give a path or an open file.")
     if isinstance(path, str | os.PathLike) and not exists(path):
@@ -195,14 +240,15 @@ def _seekable(file: Any) -> Any:
 
 
 def _plain(value: Any, where: str) -> Any:
-    """The value, if it can be read back without running code; numpy scalars become Python's."""
+    """The value, if it can be read back without running code; numpy scalars become Python's. Containers are new."""
     kind: type = type(value)
     if kind in PLAIN or (isinstance(value, Tensor) and kind is Tensor):
         return value
     if isinstance(value, Tensor):
         return value.detach().as_subclass(Tensor)
     if isinstance(value, Mapping):
-        return {_plain(key, where): _plain(item, f"{where}.{key}") for key, item in value.items()}
+        prefix = where and f"{where}."
+        return {_plain(key, where): _plain(item, f"{prefix}{key}") for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         items = [_plain(item, f"{where}[{i}]") for i, item in enumerate(value)]
         return items if isinstance(value, list) else tuple(items) if isinstance(value, tuple) else set(items)

@@ -9,6 +9,6 @@ class TorchCheckpointIO:
     """See `functrain.trainer.adapter.CheckpointIO`."""
 
     suffix = ".ckpt"
-    save = staticmethod(ckpt.write)
+    save = staticmethod(ckpt.begin)
     load = staticmethod(ckpt.read)
     mark = staticmethod(ckpt.mark)

@@ -1,7 +1,7 @@
 """ModelCheckpoint: which states of a run are kept on disk, by a metric, by time or by age.
 
-Writes through the Trainer only. A file is written whole before the ones that it replaces are removed, and the records
-are those of before if that fails.
+Writes through the run only, which goes on meanwhile. A file is there, whole, before the ones that it replaces are
+removed; the records are those of before where it could not be written.
 """
 
 from __future__ import annotations
@@ -22,9 +22,11 @@ from functrain.callbacks.monitor import Watch, direction
 from functrain.kernel.plan import passed
 from functrain.kernel.state import Clock
 from functrain.trainer.callback import Callback
+from functrain.trainer.checkpoint import begin_save
 from functrain.trainer.errors import ConfigurationError, kind
 from functrain.trainer.events import Moment
 from functrain.trainer.logbook import TRAIN
+from functrain.trainer.saving import Writes
 
 TICK_SECONDS = 1.0
 
@@ -58,19 +60,17 @@ class ModelCheckpoint(Callback):
         save_on_train_epoch_end: True saves at the end of epochs only, by the last value of the epoch; False after
             validations only; None does what suits the monitor.
 
+    A file is written while the run goes on. Who reads one of the paths below waits until it is there.
+
     Attributes:
-        best_model_path: the best kept file, the newest without a monitor; "" before.
-        best_model_score: its score; None without a monitor.
-        best_k_models: path -> score of all files kept.
-        kth_best_model_path: the worst of them.
-        last_model_path: the 'last' file.
+        best_model_score: the score of the best file; None without a monitor.
         current_score: the monitored value that was looked at last.
 
     Raises:
         ConfigurationError: arguments that are impossible or contradict each other; at the end of an epoch, a
             monitor that nobody logs (the state is saved first).
         OSError: at the start of a fit, a directory that cannot be written to; later, a file that could not be
-            written.
+            written, where the run looks for it next: within half a second, at the next save, or at its end.
     """
 
     CHECKPOINT_NAME_LAST = "last"
@@ -116,6 +116,7 @@ class ModelCheckpoint(Callback):
         if train_time_interval is not None:
             self.tick_seconds = min(TICK_SECONDS, train_time_interval.total_seconds())
         self._place: Place | None = None
+        self._writes: Writes | None = None
         self._reset()
 
     def _epochs(self, every_n_epochs: int | None, period: int | None) -> int:
@@ -162,14 +163,39 @@ class ModelCheckpoint(Callback):
 
     def _set(self, records: Records) -> None:
         """Take these records, and show users what they say."""
-        best, ranked = records.best(), records.ranked()
+        best = records.best()
         self._records = records
-        self.best_model_path: str = best[0] if best else ""
         self.best_model_score: float | None = best[1] if best and self.monitor is not None else None
-        self.best_k_models: dict[str, float] = dict(records.kept)
-        self.kth_best_model_path: str = ranked[-1][0] if ranked else ""
-        self.last_model_path: str = records.last
         self.current_score: float | None = records.score
+
+    # what is kept
+
+    @property
+    def best_model_path(self) -> str:
+        """The best kept file, the newest without a monitor; "" before."""
+        return self._standing().best_path()
+
+    @property
+    def best_k_models(self) -> dict[str, float]:
+        """The scores of all files kept, by path."""
+        return dict(self._standing().kept)
+
+    @property
+    def kth_best_model_path(self) -> str:
+        """The worst of the files kept; "" before."""
+        ranked = self._standing().ranked()
+        return ranked[-1][0] if ranked else ""
+
+    @property
+    def last_model_path(self) -> str:
+        """The 'last' file; "" before."""
+        return self._standing().last
+
+    def _standing(self) -> Records:
+        """The records, when the files are there that they name."""
+        if self._writes is not None:
+            self._writes.settle()
+        return self._records
 
     # hooks
 
@@ -178,6 +204,7 @@ class ModelCheckpoint(Callback):
         if stage != "fit" or trainer.fast_dev_run:
             return
         self._reset()
+        self._writes = trainer.run.writes
         self.FILE_EXTENSION = trainer.run.checkpoints.suffix
         self.dirpath = self.given_dirpath or default_directory(trainer)
         if self.save_top_k or self.save_last:
@@ -190,6 +217,7 @@ class ModelCheckpoint(Callback):
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Whose files stand in the directory is known now; the time interval counts from here."""
         if self._place is not None and not self._idle(trainer):
+            self._place.sweep()
             self._place.tell_others(self.CHECKPOINT_NAME_LAST.partition("{")[0])
         self._since = time.monotonic()
 
@@ -218,13 +246,6 @@ class ModelCheckpoint(Callback):
         """Save what is due at this moment."""
         if self._idle(trainer):
             return
-        try:
-            self._checkpoint(trainer, moment)
-        finally:
-            if self._place is not None:
-                self._place.settle()
-
-    def _checkpoint(self, trainer: Any, moment: Moment) -> None:
         if moment == "interrupt":
             if self.monitor is None:
                 self._save(trainer, moment)
@@ -301,10 +322,9 @@ class ModelCheckpoint(Callback):
             return
         name = self._name(trainer, moment, self._template)
         path = self._claim(trainer, name, fallen)
-        self._write(trainer, path, self._records.adding(path, score, fallen), fallen)
-        if self.verbose:
-            what = "" if self.monitor is None else f", {self.monitor} {score:.5g}"
-            trainer.print(f"Epoch {trainer.current_epoch}, step {trainer.global_step}{what}: saved {path}")
+        what = "" if self.monitor is None else f", {self.monitor} {score:.5g}"
+        told = f"Epoch {trainer.current_epoch}, step {trainer.global_step}{what}: saved {path}"
+        self._write(trainer, path, self._records.adding(path, score, fallen), fallen, told if self.verbose else "")
 
     def _save_last(self, trainer: Any, moment: str) -> None:
         if self._last_saved_at is not None and trainer.run.stands_at(self._last_saved_at):
@@ -317,24 +337,42 @@ class ModelCheckpoint(Callback):
         self._last_saved_at = trainer.run.clock
 
     def _claim(self, trainer: Any, name: str, ours: list[str]) -> str:
-        """A path that nobody else has, or one of `ours`; until the end of `checkpoint`."""
+        """A path that nobody else has, or one of `ours`, until it is written; what was being written is there first."""
         assert self._place is not None, "a fit that saves anything made it"
+        trainer.run.writes.settle()
         return self._place.claim(name, self._records.paths(), ours, trainer.global_step)
 
-    def _write(self, trainer: Any, path: str, records: Records, replaced: list[str]) -> None:
-        """Write the state, then remove the files that it replaces; the file knows both, whenever a kill comes."""
+    def _write(self, trainer: Any, path: str, records: Records, replaced: list[str], told: str = "") -> None:
+        """Begin to write the state; what it replaces is removed when it is there. The file knows both, whenever a kill
+        comes."""
         before, place = self._records, self._place
         assert place is not None, "it gave the path"
         self._set(records)
         self._replaced = [old for old in replaced if old != path]
+
+        def over(error: BaseException | None) -> None:
+            try:
+                if error is not None:
+                    self._put_back(before)
+                    return
+                self._remove_replaced(place)
+                if told:
+                    trainer.print(told)
+            finally:
+                place.settle()
+
         try:
             with trainer.run.identity.saving(place.key):
-                trainer.save_checkpoint(path, weights_only=self.save_weights_only)
+                begin_save(trainer.run, path, self.save_weights_only, over)
         except BaseException:
-            self._set(before)
-            self._replaced = []
+            self._put_back(before)
+            place.settle()
             raise
-        self._remove_replaced(place)
+
+    def _put_back(self, records: Records) -> None:
+        """Nothing was written."""
+        self._set(records)
+        self._replaced = []
 
     def _remove_replaced(self, place: Place) -> None:
         while self._replaced:
@@ -357,7 +395,11 @@ class ModelCheckpoint(Callback):
         if moment == "epoch" and self._watch.overdue(trainer):
             name = self._name(trainer, moment, NameTemplate("{epoch}-{step}"))
             path = self._claim(trainer, name, [])
-            trainer.save_checkpoint(path, weights_only=self.save_weights_only)
+            try:
+                trainer.save_checkpoint(path, weights_only=self.save_weights_only)
+            finally:
+                assert self._place is not None, "it gave the path"
+                self._place.settle()
             raise ConfigurationError(f"{self._watch.missing(trainer)} The state of this moment is saved in {path}.")
         if moment in ("steps", "tick") and not self._warned:
             self._warned = True
@@ -384,13 +426,14 @@ class ModelCheckpoint(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """The records, as plain values."""
+        records = self._records
         return {
             "dirpath": self.dirpath,
-            "best_model_path": self.best_model_path,
+            "best_model_path": records.best_path(),
             "best_model_score": self.best_model_score,
-            "best_k_models": self.best_k_models,
-            "last_model_path": self.last_model_path,
-            "current_score": self.current_score,
+            "best_k_models": dict(records.kept),
+            "last_model_path": records.last,
+            "current_score": records.score,
             "replaced": list(self._replaced),
             "due": self._due,
             "watch": self._watch.state(),
@@ -411,5 +454,5 @@ class ModelCheckpoint(Callback):
     def may_open_best(self) -> bool:
         """Did this run write the best one, or does it lie where the user pointed? Others are only known from a file."""
         outside = self._records.outside
-        only_named = outside is not None and self.best_model_path == outside[0]
-        return not only_named or (self._place is not None and self._place.trusts(self.best_model_path))
+        only_named = outside is not None and self._records.best_path() == outside[0]
+        return not only_named or (self._place is not None and self._place.trusts(self._records.best_path()))

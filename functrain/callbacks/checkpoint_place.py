@@ -135,11 +135,16 @@ class Place:
         return mark.fit in self.identity.killed or self.owns(path)
 
     def settle(self) -> None:
-        """A save is over, with all that belongs to it: let go of the names."""
+        """A save is over, with all that belongs to it, the removal of what it replaces too: let go of the names."""
         while self._claims:
             self._claims.pop().release()
 
     # removal
+
+    def sweep(self) -> None:
+        """Remove what those fits were writing when they were killed that this run continues."""
+        if self.identity.past and self.identity.hold(self.directory):
+            files.sweep(self.directory, self.identity.killed)
 
     def remove(self, path: str) -> None:
         """Remove a file of this run. One that is not, or no longer, is left alone and told."""

@@ -44,6 +44,11 @@ class Records(NamedTuple):
             return ranked[0]
         return min([self.outside, *ranked[:1]], key=lambda each: rank(each[1], self.by))
 
+    def best_path(self) -> str:
+        """The path of the best file; "" where there is none."""
+        best = self.best()
+        return best[0] if best else ""
+
     def fallen(self, score: float, k: int) -> list[str] | None:
         """The files that a new one with this score replaces where k are kept (-1: all); None where it is not kept.
 

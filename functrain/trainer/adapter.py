@@ -138,18 +138,33 @@ class Engine(Protocol):
         ...
 
 
+class Saving(Protocol):
+    """A checkpoint that is being written."""
+
+    def done(self) -> bool:
+        """Is it over, well or not?"""
+        ...
+
+    def wait(self) -> None:
+        """Until it is on the disk under its name, whatever comes then. Raises what the write raised; what was there
+        before is untouched then."""
+        ...
+
+
 class CheckpointIO(Protocol):
     """How checkpoints are written and read; who wrote one is read without the rest of it."""
 
     suffix: str
     """What a checkpoint's name ends with: '.ckpt'."""
 
-    def save(self, path: str, value: dict[str, Any], /) -> None:
-        """Write a checkpoint, whole or not at all."""
+    def save(self, path: str, value: dict[str, Any], /) -> Saving:
+        """Begin to write a checkpoint, which is there whole or not at all. `value` is copied before this returns, and
+        the run goes on: what writes touches the file alone. Raises at once where `value` cannot be stored."""
         ...
 
     def load(self, path: str, /) -> dict[str, Any]:
-        """Read a checkpoint; nothing in the file may run code. Raises `CheckpointError` naming the file."""
+        """Read a checkpoint, once what is being written is there; nothing in the file may run code. Raises
+        `CheckpointError` naming the file."""
         ...
 
     def mark(self, path: str, /) -> Mark | None:

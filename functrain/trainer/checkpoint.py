@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 import os
 import warnings
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from operator import index
 from typing import Any
@@ -31,12 +31,40 @@ FORMAT = 2
 
 
 def save(run: Run, path: str, weights_only: bool) -> None:
-    """Write the state of a run to a file. What was logged before it is written out first: a kill cannot part them."""
+    """Write the state of a run to a file; returns when it is there."""
+    begin_save(run, path, weights_only)
+    run.writes.settle()
+
+
+def begin_save(
+    run: Run, path: str, weights_only: bool, then: Callable[[BaseException | None], None] | None = None
+) -> None:
+    """Begin to write the state of a run to a file; returns when the state is copied, and the run may go on.
+
+    What was written before is there first, since the state tells of it. So is what was logged: a kill cannot part them.
+
+    Args:
+        then: called in the main thread when the file is there, or with the error where it could not be written.
+    """
+    run.writes.settle()
     for logger in run.loggers:
         logger.save()
-    run.checkpoints.save(path, assemble(run, weights_only))
-    for logger in run.loggers:
-        logger.after_save_checkpoint(path)
+    before, saving = run.saved, run.checkpoints.save(path, assemble(run, weights_only))
+    if not weights_only:
+        run.saved = (path, run.clock)
+
+    def over(error: BaseException | None) -> None:
+        try:
+            if error is not None:
+                run.saved = before
+            else:
+                for logger in run.loggers:
+                    logger.after_save_checkpoint(path)
+        finally:
+            if then is not None:
+                then(error)
+
+    run.writes.add(path, saving, over)
 
 
 def assemble(run: Run, weights_only: bool) -> dict[str, Any]:

@@ -135,6 +135,8 @@ def _tell(text: str) -> None:
 def under_way(run: Run) -> str:
     """What a run is doing, and ends before it stops."""
     metrics, loop = run.metrics, run.loop
+    if run.writes.waiting:
+        return f"{run.writes.path} is written"
     if run.phase == "set-up" and not run.sanity_checking:
         return "what is being set up"
     if run.phase == "end":

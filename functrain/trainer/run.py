@@ -18,6 +18,7 @@ from functrain.trainer.identity import Identity
 from functrain.trainer.loaders import LoaderFinder, Loaders
 from functrain.trainer.logbook import LogBook
 from functrain.trainer.narrow import class_of
+from functrain.trainer.saving import Writes
 from functrain.trainer.stop import Stop
 from functrain.trainer.world import Alone, World
 
@@ -64,6 +65,7 @@ class Run:
         turned: the position of the last epoch's end, before the clock turned; None in the first epoch.
         phase: 'set-up', 'run' or 'end'.
         saved: the last checkpoint that this run can be continued from: its path and position.
+        writes: the checkpoint that is being written.
         given: the training and the validation loaders that the user gave.
         val: the validation loaders of a fit and their limits; None where it does not validate.
         redone: what a validation under way began with, for checkpoints taken in it; None outside.
@@ -91,6 +93,7 @@ class Run:
     phase: str = "set-up"
     sanity_checking: bool = False
     saved: tuple[str, Clock] | None = None
+    writes: Writes = field(default_factory=Writes)
     given: tuple[Any, Any] = (None, None)
     val: Loaders | None = None
     redone: dict[str, Any] | None = None
@@ -164,7 +167,9 @@ class Run:
         return wish if self.stop.deadline is None else min(wish, 0.1)
 
     def tick(self) -> None:
-        """The host has control: callbacks that show progress may act."""
+        """The host has control: what follows a checkpoint that was written is done, and callbacks that show progress
+        may act."""
+        self.writes.look()
         for callback in self.callbacks:
             if getattr(callback, "tick_seconds", None) is not None:
                 callback.tick(self.owner, self.module)

@@ -43,10 +43,14 @@ def running(run: Run) -> Generator[None]:
     except KeyboardInterrupt:
         stop.interrupted = stop.raised = True
         run.hooks.call("on_keyboard_interrupt")
-        _end_training(run)
-        _finish(run, "interrupted")
+        try:
+            _end_training(run)
+        finally:
+            _finish(run, "interrupted")
     except BaseException as error:
         # The first error is the one to be seen; what fails after it is noted.
+        with beside(error):
+            run.writes.settle()
         with beside(error):
             run.hooks.call("on_exception", error)
         with beside(error):
@@ -123,6 +127,7 @@ def _end_training(run: Run) -> None:
     """The last hooks of a fit that had begun to train, also after Ctrl-C."""
     if run.training:
         in_training, run.phase = run.stop.interrupted, "end"
+        run.writes.settle()
         run.hooks.call("on_train_end")
         run.hooks.call("on_fit_end")
         if run.stop.interrupted:
@@ -148,10 +153,11 @@ def evaluate(run: Run, loaders: Any, path: str | os.PathLike[str] | None, train:
 
 
 def _finish(run: Run, status: str) -> None:
-    """Leave the values in the module, tell hooks and loggers."""
+    """Leave the values in the module, tell hooks and loggers. Nothing is being written when a run is over."""
     run.sanity_checking, run.phase = False, "end"
     whole = False
     try:
+        run.writes.settle()
         run.engine.finish()
         run.hooks.call("teardown", run.stage)
         whole = True

@@ -154,7 +154,7 @@ class Trainer(Flagged):
         return outputs[0] if len(outputs) == 1 else outputs
 
     def save_checkpoint(self, filepath: str | os.PathLike[str], weights_only: bool = False) -> None:
-        """Write the state of the run to a file, whole or not at all.
+        """Write the state of the run to a file, whole or not at all. It is there when this returns.
 
         Only between steps: from a hook, or after the run. A run that continues from it does what was still to come,
         each hook of each callback once. Only a validation that has not published its metrics yet is done over, and in
@@ -166,8 +166,6 @@ class Trainer(Flagged):
         if run is None:
             raise ConfigurationError("trainer.save_checkpoint: nothing was run yet; call trainer.fit(module) first.")
         checkpoints.save(run, path, weights_only)
-        if not weights_only:
-            run.saved = (path, run.clock)
 
     # running
 

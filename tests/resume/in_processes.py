@@ -103,9 +103,9 @@ class HalfWritten:
 def train(directory: str) -> dict[str, Any]:
     """One process' part of the run: it goes on where the last one was killed."""
     os.makedirs(directory, exist_ok=True)
-    last = f"{directory}/last.ckpt"
-    pl.seed_everything(1 if not os.path.exists(last) else 77)
-    if os.path.exists(last):
+    begun = saved(directory)
+    pl.seed_everything(77 if begun else 1)
+    if begun:
         disturb()
     trainer = pl.Trainer(
         max_epochs=cases.EPOCHS, log_every_n_steps=1, accumulate_grad_batches=2, val_check_interval=0.5,
@@ -119,10 +119,15 @@ def train(directory: str) -> dict[str, Any]:
     )  # fmt: skip
     module = Killing()
     inside.save_through(HalfWritten())
-    trainer.fit(module, cases.shuffled(), cases.validation(), ckpt_path=last if os.path.exists(last) else None)
+    trainer.fit(module, cases.shuffled(), cases.validation(), ckpt_path="last")
     state = json.dumps(final(trainer, []), default=plain)
     state = state.replace(directory, "HERE")
     return {"final": json.loads(state), "rows": rows(directory), "files": visible(directory)}
+
+
+def saved(directory: str) -> bool:
+    """Is there a checkpoint to continue from?"""
+    return any(name.endswith(".ckpt") for name in visible(directory))
 
 
 def visible(directory: str) -> list[str]:
@@ -154,7 +159,7 @@ def killed(directory: str, where: str, ns: list[int]) -> list[str]:
         ended, given = in_child(work)
         if ended != signal.SIGKILL:
             return [f"was not killed at {where} {n}: {given}"]
-        continued = os.path.exists(f"{directory}/last.ckpt")
+        continued = saved(directory)
     ended, given = in_child(lambda: train(directory))
     if ended or not isinstance(given, dict):
         return [f"the run that continues ended with {ended}: {given}"]
