@@ -141,7 +141,7 @@ def plain(value: Any) -> Any:
     return value.hex() if isinstance(value, bytes) else repr(value)
 
 
-def rows(directory: str) -> list[list[str]]:
+def rows(directory: str) -> list[list[tuple[str, str]]]:
     """The log."""
     with open(f"{directory}/logs/version_0/metrics.csv") as file:
         return [sorted((k, v) for k, v in row.items() if v) for row in csv.DictReader(file)]
