@@ -7,32 +7,45 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
-from typing import Any
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
-from torch.nn.utils import get_total_norm
+from torch.optim import Optimizer
 
 from functrain.kernel.host import HostBackend
 from functrain.kernel.state import Accumulator, Scalar, TrainState
+from functrain_torch.strategy import OneDevice, Strategy
 
-Forward = Callable[[TrainState, Any, int], Any]
+Forward: TypeAlias = Callable[[TrainState, Any, int], Any]
+MakesContext: TypeAlias = Callable[[], AbstractContextManager[Any]]
 
 
 class TorchBackend(HostBackend):
     """The verbs of `functrain.kernel.Backend`.
 
     Args:
-        forward: `forward(state, batch, player)` gives a scalar loss, a dict with 'loss' and optional 'weight' (the loss
-            is a mean over so many samples), 'vars' and 'hiddens', or None for nothing to learn from this batch.
+        forward: `forward(state, batch, player)` returns a scalar loss, a dict with 'loss' and optional 'weight' (the
+            loss is a mean over so many samples), 'vars' and 'hiddens', or None for nothing to learn from this batch.
         context: makes the context that the forward pass runs in; None for none.
+        strategy: where arrays live; its verbs `reduce`, `norm` and `step` are the backend's own.
+
+    Attributes:
+        stepping: takes a player's step in another way than `step(optimizer, None)` does; None where nothing does.
+        output: what the forward pass returned last.
     """
 
-    def __init__(self, forward: Forward, context: Callable[[], AbstractContextManager[Any]] | None = None) -> None:
+    def __init__(self, forward: Forward, context: MakesContext | None = None, strategy: Strategy | None = None) -> None:
+        strategy = OneDevice() if strategy is None else strategy
         self.forward = forward
         self.context = context
+        self.reduce, self.norm, self.step = strategy.reduce, strategy.norm, strategy.step
+        self.travel = strategy.travel
+        self.stepping: Callable[[TrainState, int], None] | None = None
         self.output: Any = None
+        if strategy.travels:
+            self.accumulate = self._accumulate_travelling
 
     # the step
 
@@ -61,7 +74,7 @@ class TorchBackend(HostBackend):
             objective = objective * weight
         if me.scale is not None:
             objective = objective * me.scale.value
-        self.backward(objective, player)
+        self.backward(objective, me.opt, player)
         value = loss.detach()
         if weight is not UNIT:
             value = value * weight
@@ -75,14 +88,16 @@ class TorchBackend(HostBackend):
         for parameter in state.players[player].acc.grads:
             parameter.grad = None
 
-    def backward(self, loss: Tensor, player: int) -> None:
+    def _accumulate_travelling(self, state: TrainState, batch: Any, player: int, closes: Scalar = False) -> TrainState:
+        with self.travel(bool(closes)) or nullcontext():
+            return TorchBackend.accumulate(self, state, batch, player, closes)
+
+    def backward(self, loss: Tensor, optimizer: Optimizer, player: int) -> None:
+        """Backward of the loss, as it is scaled."""
         loss.backward()
 
-    def reduce(self, acc: Accumulator) -> Accumulator:
-        return acc
-
-    def norm(self, grads: Any, p: float) -> Tensor:
-        return get_total_norm([g.grad for g in grads if g.grad is not None], p)
+    def clip(self, grads: Any, player: int, optimizer: Optimizer) -> None:
+        """Bound mean gradients in a way that is not the rule's; nothing here."""
 
     def apply(
         self, state: TrainState, player: int, grads: Any, factor: Scalar, limit: float | None, finite: Scalar
@@ -93,24 +108,28 @@ class TorchBackend(HostBackend):
             multiply(grads, factor)
         if limit is not None:
             bound(grads, limit)
-        optimizer = state.players[player].opt
         if isinstance(finite, Tensor):
-            self._step_if(optimizer, finite, player)
+            self._step_if(state, player, finite)
+        elif self.stepping is None:
+            self.step(state.players[player].opt, None)
         else:
-            self.optimizer_step(optimizer, player)
+            self.stepping(state, player)
         return state
 
-    def optimizer_step(self, optimizer: Any, player: int) -> None:
-        optimizer.step()
-
-    def _step_if(self, optimizer: Any, finite: Tensor, player: int) -> None:
+    def _step_if(self, state: TrainState, player: int, finite: Tensor) -> None:
         """Step where `finite` holds on the device: inside the optimizer where it can look by itself, else by asking."""
-        if getattr(optimizer, "_step_supports_amp_scaling", False):
+        optimizer = state.players[player].opt
+        looks = getattr(optimizer, "_step_supports_amp_scaling", False)
+        if looks:
             optimizer.grad_scale, optimizer.found_inf = None, (~finite).float()
-            self.optimizer_step(optimizer, player)
+        elif not finite.item():
+            return
+        if self.stepping is None:
+            self.step(optimizer, None)
+        else:
+            self.stepping(state, player)
+        if looks:
             del optimizer.grad_scale, optimizer.found_inf
-        elif finite.item():
-            self.optimizer_step(optimizer, player)
 
     def empty(self, acc: Accumulator) -> Accumulator:
         return Accumulator(acc.grads)
@@ -163,7 +182,7 @@ def bound(parameters: Iterable[Tensor], limit: float) -> None:
 
 
 def _unpack(state: TrainState, output: dict[str, Any]) -> tuple[TrainState, Any, Scalar]:
-    """What a step gave as a dict: the state with what it carries on, the loss, its weight."""
+    """What a step returned as a dict: the state with what it carries on, the loss, its weight."""
     if "loss" not in output:
         raise ValueError(
             f"the training step gave a dict without 'loss'; it has {', '.join(map(repr, output)) or 'nothing'}."

@@ -1,37 +1,44 @@
-"""Optimization by hand: the same verbs, called by the user's training_step. A part of the torch engine."""
+"""Optimization by hand: the same verbs, called by the user's training_step."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from functrain.kernel.plan import passed
-from functrain.kernel.scale import next_scale
-from functrain.kernel.state import Clock
-from functrain.trainer.run import Run
+from functrain.kernel.scale import ScaleRule, next_scale
+from functrain.kernel.state import Clock, LossScale, TrainState
+from functrain.trainer.hooks import Hooks
 from functrain_torch.backend import multiply
+from functrain_torch.parts import StepParts
 from functrain_torch.precision import UpdatesOutside
+from functrain_torch.strategy import Strategy
+
+
+class Holder(Protocol):
+    """Who holds the state: optimizers may be stepped at any time of a run, in hooks too."""
+
+    state: TrainState | None
 
 
 class HandledOptimizer:
-    """An optimizer as `self.optimizers()` gives it: torch's own, whose steps are counted and unscaled.
+    """An optimizer as `self.optimizers()` returns it: torch's own, whose steps are counted and unscaled.
 
     Every other attribute is the wrapped optimizer's.
     """
 
-    def __init__(self, engine: Any, player: int) -> None:
-        self.engine = engine
+    def __init__(self, manual: Manual, player: int) -> None:
+        self.manual = manual
         self.player = player
-        self.optimizer = engine.configured.optimizers[player]
+        self.optimizer = manual.parts.configured.optimizers[player]
 
     def step(self, closure: Callable[[], Any] | None = None, **kwargs: Any) -> Any:
         """Step, with the gradients unscaled before; not where one is not finite."""
-        return self.engine.manual_step(self.player, closure, kwargs)
+        return self.manual.step(self.player, closure, kwargs)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Clear the gradients."""
@@ -39,11 +46,11 @@ class HandledOptimizer:
 
     def toggle_model(self) -> None:
         """Let only this optimizer's parameters require gradients."""
-        self.engine.toggle(self.optimizer)
+        self.manual.parts.toggle.only(self.optimizer)
 
     def untoggle_model(self) -> None:
         """Undo `toggle_model`."""
-        self.engine.untoggle()
+        self.manual.parts.toggle.undo()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.optimizer, name)
@@ -71,93 +78,102 @@ def _names(method: Callable[..., Any]) -> set[str]:
     return set(inspect.signature(method).parameters)
 
 
-class ManualOptimization:
-    """What the engine offers to a module whose `automatic_optimization` is False."""
+class Manual:
+    """What a module gets whose `automatic_optimization` is False: its steps are counted, its losses scaled.
 
-    run: Run
-    module: Any
-    state: Any
-    clock: Any
-    configured: Any
-    backend: Any
-    policy: Any
-    batch_idx: int
-    keep_output: Any
-    forward: Any
-    check_nan: bool
-    _raise_on_nan: Any
-    _handles: list[Any]
-    _finite: list[bool]
-    device: torch.device
-    _toggled: list[tuple[Any, bool]] | None = None
-    _stepped: bool = False
+    Args:
+        holder: holds the state, in which updates are counted.
+        hooks: those of the step, called where the module steps by itself.
+    """
 
-    def _one_by_hand(self, batch: Any) -> None:
+    def __init__(self, holder: Holder, module: Any, parts: StepParts, hooks: Hooks, strategy: Strategy) -> None:
+        self.holder = holder
+        self.module = module
+        self.parts = parts
+        self.hooks = hooks
+        self.device = strategy.device
+        self._stepped = False
+        self._finite: list[bool] = []
+        self._handles: list[Any] = []
+
+    @property
+    def state(self) -> TrainState:
+        """The state of the run."""
+        assert self.holder.state is not None
+        return self.holder.state
+
+    @property
+    def scale(self) -> LossScale | None:
+        """The loss scale, one for all optimizers; None for none."""
+        players = self.state.players
+        return players[0].scale if players else None
+
+    @property
+    def rule(self) -> ScaleRule | None:
+        """How the loss scale moves."""
+        return self.parts.rules[0].scale if self.parts.rules else None
+
+    def train(self, batch: Any) -> None:
         """One batch: the training step does everything; an update is counted where any optimizer stepped."""
-        self.batch_idx = self.run.clock.batch
+        backend, clock = self.parts.backend, self.state.clock
         self._stepped, self._finite = False, []
-        context = self.backend.context
-        if context is None:
-            output = self.forward(self.state, batch, 0)
+        if backend.context is None:
+            backend.output = backend.forward(self.state, batch, 0)
         else:
-            with context():
-                output = self.forward(self.state, batch, 0)
+            with backend.context():
+                backend.output = backend.forward(self.state, batch, 0)
         self._move_scale()
-        skipped = self._finite.count(False)
-        clock = self.run.clock
-        self.run.clock = Clock(clock.epoch, clock.batch + 1, clock.update + self._stepped, clock.skipped + skipped)
-        self.state = self.state._replace(clock=self.run.clock)
-        self.backend.output = output
-        if self.check_nan:
-            self._raise_on_nan()
-        self.keep_output()
+        skipped = clock.skipped + self._finite.count(False)
+        clock = Clock(clock.epoch, clock.batch + 1, clock.update + self._stepped, skipped)
+        self.holder.state = self.state._replace(clock=clock)
 
-    def count_steps(self) -> None:
-        """From now on every step of an optimizer is counted, torch's own `step` too; until `finish`."""
-        for index, optimizer in enumerate(self.configured.optimizers):
+    def start_counting(self) -> None:
+        """From now on every step of an optimizer is counted, torch's own `step` too; until `stop_counting`."""
+        for index, optimizer in enumerate(self.parts.configured.optimizers):
             self._handles.append(optimizer.register_step_post_hook(lambda *_, index=index: self._count(index)))
-        if self.backend.context is not None:
-            self._handles.extend(UpdatesOutside(self.backend.context, self.device.type).register())
+        if self.parts.backend.context is not None:
+            self._handles.extend(UpdatesOutside(self.parts.backend.context, self.device.type).register())
 
     def stop_counting(self) -> None:
-        """Undo `count_steps`."""
+        """Undo `start_counting`."""
         while self._handles:
             self._handles.pop().remove()
 
     def _count(self, player: int) -> None:
         self._stepped = True
         me = self.state.players[player]
-        self.state = self.state.with_player(player, me._replace(updates=me.updates + 1))
+        self.holder.state = self.state.with_player(player, me._replace(updates=me.updates + 1))
 
     def _move_scale(self) -> None:
         """One loss scale for all optimizers, moved once a batch: gradients that wait for their step keep theirs."""
-        rule, finite = self.policy.scale, self._finite
-        if rule is None or not finite:
+        rule, scale, finite = self.rule, self.scale, self._finite
+        if rule is None or scale is None or not finite:
             return
-        scale = next_scale(self.backend, rule, self.state.players[0].scale, all(finite))
+        scale = next_scale(self.parts.backend, rule, scale, all(finite))
         players = tuple(player._replace(scale=scale) for player in self.state.players)
-        self.state = self.state._replace(players=players)
+        self.holder.state = self.state._replace(players=players)
 
-    def wrapped_optimizers(self) -> list[HandledOptimizer]:
-        return [HandledOptimizer(self, index) for index in range(len(self.configured.optimizers))]
+    def handled(self) -> list[HandledOptimizer]:
+        """The optimizers as `self.optimizers()` returns them."""
+        return [HandledOptimizer(self, index) for index in range(len(self.parts.configured.optimizers))]
 
-    def manual_backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         """Backward of the scaled loss, the module's own where it has one. All optimizers have the same scale, so it
         does not matter whose loss it is.
 
         Args:
             args, kwargs: those of `Tensor.backward`; an optimizer, or None, may stand before them.
         """
-        if self.policy.scale is not None and self.state.players:
-            loss = loss.float() * self.state.players[0].scale.value
-        hooks = self.run.hooks
+        if self.scale is not None:
+            loss = loss.float() * self.scale.value
+        hooks = self.hooks
         if hooks.on_before_backward is not None:
             hooks.on_before_backward(loss)
         if hooks.backward is None:
             backward, args = loss.backward, without_optimizer(args)
         else:
             backward, args = self.module.backward, (loss, *arguments_of_backward(self.module.backward, args))
-        if self.backend.context is None:
+        if self.parts.backend.context is None:
             backward(*args, **kwargs)
         else:
             with torch.autocast(self.device.type, enabled=False):
@@ -165,10 +181,10 @@ class ManualOptimization:
         if hooks.on_after_backward is not None:
             hooks.on_after_backward()
 
-    def manual_step(self, player: int, closure: Callable[[], Any] | None, kwargs: dict[str, Any]) -> Any:
+    def step(self, player: int, closure: Callable[[], Any] | None, kwargs: dict[str, Any]) -> Any:
         """Step one optimizer; under a loss scale with its gradients unscaled, and not where one is not finite."""
-        optimizer, hooks = self.configured.optimizers[player], self.run.hooks
-        if self.policy.scale is not None:
+        optimizer, hooks = self.parts.configured.optimizers[player], self.hooks
+        if self.rule is not None:
             loss = None
             if closure is not None:
                 with torch.enable_grad():
@@ -196,39 +212,9 @@ class ManualOptimization:
         return again
 
     def _unscale(self, player: int) -> bool:
-        me = self.state.players[player]
+        me, backend = self.state.players[player], self.parts.backend
+        assert me.scale is not None
         multiply(me.acc.grads, 1.0 / me.scale.value)
-        finite = bool(self.backend.isfinite(self.backend.norm(me.acc.grads, float("inf"))))
+        finite = bool(backend.isfinite(backend.norm(me.acc.grads, float("inf"))))
         self._finite.append(finite)
         return finite
-
-    def toggle(self, optimizer: Any) -> None:
-        """Only this optimizer's parameters require gradients, until `untoggle`."""
-        if self._toggled is not None:
-            self.untoggle()
-        inner = getattr(optimizer, "optimizer", optimizer)
-        own = {id(p) for group in inner.param_groups for p in group["params"]}
-        others = [
-            p for o in self.configured.optimizers for g in o.param_groups for p in g["params"] if id(p) not in own
-        ]
-        self._toggled = [(p, p.requires_grad) for p in others]
-        for parameter in others:
-            parameter.requires_grad_(False)
-
-    def untoggle(self) -> None:
-        """Every parameter requires gradients as before `toggle`."""
-        for parameter, required in self._toggled or ():
-            parameter.requires_grad_(required)
-        self._toggled = None
-
-    def log_norms(self, parameters: Any, p: float) -> None:
-        """The p-norm of every gradient and of all together, as step metrics, where they will be written."""
-        names = {id(parameter): name for name, parameter in self.module.named_parameters()}
-        update = self.run.clock.update
-        if not passed(self.run.flags.log_every_n_steps, update, update + 1):
-            return
-        label = f"{p:g}"
-        norms = {names.get(id(q), "?"): q.grad.norm(p) for q in parameters if q.grad is not None}
-        for name, norm in norms.items():
-            self.module.log(f"grad_{label}_norm_{name}", norm, on_step=True, on_epoch=False)
-        self.module.log(f"grad_{label}_norm_total", self.backend.norm(parameters, p), on_step=True, on_epoch=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable, Mapping
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -19,9 +19,12 @@ from functrain.trainer.hparams import HyperParameters, HyperparametersMixin, loa
 from functrain.trainer.module import ModuleBase
 from functrain.trainer.run import Run
 from functrain_torch import ckpt
-from functrain_torch.manual import without_optimizer
+from functrain_torch.manual import Manual, without_optimizer
 from functrain_torch.transfer import TransferHooks
 from functrain_torch.tree import split_time
+
+if TYPE_CHECKING:
+    from functrain_torch.engine import TorchEngine
 
 OF_A_RUN = ("_trainer", "_context", "_logged_objects")
 
@@ -214,7 +217,7 @@ class LightningModule(TransferHooks, ModuleBase, HyperparametersMixin, nn.Module
         self._put_back_modes("predict")
 
     def _put_back_modes(self, stage: str) -> None:
-        self._run(f"on_{stage}_model_train()").run.engine.put_back_modes()
+        self._engine(f"on_{stage}_model_train()").modes.restore()
 
     # optimization by hand
 
@@ -225,27 +228,40 @@ class LightningModule(TransferHooks, ModuleBase, HyperparametersMixin, nn.Module
             use_pl_optimizer: wrapped, so that steps are counted and the precision is taken care of; False gives torch's
                 own.
         """
-        engine = self._run("optimizers()").run.engine
-        found = engine.wrapped_optimizers() if use_pl_optimizer else list(engine.configured.optimizers)
+        engine = self._engine("optimizers()")
+        found: list[Any] = list(engine.configured.optimizers)
+        if use_pl_optimizer and engine.trains:
+            found = [*engine.manual.handled()]
         return found[0] if len(found) == 1 else found
 
     def lr_schedulers(self) -> Any:
         """The scheduler, a list of them where there are several, or None."""
-        found = [config.scheduler for config in self._run("lr_schedulers()").run.engine.configured.schedulers]
+        found = [config.scheduler for config in self._engine("lr_schedulers()").configured.schedulers]
         return None if not found else found[0] if len(found) == 1 else found
 
     def manual_backward(self, loss: Tensor, optimizer: Any = None, *args: Any, **kwargs: Any) -> None:
         """Backward within `training_step`, the loss scaled as the precision needs it; by `backward` where it is
         overridden."""
-        self._run("manual_backward()").run.engine.manual_backward(loss, optimizer, *args, **kwargs)
+        self._manual("manual_backward()").backward(loss, optimizer, *args, **kwargs)
 
     def toggle_optimizer(self, optimizer: Any, optimizer_idx: int | None = None) -> None:
         """Let only this optimizer's parameters require gradients, until `untoggle_optimizer`."""
-        self._run("toggle_optimizer()").run.engine.toggle(optimizer)
+        self._manual("toggle_optimizer()").parts.toggle.only(optimizer)
 
     def untoggle_optimizer(self, optimizer_idx: Any = None) -> None:
         """Undo `toggle_optimizer`."""
-        self._run("untoggle_optimizer()").run.engine.untoggle()
+        self._manual("untoggle_optimizer()").parts.toggle.undo()
+
+    def _engine(self, what: str) -> TorchEngine:
+        return self._run(what).run.engine
+
+    def _manual(self, what: str) -> Manual:
+        engine = self._engine(what)
+        if not engine.trains:
+            raise ConfigurationError(
+                f"{type(self).__name__}.{what}: there are no optimizers in this run; call it within trainer.fit."
+            )
+        return engine.manual
 
     # weights
 

@@ -1,9 +1,9 @@
-"""What `configure_optimizers` gave, understood: optimizers, their turns, and when their schedulers step."""
+"""What `configure_optimizers` returned, parsed: optimizers, their turns, and when their schedulers step."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,10 +40,8 @@ class Scheduler:
 
 @dataclass(frozen=True, slots=True)
 class Configured:
-    """The optimizers of a module, the schedulers, and how many batches in a row each optimizer plays (0.
-
-    Every batch).
-    """
+    """The optimizers of a module, the schedulers, and how many batches in a row each optimizer plays (0: every
+    batch)."""
 
     optimizers: list[Any]
     schedulers: list[Scheduler]
@@ -61,8 +59,8 @@ class Configured:
         return tuple(plans)
 
 
-def understand(given: Any, module: str) -> Configured:
-    """Every documented form: one optimizer; several; two lists; a dict, or several; None.
+def parse_optimizers(given: Any, module: str) -> Configured:
+    """Parse every documented form: one optimizer; several; two lists; a dict, or several; None.
 
     Raises:
         ConfigurationError: it is none of the forms; names what is wrong.
@@ -152,28 +150,6 @@ def _scheduler(given: Any, player: int, module: str, monitor: str | None = None)
         scheduler, interval, frequency, monitor, bool(entry.get("strict", True)), entry.get("name"), plateau,
         int(entry.get("opt_idx", player) or 0),
     )  # fmt: skip
-
-
-def step_scheduler(config: Scheduler, metrics: Mapping[str, Any], hook: Callable[..., Any] | None) -> None:
-    """Step one scheduler; a plateau scheduler with the metric that it monitors.
-
-    Args:
-        hook: the module's own `lr_scheduler_step`, which does it in its way.
-
-    Raises:
-        ConfigurationError: nobody has logged the metric, and it is strict.
-    """
-    monitor = str(config.monitor)
-    if not config.reduce_on_plateau:
-        config.scheduler.step() if hook is None else hook(config.scheduler, config.player, None)
-    elif monitor in metrics:
-        metric = metrics[monitor]
-        config.scheduler.step(metric) if hook is None else hook(config.scheduler, config.player, metric)
-    elif config.strict:
-        raise ConfigurationError(
-            f"{type(config.scheduler).__name__}(monitor={monitor!r}): nobody logs this metric; logged are "
-            f"{', '.join(sorted(metrics)) or 'none'}.{nearest(monitor, metrics)}"
-        )
 
 
 def needs_closure(optimizer: Any) -> bool:

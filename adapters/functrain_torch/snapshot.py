@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from functrain.kernel.state import Accumulator, LossScale
+from functrain.kernel.state import Accumulator, Clock, LossScale, Player, TrainState
 from functrain.trainer import book_state
 from functrain.trainer.checkpoint import is_storable
 from functrain.trainer.errors import CheckpointError
 from functrain_torch import ckpt, metric_states
 from functrain_torch.optimizer_shapes import check_shapes
 from functrain_torch.optimizer_states import order, ordered, parameter_names
+from functrain_torch.optimizers import Configured
+
+if TYPE_CHECKING:
+    from functrain_torch.engine import TorchEngine
 
 
-def take(engine: Any, weights_only: bool) -> dict[str, Any]:
-    """Weights; and unless weights_only optimizers, schedulers, loss scales, open windows, running metrics."""
-    saved: dict[str, Any] = {"state_dict": engine.module.state_dict()}
+def state_dict(engine: TorchEngine, weights_only: bool) -> dict[str, Any]:
+    """The engine's part of a checkpoint: weights; and unless weights_only optimizers, schedulers, loss scales, open
+    windows, running metrics."""
+    saved: dict[str, Any] = {"state_dict": engine.strategy.state_dict(engine.module)}
     if weights_only:
         return saved
-    state, configured = engine.state, engine.configured
+    state, configured = _state_of(engine), engine.configured
     saved["optimizer_states"] = [optimizer.state_dict() for optimizer in configured.optimizers]
     saved["lr_schedulers"] = [config.scheduler.state_dict() for config in configured.schedulers]
     saved["kinds"] = _kinds(configured)
@@ -28,18 +34,23 @@ def take(engine: Any, weights_only: bool) -> dict[str, Any]:
     saved["players"] = [_player(engine, i, player) for i, player in enumerate(state.players)]
     if not engine.automatic:
         saved["grads"] = {name: p.grad for name, p in engine.module.named_parameters() if p.grad is not None}
-    saved["modes"] = {path: training for path, training in engine.training_modes().items() if not training}
+    saved["modes"] = {path: training for path, training in engine.modes.training().items() if not training}
     saved["frozen"] = [name for name, p in engine.module.named_parameters() if not p.requires_grad]
     book, redone = engine.run.metrics, engine.run.redone is not None
     saved["metrics"] = book_state.take(book)
-    saved["metric_states"] = engine.metrics_before if redone else metric_states.states(engine.module)
+    saved["metric_states"] = engine.modes.metrics_before if redone else metric_states.states(engine.module)
     saved["metric_links"] = {
         stage: metric_states.links(engine.module, book.entries[stage].values()) for stage in book.fit_stages
     }
     return saved
 
 
-def _kinds(configured: Any) -> dict[str, list[str]]:
+def _state_of(engine: TorchEngine) -> TrainState:
+    assert engine.state is not None
+    return engine.state
+
+
+def _kinds(configured: Configured) -> dict[str, list[str]]:
     """The classes of optimizers and schedulers, by name: their states would fit others and mean something else."""
     return {
         "optimizer": [type(optimizer).__name__ for optimizer in configured.optimizers],
@@ -47,16 +58,17 @@ def _kinds(configured: Any) -> dict[str, list[str]]:
     }
 
 
-def _player(engine: Any, index: int, player: Any) -> dict[str, Any]:
+def _player(engine: TorchEngine, index: int, player: Player) -> dict[str, Any]:
     acc = player.acc
     window = None
+    again = engine.parts.reevaluation
     if acc.count:
         window = {
             "grads": [p.grad for p in acc.grads],
             "loss": acc.loss,
             "weight": acc.weight,
             "count": acc.count,
-            "batches": _storable(engine.backend.windows.get(index)),
+            "batches": None if again is None else _storable(again.windows.get(index)),
         }
     return {"updates": player.updates, "scale": None if player.scale is None else list(player.scale), "window": window}
 
@@ -66,7 +78,7 @@ def _storable(batches: Any) -> Any:
     return batches if is_storable(batches) else None
 
 
-def put_back(engine: Any, saved: dict[str, Any], weights_only: bool, strict: bool) -> None:
+def load_state(engine: TorchEngine, saved: dict[str, Any], weights_only: bool, strict: bool) -> None:
     """Take a snapshot back.
 
     Raises:
@@ -86,7 +98,7 @@ def put_back(engine: Any, saved: dict[str, Any], weights_only: bool, strict: boo
             names = parameter_names(module, optimizer)
             check_shapes(ordered(state, at), optimizer, names, f"optimizer {i} ({type(optimizer).__name__})")
         _check_windows(engine, saved)
-    module.load_state_dict(saved["state_dict"], strict=strict)
+    engine.strategy.load_state_dict(module, saved["state_dict"], strict)
     if weights_only:
         return
     frozen = set(saved["frozen"])
@@ -98,8 +110,8 @@ def put_back(engine: Any, saved: dict[str, Any], weights_only: bool, strict: boo
         optimizer.load_state_dict(ordered(state, at))
     for config, state in zip(engine.configured.schedulers, saved["lr_schedulers"], strict=True):
         config.scheduler.load_state_dict(state)
-    _put_back_players(engine, saved, places)
-    engine.resumed_modes = set(saved["modes"])
+    _load_players(engine, saved, places)
+    engine.modes.resumed = set(saved["modes"])
     book = engine.run.metrics
     book_state.put_back(book, saved["metrics"])
     metric_states.put_back(module, saved["metric_states"])
@@ -107,7 +119,7 @@ def put_back(engine: Any, saved: dict[str, Any], weights_only: bool, strict: boo
         metric_states.put_back_links(module, book, stage, links)
 
 
-def _check_optimizers(engine: Any, saved: dict[str, Any], name: str) -> None:
+def _check_optimizers(engine: TorchEngine, saved: dict[str, Any], name: str) -> None:
     for key, own in (
         ("optimizer_states", engine.configured.optimizers),
         ("lr_schedulers", engine.configured.schedulers),
@@ -133,7 +145,7 @@ def _check_optimizers(engine: Any, saved: dict[str, Any], name: str) -> None:
             )
 
 
-def _places(engine: Any, saved: dict[str, Any]) -> list[list[int]]:
+def _places(engine: TorchEngine, saved: dict[str, Any]) -> list[list[int]]:
     """Of every optimizer: where its parameters stood in the checkpoint; those of older versions have no names."""
     optimizers = engine.configured.optimizers
     own = [parameter_names(engine.module, optimizer) for optimizer in optimizers]
@@ -143,23 +155,23 @@ def _places(engine: Any, saved: dict[str, Any]) -> list[list[int]]:
     ]
 
 
-def _check_windows(engine: Any, saved: dict[str, Any]) -> None:
+def _check_windows(engine: TorchEngine, saved: dict[str, Any]) -> None:
     """The gradients of an open window are scaled as the precision was."""
-    for kept, player in zip(saved["players"], engine.state.players, strict=True):
+    for kept, player in zip(saved["players"], _state_of(engine).players, strict=True):
         if kept["window"] is not None and (kept["scale"] is None) != (player.scale is None):
             raise CheckpointError(
                 "was taken within an accumulation window under another precision; continue with the same precision."
             )
 
 
-def _put_back_players(engine: Any, saved: dict[str, Any], places: list[list[int]]) -> None:
-    from functrain.kernel.state import Clock
-
+def _load_players(engine: TorchEngine, saved: dict[str, Any], places: Sequence[Sequence[int]]) -> None:
+    state = _state_of(engine)
+    again = engine.parts.reevaluation
     for index, kept in enumerate(saved["players"]):
-        me = engine.state.players[index]
+        me = state.players[index]
         scale = me.scale if kept["scale"] is None or me.scale is None else LossScale(*kept["scale"])
-        if kept["window"] is not None and kept["window"]["batches"] is not None:
-            engine.resumed_windows[index] = list(kept["window"]["batches"])
+        if again is not None and kept["window"] is not None and kept["window"]["batches"] is not None:
+            again.windows[index] = list(kept["window"]["batches"])
         acc = Accumulator(me.acc.grads)
         if kept["window"] is not None:
             window = kept["window"]
@@ -169,10 +181,11 @@ def _put_back_players(engine: Any, saved: dict[str, Any], places: list[list[int]
             acc = Accumulator(
                 me.acc.grads, _here(engine, window["loss"]), _here(engine, window["weight"]), window["count"]
             )
-        engine.state = engine.state.with_player(index, me._replace(acc=acc, scale=scale, updates=kept["updates"]))
+        state = state.with_player(index, me._replace(acc=acc, scale=scale, updates=kept["updates"]))
     if "clock" in saved:
-        engine.state = engine.state._replace(clock=Clock(**saved["clock"]))
+        state = state._replace(clock=Clock(**saved["clock"]))
+    engine.state = state
 
 
-def _here(engine: Any, value: Any) -> Any:
-    return value.to(engine.device) if isinstance(value, Tensor) else value
+def _here(engine: TorchEngine, value: Any) -> Any:
+    return value.to(engine.strategy.device) if isinstance(value, Tensor) else value

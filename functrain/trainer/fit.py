@@ -182,7 +182,12 @@ class FitLoop:
         self.position, self.run.before, self.looked = None, self.run.clock, False
         with noted(self.where):
             try:
-                count = self.one_batch() if self.one_by_one else self.many_batches()
+                if self.one_by_one:
+                    count = self.one_batch()
+                else:
+                    n = min(plans.batches_to_event(self.run.plan, self.run.clock), self.size.batches)
+                    count = self.engine.train(self.batches, n)
+                    self.ended = not count or (count < n and not self.run.stop.raised)
             except BaseException as error:
                 with beside(error):
                     self.log_passed()
@@ -202,14 +207,6 @@ class FitLoop:
         clock = self.run.clock
         batch = clock.batch - (self.position is not None)
         return f"in the training loop, epoch {clock.epoch}, batch {batch}{describe(self.metrics.batch)}"
-
-    def many_batches(self) -> int:
-        """As many as there are to the next event."""
-        n = min(plans.batches_to_event(self.run.plan, self.run.clock), self.size.batches)
-        count = self.engine.train(self.batches, n)
-        stopped = self.run.stop.raised
-        self.ended = not count or (count < n and not stopped)
-        return count
 
     def one_batch(self) -> int:
         """One batch with its hooks around it."""

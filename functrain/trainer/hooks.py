@@ -279,18 +279,39 @@ def adapt(method: Callable[..., Any], args: tuple[str, ...], what: str = "", res
     Raises:
         TypeError: the method asks for a required argument that the hook does not have.
     """
-    try:
-        parameters = list(inspect.signature(method).parameters.values())
-    except (TypeError, ValueError):
-        return method
-    if any(p.kind is p.VAR_POSITIONAL for p in (parameters if rest else parameters[:1])):
-        return method
-    picks = _picks(parameters, args, what or method.__qualname__)
-    if [index for _, index in picks] == list(range(len(args))) and all(name is None for name, _ in picks):
+    picks = _taken(method, args, what, rest)
+    if picks is None or [*range(len(args))] == _places(picks):
         return method
     by_place = tuple(index for name, index in picks if name is None)
     by_name = tuple((name, index) for name, index in picks if name is not None)
     return _picker(method, by_place, by_name)
+
+
+def leading(method: Callable[..., Any], args: tuple[str, ...], what: str = "") -> int | None:
+    """How many of the documented arguments, from the first on and by position, are all that a method takes; None where
+    it takes others. See `adapt`."""
+    picks = _taken(method, args, what, rest=True)
+    if picks is None:
+        return len(args)
+    return len(picks) if _places(picks) == [*range(len(picks))] else None
+
+
+def _places(picks: list[tuple[str | None, int]]) -> list[int] | None:
+    """The documented arguments by index, where all of them are taken by position."""
+    return [index for _, index in picks] if all(name is None for name, _ in picks) else None
+
+
+def _taken(
+    method: Callable[..., Any], args: tuple[str, ...], what: str, rest: bool
+) -> list[tuple[str | None, int]] | None:
+    """Which of the documented arguments each parameter of a method stands for; None where it is to be given all."""
+    try:
+        parameters = list(inspect.signature(method).parameters.values())
+    except (TypeError, ValueError):
+        return None
+    if any(p.kind is p.VAR_POSITIONAL for p in (parameters if rest else parameters[:1])):
+        return None
+    return _picks(parameters, args, what or method.__qualname__)
 
 
 def _picks(parameters: list[inspect.Parameter], args: tuple[str, ...], what: str) -> list[tuple[str | None, int]]:

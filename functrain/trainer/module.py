@@ -171,3 +171,8 @@ def tell_evaluating(trainer: Any, module: Any, parts: Sequence[str]) -> None:
     named = f"{', '.join(outer[:5])}{' and more' if len(outer) > 5 else ''}"
     number, verb = ("1 part", "stays") if len(parts) == 1 else (f"{len(parts)} parts", "stay")
     trainer.print(f"{number} of {type(module).__name__} in evaluation mode before the fit {verb} so: {named}.")
+
+
+def set_context(module: ModuleBase, context: Context | None) -> None:
+    """Have the module read its position from, and log into this; None for nobody's."""
+    module._context = context

@@ -23,6 +23,7 @@ from functrain.trainer.interrupt import ended, graceful, under_way
 from functrain.trainer.loaders import LoaderFinder
 from functrain.trainer.logbook import TRAIN
 from functrain.trainer.logger_states import begin_run, finalize
+from functrain.trainer.module import set_context
 from functrain.trainer.narrow import class_of
 from functrain.trainer.planning import plan_of
 from functrain.trainer.run import Run, in_order
@@ -162,7 +163,7 @@ def _finish(run: Run, status: str) -> None:
         run.hooks.call("teardown", run.stage)
         whole = True
     finally:
-        run.module._context = None
+        set_context(run.module, None)
         # A teardown that fails makes a failed run of a good one, which is finished as such.
         if whole or status == "failed":
             finalize(run.loggers, status)

@@ -23,6 +23,7 @@ from functrain.trainer.identity import Identity
 from functrain.trainer.interrupt import EXIT_TERMINATED
 from functrain.trainer.loaders import either
 from functrain.trainer.logbook import LogBook
+from functrain.trainer.module import set_context
 from functrain.trainer.planning import max_epochs
 from functrain.trainer.run import Run, in_order, print_above
 from functrain.trainer.stop import Stop
@@ -224,7 +225,7 @@ class Trainer(Flagged):
         if datamodule is not None:
             datamodule.trainer = self
         metrics.serve(model, run.inspector, rows=bool(self.loggers))
-        model._context = run.context
+        set_context(model, run.context)
         return run
 
     @contextmanager

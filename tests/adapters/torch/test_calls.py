@@ -10,9 +10,9 @@ import functrain_torch as pl
 from tests.adapters.torch.small import QUIET, Net, batches, trainer
 from tests.counting import Calls, counted, frames_above
 
-MOST_FRAMES = 13
-MOST_PLAIN, MOST_WITH_A_LOG, MOST_WITH_DEFAULTS = 24, 26, 27
-MOST_CLIPPED, MOST_WITH_EPOCH_MEANS = 30, 33
+MOST_FRAMES = 9
+MOST_PLAIN, MOST_WITH_A_LOG, MOST_WITH_DEFAULTS = 20, 22, 23
+MOST_CLIPPED, MOST_WITH_EPOCH_MEANS = 26, 28
 FIRST, LAST = 100, 200
 """Calls are counted between these batches: after the first rows of loggers, before the epoch's end."""
 

@@ -1,0 +1,73 @@
+"""When learning-rate schedulers step, and with what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from functrain.kernel.plan import passed
+from functrain.kernel.state import Report, TrainState
+from functrain.trainer.errors import ConfigurationError, nearest
+from functrain_torch.optimizers import Scheduler
+
+Metrics = Mapping[str, Any]
+
+
+class Schedulers:
+    """The schedulers of a run, or of a pure step.
+
+    Args:
+        hook: the module's own `lr_scheduler_step`, which steps a scheduler in its way.
+
+    Attributes:
+        by_update: those that count their optimizer's updates.
+        by_epoch: those that count epochs.
+    """
+
+    def __init__(self, configs: Sequence[Scheduler], hook: Callable[..., Any] | None = None) -> None:
+        self.by_update = [config for config in configs if config.interval == "step"]
+        self.by_epoch = [config for config in configs if config.interval == "epoch"]
+        self.hook = hook
+
+    def after_update(
+        self, state: TrainState, reports: Sequence[Report | None], metrics: Callable[[], Metrics] = dict
+    ) -> None:
+        """Step those that are due after an update; none of a player that did not move.
+
+        Args:
+            metrics: returns what was logged, for those that look at a metric.
+        """
+        for config in self.by_update:
+            report, updates = reports[config.player], state.players[config.player].updates
+            moved = report is not None and report.finite is not False
+            if moved and passed(config.frequency, updates - 1, updates):
+                self._step(config, metrics() if config.reduce_on_plateau else {})
+
+    def end_epoch(self, epoch: int, metrics: Metrics) -> None:
+        """Step those that are due when this epoch, counted from 0, is over."""
+        for config in self.by_epoch:
+            if passed(config.frequency, epoch, epoch + 1):
+                self._step(config, metrics)
+
+    def _step(self, config: Scheduler, metrics: Metrics) -> None:
+        """Step one; a plateau scheduler with the metric that it monitors.
+
+        Raises:
+            ConfigurationError: nobody has logged the metric, and it is strict.
+        """
+        monitor, metric = str(config.monitor), None
+        if config.reduce_on_plateau:
+            if monitor not in metrics:
+                if not config.strict:
+                    return
+                raise ConfigurationError(
+                    f"{type(config.scheduler).__name__}(monitor={monitor!r}): nobody logs this metric; logged are "
+                    f"{', '.join(sorted(metrics)) or 'none'}.{nearest(monitor, metrics)}"
+                )
+            metric = metrics[monitor]
+        if self.hook is not None:
+            self.hook(config.scheduler, config.player, metric)
+        elif config.reduce_on_plateau:
+            config.scheduler.step(metric)
+        else:
+            config.scheduler.step()

@@ -1,0 +1,55 @@
+"""Whose parameters require gradients: those of one optimizer among several, while it plays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from torch import Tensor
+from torch.optim import Optimizer
+
+from functrain.kernel.state import Scalar, TrainState
+from functrain_torch.optimizers import parameters_of
+
+
+class Accumulate(Protocol):
+    """The verb `accumulate` of a backend, or what stands around it."""
+
+    def __call__(self, state: TrainState, batch: Any, player: int, closes: Scalar = False) -> TrainState:
+        """See `functrain.kernel.Backend.accumulate`."""
+        ...
+
+
+class Toggle:
+    """Freezes the parameters of all optimizers but one, and lets them be as they were."""
+
+    def __init__(self, optimizers: Sequence[Optimizer]) -> None:
+        self.optimizers = optimizers
+        self._before: list[tuple[Tensor, bool]] = []
+
+    def only(self, optimizer: Any) -> None:
+        """Only the parameters of this optimizer, or of what wraps it, require gradients, until `undo`."""
+        self.undo()
+        own = {id(p) for p in parameters_of(getattr(optimizer, "optimizer", optimizer))}
+        others = [p for other in self.optimizers for p in parameters_of(other) if id(p) not in own]
+        self._before = [(p, p.requires_grad) for p in others]
+        for parameter in others:
+            parameter.requires_grad_(False)
+
+    def undo(self) -> None:
+        """Every parameter requires gradients as before `only`."""
+        for parameter, required in self._before:
+            parameter.requires_grad_(required)
+        self._before = []
+
+    def around(self, accumulate: Accumulate) -> Accumulate:
+        """The verb, which leaves alone the gradients of the other players' parameters."""
+
+        def toggled(state: TrainState, batch: Any, player: int, closes: Scalar = False) -> TrainState:
+            self.only(state.players[player].opt)
+            try:
+                return accumulate(state, batch, player, closes)
+            finally:
+                self.undo()
+
+        return toggled
