@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from functrain.assembly import Trainer as Trainer
     from functrain.data import ArrayLoader as ArrayLoader
     from functrain.trainer.callback import Callback as Callback
-    from functrain_jax.linen import from_linen as from_linen
+    from functrain_jax.binding.linen import from_linen as from_linen
     from functrain_jax.module import Module as Module
 
 # Looked up when first used: the step alone needs neither the Trainer nor flax.
@@ -24,7 +24,7 @@ _WHERE = {
     "Callback": "functrain.trainer.callback",
     "Module": "functrain_jax.module",
     "Trainer": "functrain.assembly",
-    "from_linen": "functrain_jax.linen",
+    "from_linen": "functrain_jax.binding.linen",
 }
 _MODULES = ("callbacks", "loggers")
 

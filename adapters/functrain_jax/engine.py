@@ -29,7 +29,8 @@ from functrain.trainer.run import Run
 from functrain.trainer.step_outputs import of_players
 from functrain_jax import snapshot
 from functrain_jax.backend import JaxBackend
-from functrain_jax.binding import Binding
+from functrain_jax.binding import Bindings
+from functrain_jax.binding.composite import restore
 from functrain_jax.context import STEP_HOOKS
 from functrain_jax.device import check_determinism, stacked_flags, window_ends
 from functrain_jax.evaluating import Evaluating
@@ -95,7 +96,7 @@ class JaxEngine(Evaluating):
         self.prepare = self._prepare if changes else None
         self.feed = Feed(self.prepare, self.wide)
         self.eval_feeds: dict[Any, Feed] = {}
-        self.binding = Binding(self.module)
+        self.binding = Bindings(self.module)
         self.kept = Kept.of(self.module)
         self.constants = Constants(self.binding)
         params, vars_ = self.placement.state(self.binding.collect())
@@ -242,7 +243,7 @@ class JaxEngine(Evaluating):
     def _adopt(self) -> None:
         """A hook may have put other values into the module that it was shown: they are the run's from here on."""
         state = self.state
-        if state is None or self.published is not state or self.binding.is_published(state.params, state.vars):
+        if state is None or self.published is not state or self.binding.published(state.params, state.vars):
             return
         params, vars_ = self.binding.collect()
         own, given = snapshot.weights(state), snapshot.weights(state._replace(params=params, vars=vars_))
@@ -435,7 +436,7 @@ class JaxEngine(Evaluating):
     def finish(self) -> None:
         """Leave the trained values in the user's module. An error may have left it in an evaluation."""
         if self._modes:
-            self.binding.restore_modes(self._modes)
+            restore(self._modes)
         self.publish()
         self.in_flight.clear()
 

@@ -9,13 +9,13 @@ from typing import Any
 
 import jax
 import numpy as np
-from flax import nnx
 
 from functrain.kernel.state import Clock, TrainState
 from functrain.trainer.errors import describe, noted
 from functrain.trainer.hooks import overrides
 from functrain.trainer.run import Run
-from functrain_jax.binding import Binding
+from functrain_jax.binding import Bindings, Mode
+from functrain_jax.binding.composite import evaluating, restore
 from functrain_jax.device import debugging
 from functrain_jax.feed import Chunk, Feed
 from functrain_jax.frozen import Same, code_of, frozen
@@ -33,7 +33,7 @@ class Evaluating:
     run: Run
     clock: Clock
     policy: Policy
-    binding: Binding
+    binding: Bindings
     placement: Placement
     module: Any
     state: TrainState | None
@@ -43,7 +43,7 @@ class Evaluating:
     kept: Kept
     constants: Constants
     eval_feeds: dict[Any, Feed]
-    _modes: Sequence[tuple[Any, str, Any]] = ()
+    _modes: Sequence[Mode] = ()
     """Of before the evaluation; empty where a run continues at the end of one."""
 
     def publish(self) -> None:
@@ -60,12 +60,12 @@ class Evaluating:
     def train_mode(self, stage: str) -> None:
         """The module's networks back in the modes of before."""
         hook = getattr(self.run.hooks, f"on_{stage}_model_train")
-        self.binding.restore_modes(self._modes) if hook is None else hook()
+        restore(self._modes) if hook is None else hook()
         self._modes = []
 
     def evaluating_parts(self) -> list[str]:
         """The parts of the module that evaluate while it trains; during an evaluation, those that will after it."""
-        return self.binding.evaluating(self._modes or self.binding.modes())
+        return evaluating(self._modes or self.binding.modes())
 
     def evaluate(self, stage: str, batch: Any, batch_idx: int, loader_idx: int) -> Any:
         """One step on one batch; the output as numpy arrays for 'predict', else as arrays of the device."""
@@ -91,16 +91,15 @@ class Evaluating:
 
     def same(self, stage: str) -> tuple[Any, ...]:
         """What must be the same for the programs of a stage to be those of an earlier run."""
-        module, nodes = self.module, self.binding.nodes()
+        module = self.module
         names = (f"{stage}_step", f"{stage}_step_end", "tbptt_split_batch", "forward")
         steps = [getattr(module, name, None) for name in names]
         owners = [o for o in (module, self.run.datamodule) if o is not None and overrides(o, AFTER_TRANSFER)]
         steps += [getattr(owner, AFTER_TRANSFER) for owner in owners]
-        parts = [type(part) for _, part in nnx.iter_graph(nodes) if isinstance(part, nnx.Module)]
-        code = code_of(steps, type(module), dict.fromkeys([*parts, *map(type, vars(module).values())]))
-        own = (self.binding.names, self.binding.plain, self.binding.kept, nnx.split(nodes)[0])
+        kinds = [type(part) for part in (*self.binding.networks(), *vars(module).values())]
+        code = code_of(steps, type(module), dict.fromkeys(kinds))
         moved = tuple(Same(owner) if owner is module else frozen(owner) for owner in owners)
-        return stage, Same(self.placement.device), self.policy.name, debugging(), own, code, moved
+        return stage, Same(self.placement.device), self.policy.name, debugging(), self.binding.structure(), code, moved
 
     def _programs(self, stage: str) -> Programs:
         if stage not in self.evaluations:

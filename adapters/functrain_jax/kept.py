@@ -18,7 +18,8 @@ import numpy as np
 from flax import nnx
 
 from functrain.trainer.module import ModuleBase
-from functrain_jax.binding import OWN, Binding
+from functrain_jax.binding import Bindings
+from functrain_jax.binding.composite import OWN
 from functrain_jax.frozen import DEPTH, frozen, of_library
 
 SETS, VERSIONS = 8, 8
@@ -122,11 +123,10 @@ class Programs:
 class Constants:
     """What a module holds beside its state."""
 
-    def __init__(self, binding: Binding) -> None:
+    def __init__(self, binding: Bindings) -> None:
         self.module = binding.module
-        self.state = {*binding.names, *binding.plain, *OWN} - {"_hparams"}
-        nodes = [getattr(self.module, name) for name in binding.names]
-        parts = [vars(part) for _, part in nnx.iter_graph(nodes) if isinstance(part, nnx.Module)]
+        self.state = {*binding.names, *OWN} - {"_hparams"}
+        parts = [vars(part) for part in binding.networks()]
         simple = (type(None), bool, int, float, str, FunctionType, type)
         self.places = [(part, key) for part in parts for key, value in part.items() if type(value) in simple]
         known = {(id(part), key) for part, key in self.places}

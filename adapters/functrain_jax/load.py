@@ -10,7 +10,7 @@ import jax
 from functrain.kernel.state import TrainState
 from functrain.trainer.checkpoint import check_format
 from functrain.trainer.errors import CheckpointError, ConfigurationError
-from functrain_jax.binding import Binding
+from functrain_jax.binding import Bindings
 from functrain_jax.checkpoint import read
 from functrain_jax.placement import OneDevice
 from functrain_jax.snapshot import differences, rebuilt, weights
@@ -25,7 +25,7 @@ def load_module(cls: Any, path: str, overrides: dict[str, Any]) -> Any:
     hook = getattr(module, "on_load_checkpoint", None)
     if hook is not None:
         hook(saved)
-    binding = Binding(module)
+    binding = Bindings(module)
     params, vars_ = binding.collect()
     own = weights(TrainState(params, (), vars_))
     differs = differences(saved["state_dict"], own)

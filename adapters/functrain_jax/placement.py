@@ -30,21 +30,21 @@ class Placement(Protocol):
     @property
     def sharding(self) -> jax.sharding.Sharding: ...
 
-    def state(self, tree: T) -> T:
+    def state(self, tree: T, /) -> T:
         """Return the state, or a part of it, in its place."""
         ...
 
-    def batch(self, local: Any) -> jax.Array:
+    def batch(self, local: Any, /) -> jax.Array:
         """Return an array of batches of this process, the batches along its first axis, as a part of the array that the
         programs of all processes work on."""
         ...
 
-    def numbers(self, array: Any) -> jax.Array:
+    def numbers(self, array: Any, /) -> jax.Array:
         """Return an array of the host that is the same in all processes, such as a count of batches, in the place of
         values that programs read as a whole. An array that is on devices already is returned as it is."""
         ...
 
-    def host(self, tree: T) -> T:
+    def host(self, tree: T, /) -> T:
         """Return the values as numpy arrays; of arrays that every device has as a whole, so that no process waits for
         another."""
         ...

@@ -25,7 +25,7 @@ from functrain.trainer.errors import ConfigurationError
 from functrain.trainer.hooks import adapt, overrides
 from functrain_jax import counting, moments
 from functrain_jax.backend import JaxBackend, check_scalar
-from functrain_jax.binding import Binding
+from functrain_jax.binding import Bindings
 from functrain_jax.collect import Collector, Logged, Record, check_same
 from functrain_jax.context import Context
 from functrain_jax.device import Guarded, debugging
@@ -65,7 +65,7 @@ class Tracer:
         reads: the attributes of the module that steps have read.
     """
 
-    def __init__(self, binding: Binding, policy: Policy) -> None:
+    def __init__(self, binding: Bindings, policy: Policy) -> None:
         self.binding = binding
         self.module = binding.module
         self.policy = policy
@@ -82,12 +82,16 @@ class Tracer:
         collector = Collector(run.metrics, batch, run.inspector.batch_size)
         context = Context(clock, name == "training_step", keys, self.reads)
         low = self.policy.compute if self.policy.low else None
-        with self._explained(name), self.binding.bound(params, vars_, low), self._inside(context, collector):
-            with reading(self.module, self.reads):
+
+        def step() -> Any:
+            moved = batch
+            with self._inside(context, collector), reading(self.module, self.reads):
                 if run.hooks.on_after_batch_transfer is not None:
-                    batch = run.hooks.on_after_batch_transfer(plain(batch), loader)
-                output = method(plain(batch), *args)
-            moved, now = self.binding.moved_vars(vars_), self.binding.present(params)
+                    moved = run.hooks.on_after_batch_transfer(plain(batch), loader)
+                return method(plain(moved), *args)
+
+        with self._explained(name):
+            output, now, moved = self.binding.call(step, params, vars_, dtype=low)
         return Call(output, moved, collector.records, keys.drawn > 0, now)
 
     @contextmanager

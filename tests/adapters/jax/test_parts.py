@@ -13,9 +13,9 @@ from jax import lax
 
 import functrain_jax as ft
 from functrain.seed import rng_state, seed_everything, set_rng_state
-from functrain_jax.binding import Binding
+from functrain_jax.binding import Bindings
 from functrain_jax.feed import Chunk, Feed, aligned
-from functrain_jax.loaders import Loaders
+from functrain_jax.loaders import JaxLoaders
 from functrain_jax.summary import rows
 from tests.adapters.jax.common import Batches, Classifier, Plain, X, Y, bits, close, trainer
 
@@ -157,7 +157,7 @@ def test_linen_updates_in_training_and_rests_in_evaluation():
 def test_a_binding_restores_what_it_replaced():
     module = Classifier()
     net = module.net
-    binding = Binding(module)
+    binding = Bindings(module)
     params, vars_ = binding.collect()
     doubled = jax.tree.map(lambda x: 2 * x, params)
     with binding.bound(doubled, vars_):
@@ -217,15 +217,15 @@ def test_sequences_of_batches_are_skipped_by_index():
             return super().__getitem__(i)
 
     loader = Counting(range(10))
-    assert list(Loaders().skip(loader, 7)) == [7, 8, 9]
+    assert list(JaxLoaders().skip(loader, 7)) == [7, 8, 9]
     assert loader.read == 3
-    assert Loaders().skip(iter(loader), 7) is None
-    assert Loaders().loader_rng(loader) is None
+    assert JaxLoaders().skip(iter(loader), 7) is None
+    assert JaxLoaders().loader_rng(loader) is None
 
 
 def test_summary_counts_parts_to_a_depth():
     module = Classifier()
-    params, _ = Binding(module).collect()
+    params, _ = Bindings(module).collect()
     total = sum(x.size for x in jax.tree.leaves(params))
     assert rows(module, params, None, 1) == [("net", "Net", total, total, 4 * total)]
     deep = {row[0]: row[1:] for row in rows(module, params, set(), -1)}
