@@ -134,19 +134,39 @@ def test_writing_into_the_plain_tree_of_parameters_is_an_error_unless_nobody_mov
 
 
 def test_what_only_passes_through_transforms_of_nnx_is_not_written():
-    class Through(Polyak):
+    """It is trained as if it had been called without them, and what no optimizer moves stays as it is."""
+
+    class Calls(Polyak):
+        def training_step(self, batch, batch_idx):
+            x, _ = batch
+            y = self.net(x) + self.net(x)
+            return (jnp.where(batch_idx > 3, self.net(x), 2 * self.net(x)) + y + self.target(x)).sum()
+
+        def configure_optimizers(self):
+            return {"net": optax.sgd(1e-4), "target": None}
+
+    class Through(Calls):
         def training_step(self, batch, batch_idx):
             x, _ = batch
             y = nnx.remat(lambda m, x: m(x))(self.net, x)
             y = y + nnx.jit(lambda m, x: m(x))(self.net, x)
+            y = y + nnx.jit(lambda m, x: m(x))(self.target, x)
             return (nnx.cond(batch_idx > 3, lambda m: m(x), lambda m: 2 * m(x), self.net) + y).sum()
 
+    class Owned(Through):
         def configure_optimizers(self):
             return optax.sgd(1e-4)
 
-        write = "nothing"
+    def trained(module):
+        trainer(max_epochs=1).fit(module, Batches())
+        return [bits(nnx.to_pure_dict(nnx.state(net))) for net in (module.net, module.target)]
 
-    trainer(max_epochs=1).fit(Through("nothing"), Batches())
+    start = bits(nnx.to_pure_dict(nnx.state(Calls().target)))
+    plain, through, owned = trained(Calls()), trained(Through()), trained(Owned())
+    same(through[1], start)
+    close(through[0], plain[0])
+    close(owned[0], plain[0])
+    assert any((owned[1][name] != start[name]).any() for name in start)
 
 
 def number(module):
