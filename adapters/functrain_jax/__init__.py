@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from functrain.seed import seed_everything
+from functrain.seed import isolate_rng, seed_everything
 from functrain.trainer.errors import CheckpointError, ConfigurationError
-from functrain_jax.keys import next_key
-from functrain_jax.step import Step, make_step
+
+# What JAX and flax draw from the global generators of Python and numpy when they are first imported is not missed by
+# whoever has seeded them before.
+with isolate_rng():
+    from functrain_jax.keys import next_key
+    from functrain_jax.step import Step, make_step
 
 if TYPE_CHECKING:
     from functrain import callbacks as callbacks
@@ -49,7 +53,8 @@ def __getattr__(name: str) -> Any:
     from importlib import import_module
 
     if name in _WHERE:
-        return getattr(import_module(_WHERE[name]), name)
+        with isolate_rng():
+            return getattr(import_module(_WHERE[name]), name)
     if name in _MODULES:
         return import_module(f"functrain.{name}")
     raise AttributeError(f"module 'functrain_jax' has no attribute {name!r}")

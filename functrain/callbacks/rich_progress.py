@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from functrain.callbacks.progress import EVALUATION, ProgressBarBase
+from functrain.seed import isolate_rng
 from functrain.trainer.errors import ConfigurationError
 
 
@@ -68,14 +69,15 @@ class RichProgressBar(ProgressBarBase):
 
 
 def _make() -> Any:
-    progress = import_module("rich.progress")
+    with isolate_rng():  # rich draws from Python's generator when it is imported
+        progress, console = import_module("rich.progress"), import_module("rich.console")
     return progress.Progress(
         progress.TextColumn("{task.description}"),
         progress.BarColumn(),
         progress.MofNCompleteColumn(),
         progress.TimeElapsedColumn(),
         progress.TextColumn("{task.fields[metrics]}", markup=False),
-        console=import_module("rich.console").Console(stderr=True),
+        console=console.Console(stderr=True),
         auto_refresh=False,
         # What goes into a file must not end up on the screen.
         redirect_stdout=sys.stdout.isatty(),

@@ -214,3 +214,25 @@ def test_a_state_that_does_not_fit_names_its_entry(name, bad):
 def test_importing_loads_nothing_heavy():
     code = "import sys, functrain.seed; assert not {'numpy', 'torch', 'jax'} & set(sys.modules), 'heavy'"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=60)
+
+
+def test_what_libraries_draw_when_they_are_imported_is_not_missed_by_who_has_seeded():
+    pytest.importorskip("jax")
+    code = (
+        "import random, numpy, functrain; functrain.seed_everything(3); from functrain.seed import rng_state\n"
+        "before = rng_state(); import functrain_jax; functrain_jax.Module; after = rng_state()\n"
+        "assert {name: after[name] for name in before} == before, 'other generators'"
+    )
+    paths = os.pathsep.join(map(str, (ROOT, ROOT / "adapters")))
+    environment = {**os.environ, "PYTHONPATH": paths}
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, check=True, timeout=120)
+
+
+def test_a_rich_progress_bar_draws_from_no_global_generator():
+    pytest.importorskip("rich")
+    code = (
+        "import functrain; functrain.seed_everything(3); from functrain.seed import rng_state\n"
+        "before = rng_state(); from functrain.callbacks import rich_progress; rich_progress._make()\n"
+        "assert rng_state() == before, 'other generators'"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=60)
