@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 import warnings
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
@@ -21,7 +22,7 @@ from functrain.callbacks.checkpoint_resume import taken_back
 from functrain.callbacks.monitor import Watch, direction
 from functrain.kernel.plan import passed
 from functrain.kernel.state import Clock
-from functrain.trainer.callback import Callback
+from functrain.trainer.callback import Checkpoint
 from functrain.trainer.checkpoint import begin_save
 from functrain.trainer.errors import ConfigurationError, kind
 from functrain.trainer.events import Moment
@@ -31,7 +32,7 @@ from functrain.trainer.saving import Writes
 TICK_SECONDS = 1.0
 
 
-class ModelCheckpoint(Callback):
+class ModelCheckpoint(Checkpoint):
     """Keeps states of a run on disk.
 
     Without a monitor it keeps the newest `save_top_k` (default: the state at the end of the last epoch, or where Ctrl-C
@@ -450,6 +451,10 @@ class ModelCheckpoint(Callback):
             self._remove_replaced(self._place)
         self._due = state_values.switch(state_dict, "due")
         self._watch.load_state(state_values.part(state_dict, "watch"))
+
+    def kept(self) -> Iterable[str]:
+        """The checkpoints that are ranked."""
+        return self.best_k_models
 
     def may_open_best(self) -> bool:
         """Did this run write the best one, or does it lie where the user pointed? Others are only known from a file."""

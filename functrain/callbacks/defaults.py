@@ -9,9 +9,10 @@ from typing import Any
 from functrain.callbacks.checkpoint import ModelCheckpoint
 from functrain.callbacks.early_stopping import EarlyStopping
 from functrain.callbacks.lr_monitor import LearningRateMonitor
-from functrain.callbacks.progress import ProgressBarBase, TQDMProgressBar
+from functrain.callbacks.progress import TQDMProgressBar
 from functrain.callbacks.summary import ModelSummary
 from functrain.trainer.errors import ConfigurationError
+from functrain.trainer.foreign import MetricsLogger, NamesBest, ShowsProgress
 
 NOT_IN_A_DEV_RUN = (ModelCheckpoint, EarlyStopping, LearningRateMonitor)
 
@@ -60,8 +61,8 @@ def _for_a_dev_run(callbacks: Iterable[Any]) -> list[Any]:
 
 
 def _checkpoints(flag: Any, given: list[Any]) -> list[Any]:
-    own = [callback for callback in given if hasattr(callback, "best_model_path")]
-    if hasattr(flag, "best_model_path"):
+    own = [callback for callback in given if isinstance(callback, NamesBest)]
+    if isinstance(flag, NamesBest):
         warnings.warn(
             "Trainer(checkpoint_callback=ModelCheckpoint(...)) is the older form: use "
             "callbacks=[ModelCheckpoint(...)].",
@@ -83,8 +84,7 @@ def _checkpoints(flag: Any, given: list[Any]) -> list[Any]:
 
 
 def _bars(flags: Any, given: list[Any]) -> list[Any]:
-    own = _has(given, ProgressBarBase) or any(hasattr(callback, "refresh_rate") for callback in given)
-    if own or not flags.progress_bar_refresh_rate:
+    if _has(given, ShowsProgress) or not flags.progress_bar_refresh_rate:
         return []
     return [TQDMProgressBar(flags.progress_bar_refresh_rate, flags.process_position)]
 
@@ -100,9 +100,9 @@ def default_loggers(trainer: Any, standard: Callable[[Any], Any]) -> list[Any]:
         return []
     if given is True:
         return [standard(trainer)]
-    loggers = [given] if hasattr(given, "log_metrics") or not isinstance(given, Iterable) else list(given)
+    loggers = [given] if isinstance(given, MetricsLogger) or not isinstance(given, Iterable) else list(given)
     for logger in loggers:
-        if not hasattr(logger, "log_metrics"):
+        if not isinstance(logger, MetricsLogger):
             raise ConfigurationError(
                 f"Trainer(logger={given!r}): {type(logger).__name__} is no logger; give True, "
                 "False, a Logger or a list of them."

@@ -8,11 +8,11 @@ from typing import Any
 
 from functrain.callbacks import state_values
 from functrain.callbacks.monitor import Watch, cut_short, direction, rank
-from functrain.trainer.callback import Callback
+from functrain.trainer.callback import EarlyStop
 from functrain.trainer.errors import ConfigurationError, kind
 
 
-class EarlyStopping(Callback):
+class EarlyStopping(EarlyStop):
     """Stops a run where a metric has not improved for a while.
 
     Every new value of the metric is looked at once, after each validation if the validation logs it, at the end of each

@@ -14,14 +14,15 @@ import time
 from typing import Any
 
 from functrain.callbacks.monitor import cut_short
-from functrain.trainer.callback import Callback
+from functrain.trainer.callback import Progress
 from functrain.trainer.errors import ConfigurationError
+from functrain.trainer.foreign import HasVersion
 
 TICK_SECONDS = 0.1
 TRAINING, EVALUATION = "training", "evaluation"
 
 
-class ProgressBarBase(Callback):
+class ProgressBarBase(Progress):
     """What every progress bar does; a subclass draws.
 
     Where the output is no terminal nothing is drawn; a line is printed at the end of each epoch.
@@ -67,7 +68,7 @@ class ProgressBarBase(Callback):
 
     def get_metrics(self, trainer: Any, pl_module: Any) -> dict[str, Any]:
         """What stands beside the bar: the logger's version, and what `prog_bar=True` asked for. To be overridden."""
-        version = getattr(trainer.logger, "version", None)
+        version = trainer.logger.version if isinstance(trainer.logger, HasVersion) else None
         return {**({} if version is None else {"v_num": version}), **trainer.progress_bar_metrics}
 
     # what users call

@@ -6,7 +6,7 @@ act at the Trainer's own events, in the fixed order log, validate, checkpoint, s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from functrain.trainer.events import Moment
@@ -277,3 +277,49 @@ class Callback:
     @hook
     def on_predict_end(self, trainer: Any, pl_module: Any) -> None:
         """The predict stage ends."""
+
+
+class Checkpoint(Callback):
+    """A callback that saves checkpoints: it acts after all others, and `ckpt_path='best'` and 'last' ask it.
+
+    Attributes:
+        best_model_path: the best checkpoint that it has written; "" for none.
+        last_model_path: the newest one; "" where it keeps none as such.
+        dirpath: where its checkpoints stand; None where it is not known.
+    """
+
+    best_model_path: str = ""
+    last_model_path: str = ""
+    dirpath: str | None = None
+
+    def kept(self) -> Iterable[str]:
+        """The checkpoints that it has written and not removed, beside the best and the last."""
+        return ()
+
+    def may_open_best(self) -> bool:
+        """Was the best checkpoint written by this run, or where the user pointed? Only then is it opened."""
+        return True
+
+
+class EarlyStop(Callback):
+    """A callback that stops a fit early.
+
+    Attributes:
+        stopped_epoch: the epoch, from 0, in which it asked to stop; 0 before.
+    """
+
+    stopped_epoch: int = 0
+
+
+class Progress(Callback):
+    """A callback that shows on the terminal how far a run is; what is printed meanwhile goes through it.
+
+    Attributes:
+        refresh_rate: it looks at most every so many batches.
+    """
+
+    refresh_rate: int = 1
+
+    def print(self, *args: Any, sep: str = " ", end: str = "\n", file: Any = None) -> None:
+        """As `print`, without breaking what is shown."""
+        print(*args, sep=sep, end=end, file=file)

@@ -18,6 +18,7 @@ from functrain.kernel.state import Clock
 from functrain.trainer import setup
 from functrain.trainer.data import loaders_rng, set_loaders_rng
 from functrain.trainer.errors import CheckpointError, ConfigurationError
+from functrain.trainer.foreign import Stateful
 from functrain.trainer.generators import random_state, tell_copies
 from functrain.trainer.hooks import adapt, keyed, overrides
 from functrain.trainer.hparams import storable
@@ -93,8 +94,9 @@ def assemble(run: Run, weights_only: bool) -> dict[str, Any]:
         checkpoint["callbacks"] = callback_states(run, checkpoint)
         checkpoint["loggers"] = states(run.loggers)
         checkpoint["setup"] = setup.take(run)
-        if run.datamodule is not None and hasattr(run.datamodule, "state_dict"):
-            checkpoint["datamodule"] = run.datamodule.state_dict()
+        datamodule = run.datamodule
+        if isinstance(datamodule, Stateful):
+            checkpoint["datamodule"] = datamodule.state_dict()
     for owner in (run.datamodule, module):
         if owner is not None and overrides(owner, "on_save_checkpoint"):
             owner.on_save_checkpoint(checkpoint)
@@ -145,7 +147,7 @@ def callback_states(run: Run, checkpoint: dict[str, Any]) -> dict[str, Any]:
     """Every callback's state by its key: from `state_dict`, or what the older `on_save_checkpoint` gives."""
     states: dict[str, Any] = {}
     for key, callback in keyed(run.callbacks):
-        state = callback.state_dict() if hasattr(callback, "state_dict") else None
+        state = callback.state_dict()
         if overrides(callback, "on_save_checkpoint"):
             call = adapt(callback.on_save_checkpoint, ("trainer", "pl_module", "checkpoint"))
             state = call(run.owner, run.module, checkpoint) or state
@@ -159,7 +161,7 @@ def restore_callbacks(run: Run, checkpoint: Mapping[str, Any], path: str) -> Non
     states = dict(checkpoint.get("callbacks", {}))
     for key, callback in keyed(run.callbacks):
         state = states.pop(key, None)
-        if state is not None and hasattr(callback, "load_state_dict"):
+        if state is not None:
             with of_callback(key, path):
                 callback.load_state_dict(state)
         if not overrides(callback, "on_load_checkpoint"):

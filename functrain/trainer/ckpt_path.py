@@ -9,6 +9,7 @@ from enum import Enum
 from typing import Any
 
 from functrain import files
+from functrain.trainer.callback import Checkpoint
 from functrain.trainer.errors import ConfigurationError, kind
 
 BEST, LAST = "best", "last"
@@ -91,14 +92,14 @@ def written(callbacks: Iterable[Any]) -> Iterator[str]:
     """The checkpoints that the callbacks have written and kept."""
     for callback in callbacks:
         best_path = callback.best_model_path if _may_open(callback) else ""
-        kept = getattr(callback, "best_k_models", {})
-        yield from (path for path in (*kept, best_path, getattr(callback, "last_model_path", "")) if path)
+        others = (*callback.kept(), callback.last_model_path) if isinstance(callback, Checkpoint) else ()
+        yield from (path for path in (*others, best_path) if path)
 
 
 def standing(callbacks: Iterable[Any], suffix: str) -> Iterator[str]:
     """The checkpoints that stand in the callbacks' directories, whoever wrote them."""
     for callback in callbacks:
-        directory = getattr(callback, "dirpath", None)
+        directory = callback.dirpath if isinstance(callback, Checkpoint) else None
         if directory is not None and files.is_dir(directory):
             names = (name for name in files.list_dir(directory) if name.endswith(suffix))
             yield from (files.join(directory, name) for name in names)
@@ -110,7 +111,7 @@ def newest(paths: Iterable[str]) -> str | None:
 
 
 def _may_open(callback: Any) -> bool:
-    return getattr(callback, "may_open_best", lambda: True)()
+    return not isinstance(callback, Checkpoint) or callback.may_open_best()
 
 
 def _none(stage: str, wish: CkptPath, callbacks: Iterable[Any]) -> None:

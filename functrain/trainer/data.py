@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from functrain.seed import isolate_rng, rng_state
 from functrain.trainer.errors import CheckpointError, ConfigurationError, kind
 from functrain.trainer.flags import limit
+from functrain.trainer.foreign import SetsEpoch, Stateful, StatefulIterator
 from functrain.trainer.generators import put_back_rng, tell_copies
 from functrain.trainer.narrow import is_list, is_sequence, is_tuple
 
@@ -147,8 +148,8 @@ class TrainSource:
     def open(self, epoch: int, cursor: dict[str, Any] | None = None) -> Iterator[Any]:
         """An iterator over the epoch's batches: from its start, or from a cursor of `state()`."""
         for owner in (self.loader, getattr(self.loader, "sampler", None), getattr(self.loader, "batch_sampler", None)):
-            if hasattr(owner, "set_epoch"):
-                owner.set_epoch(epoch)  # type: ignore[union-attr]
+            if isinstance(owner, SetsEpoch):
+                owner.set_epoch(epoch)
         if cursor is None:
             self._epoch_rng = self._random_state()
             self._iterator = self._begin(0)
@@ -175,7 +176,7 @@ class TrainSource:
 
         One that tells its own state is kept, since a checkpoint may still be taken.
         """
-        if not hasattr(self._iterator, "get_state"):
+        if not isinstance(self._iterator, StatefulIterator):
             self._iterator = None
 
     def _begin(self, seen: int) -> Iterator[Any]:
@@ -234,14 +235,14 @@ class TrainSource:
         return cursor
 
     def _keeps_state(self) -> bool:
-        return hasattr(self.loader, "state_dict") and hasattr(self.loader, "load_state_dict")
+        return isinstance(self.loader, Stateful)
 
     def _cursor(self, seen: int) -> dict[str, Any]:
         """Where the epoch stands after `seen` batches: enough to continue with the next one."""
         if seen and self._keeps_state():
             return {"seen": seen, "loader": self.loader.state_dict()}
-        if seen and hasattr(self._iterator, "get_state"):
-            return {"seen": seen, "iterator": self._iterator.get_state()}  # type: ignore[union-attr]
+        if seen and isinstance(self._iterator, StatefulIterator):
+            return {"seen": seen, "iterator": self._iterator.get_state()}
         return {"seen": seen, "epoch_rng": self._epoch_rng}
 
     def _reopen(self, cursor: dict[str, Any]) -> Iterator[Any]:

@@ -1,11 +1,41 @@
-"""What objects of others can do, looked for by what they have: protocols, so that each wish stands in one place.
+"""What objects that are not ours can do, told by what they have: protocols, so that each stands in one place.
 
-What is ours has base classes instead: `Callback` and those below it, `Logger`.
+What is ours has base classes: `Callback` and those below it, `Logger`, the modules. They fulfil these protocols too.
 """
 
 from __future__ import annotations
 
 from typing import Any, Protocol, runtime_checkable
+
+# callbacks that are written without the base class of their kind
+
+
+@runtime_checkable
+class NamesBest(Protocol):
+    """A callback that saves checkpoints; `Checkpoint` is ours."""
+
+    best_model_path: str
+
+
+@runtime_checkable
+class NamesStop(Protocol):
+    """A callback that stops a fit early; `EarlyStop` is ours."""
+
+    stopped_epoch: int
+
+
+@runtime_checkable
+class ShowsProgress(Protocol):
+    """A callback that draws on the terminal; `Progress` is ours."""
+
+    refresh_rate: int
+
+    def print(self, *args: Any) -> Any:
+        """As `print`, without breaking what is drawn."""
+        ...
+
+
+# loggers; `Logger` is ours
 
 
 @runtime_checkable
@@ -15,3 +45,130 @@ class MetricsLogger(Protocol):
     def log_metrics(self, metrics: Any, step: Any = ...) -> Any:
         """Record numbers of one moment."""
         ...
+
+
+@runtime_checkable
+class HasDirectory(Protocol):
+    """A logger that writes the files of a run into a directory of its own."""
+
+    @property
+    def log_dir(self) -> str | None:
+        """That directory."""
+        ...
+
+
+@runtime_checkable
+class HasVersion(Protocol):
+    """A logger that numbers or names its runs."""
+
+    @property
+    def version(self) -> Any:
+        """The number or name of this run."""
+        ...
+
+
+@runtime_checkable
+class TellsState(Protocol):
+    """A logger with something to keep in a checkpoint."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        ...
+
+
+@runtime_checkable
+class BeginsRun(Protocol):
+    """A logger that wants to know when a run begins."""
+
+    def begin_run(self) -> None:
+        """A fit begins that continues nothing."""
+        ...
+
+
+@runtime_checkable
+class Rewinds(Protocol):
+    """A logger that can take rows back."""
+
+    def rewind(self, step: int, state: Any, /) -> None:
+        """A run continues from `step`."""
+        ...
+
+
+# loaders, their samplers and iterators
+
+
+@runtime_checkable
+class SetsEpoch(Protocol):
+    """A loader or sampler whose order depends on the epoch."""
+
+    def set_epoch(self, epoch: int, /) -> Any:
+        """The epoch that is about to be read."""
+        ...
+
+
+@runtime_checkable
+class Stateful(Protocol):
+    """A loader or data module that keeps its own place."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where it stands, as plain values."""
+        ...
+
+    def load_state_dict(self, state_dict: Any, /) -> Any:
+        """Take it back."""
+        ...
+
+
+@runtime_checkable
+class StatefulIterator(Protocol):
+    """An iterator that keeps its own place."""
+
+    def get_state(self) -> Any:
+        """Where it stands, as plain values."""
+        ...
+
+    def set_state(self, state: Any, /) -> Any:
+        """Take it back."""
+        ...
+
+
+# data modules: any object with loaders
+
+
+@runtime_checkable
+class TrainData(Protocol):
+    """An object that makes the training loader."""
+
+    def train_dataloader(self) -> Any:
+        """The loader."""
+        ...
+
+
+@runtime_checkable
+class ValData(Protocol):
+    """An object that makes validation loaders."""
+
+    def val_dataloader(self) -> Any:
+        """A loader or a list of them."""
+        ...
+
+
+@runtime_checkable
+class TestData(Protocol):
+    """An object that makes test loaders."""
+
+    def test_dataloader(self) -> Any:
+        """A loader or a list of them."""
+        ...
+
+
+@runtime_checkable
+class PredictData(Protocol):
+    """An object that makes predict loaders."""
+
+    def predict_dataloader(self) -> Any:
+        """A loader or a list of them."""
+        ...
+
+
+DATA_OF: dict[str, type] = {"fit": TrainData, "validate": ValData, "test": TestData, "predict": PredictData}

@@ -263,7 +263,7 @@ def keyed(callbacks: Iterable[Any]) -> Iterator[tuple[str, Any]]:
     """The callbacks by the names that checkpoints know them by; a name's second owner is `name#2`, and so on."""
     seen: dict[str, int] = {}
     for callback in callbacks:
-        key = getattr(callback, "state_key", type(callback).__qualname__)
+        key = callback.state_key
         seen[key] = seen.get(key, 0) + 1
         yield key if seen[key] == 1 else f"{key}#{seen[key]}", callback
 

@@ -9,19 +9,20 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from functrain.trainer.foreign import BeginsRun, Rewinds, TellsState
 from functrain.trainer.narrow import is_mapping
 
 
 def states(loggers: Iterable[Any]) -> dict[str, Any]:
     """The states of several loggers, by the names of their classes, counted where there are several of one."""
-    found = {key: logger.state_dict() for key, logger in _keyed(loggers) if hasattr(logger, "state_dict")}
+    found = {key: logger.state_dict() for key, logger in _keyed(loggers) if isinstance(logger, TellsState)}
     return {key: state for key, state in found.items() if state}
 
 
 def begin_run(loggers: Iterable[Any]) -> None:
     """Tell several loggers that a run begins which continues none."""
     for logger in loggers:
-        if hasattr(logger, "begin_run"):
+        if isinstance(logger, BeginsRun):
             logger.begin_run()
 
 
@@ -30,7 +31,7 @@ def rewind(loggers: Iterable[Any], step: int, saved: Any) -> None:
     known: Mapping[Any, Any] = saved if is_mapping(saved) else {}
     for key, logger in _keyed(loggers):
         state = known.get(key)
-        if hasattr(logger, "rewind"):
+        if isinstance(logger, Rewinds):
             logger.rewind(step, state if is_mapping(state) else {})
 
 

@@ -47,7 +47,7 @@ def windows_of(flags: Flags, callbacks: Iterable[Any]) -> Schedule:
         f"accumulate_grad_batches={flags.accumulate_grad_batches!r}",
     )
     for callback in callbacks:
-        wish = getattr(callback, "accumulation", lambda: None)()
+        wish = callback.accumulation()
         if wish is None:
             continue
         if windows not in (Schedule(1), Schedule(wish)):
@@ -60,7 +60,7 @@ def windows_of(flags: Flags, callbacks: Iterable[Any]) -> Schedule:
 
 def plan_of(run: Run) -> Plan:
     """The plan of a fit, once its training loader and its optimizers are known."""
-    intervals = [n for callback in run.callbacks if (n := getattr(callback, "every_n_updates", lambda: None)())]
+    intervals = [n for callback in run.callbacks if (n := callback.every_n_updates())]
     logs = bool(run.loggers or run.acting("log_step"))
     windows, batches = windows_of(run.flags, run.callbacks), run.loaders.cap(run.source.batches)
     several = not (run.hooks.per_batch or run.engine.per_batch)

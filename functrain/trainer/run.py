@@ -13,6 +13,7 @@ from functrain.trainer.adapter import Adapter, CheckpointIO, Engine, Inspector
 from functrain.trainer.context import Context
 from functrain.trainer.data import LoaderTools, TrainSource
 from functrain.trainer.flags import Flags
+from functrain.trainer.foreign import NamesBest, ShowsProgress
 from functrain.trainer.hooks import Hooks, keyed, overrides
 from functrain.trainer.identity import Identity
 from functrain.trainer.loaders import LoaderFinder, Loaders
@@ -171,7 +172,7 @@ class Run:
         may act."""
         self.writes.look()
         for callback in self.callbacks:
-            if getattr(callback, "tick_seconds", None) is not None:
+            if callback.tick_seconds is not None:
                 callback.tick(self.owner, self.module)
 
     def print(self, *args: Any, **kwargs: Any) -> None:
@@ -182,19 +183,19 @@ class Run:
 
 def tick_seconds(callbacks: Sequence[Any]) -> float | None:
     """How often one of these callbacks wants to be looked at; None where none does."""
-    wishes = [s for c in callbacks if (s := getattr(c, "tick_seconds", None)) is not None]
+    wishes = [callback.tick_seconds for callback in callbacks if callback.tick_seconds is not None]
     return min(wishes, default=None)
 
 
 def print_above(callbacks: Sequence[Any], *args: Any, **kwargs: Any) -> None:
     """Print above the progress bar among these callbacks, where there is one."""
-    bar = next((callback for callback in callbacks if hasattr(callback, "refresh_rate")), None)
+    bar = next((callback for callback in callbacks if isinstance(callback, ShowsProgress)), None)
     (bar.print if bar is not None else print)(*args, **kwargs)
 
 
 def in_order(callbacks: list[Any]) -> list[Any]:
     """Callbacks in the order given, those that save checkpoints last."""
-    return sorted(callbacks, key=lambda callback: hasattr(callback, "best_model_path"))
+    return sorted(callbacks, key=lambda callback: isinstance(callback, NamesBest))
 
 
 def _says(owner: Any, name: str, method: str) -> bool:

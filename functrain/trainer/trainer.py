@@ -18,6 +18,7 @@ from functrain.trainer.ckpt_path import BEST_IF_ANY, CkptPath, Default
 from functrain.trainer.errors import ConfigurationError, kind
 from functrain.trainer.flag_checks import callbacks_of, max_time
 from functrain.trainer.flagged import Flagged
+from functrain.trainer.foreign import DATA_OF, HasDirectory, NamesBest, NamesStop, ShowsProgress
 from functrain.trainer.hooks import Hooks, overrides, tell_misspelt
 from functrain.trainer.identity import Identity
 from functrain.trainer.interrupt import EXIT_TERMINATED
@@ -98,7 +99,7 @@ class Trainer(Flagged):
         """
         train = either("train_dataloaders", train_dataloaders, "train_dataloader", train_dataloader)
         val = either("val_dataloaders", val_dataloaders, "val_dataloader", val_dataloader)
-        if datamodule is None and train is not None and hasattr(train, "train_dataloader"):
+        if datamodule is None and train is not None and isinstance(train, DATA_OF["fit"]):
             train, datamodule = None, train
         if datamodule is not None and (train is not None or val is not None):
             raise ConfigurationError("trainer.fit: loaders and a datamodule were both given; give one of them.")
@@ -248,7 +249,7 @@ class Trainer(Flagged):
             model = self.module if fitted is None else fitted.module
         if model is None:
             raise ConfigurationError(f"trainer.{stage}(): no module was given and none was fitted before.")
-        if datamodule is None and loaders is not None and hasattr(loaders, f"{running.SHORT[stage]}_dataloader"):
+        if datamodule is None and loaders is not None and isinstance(loaders, DATA_OF[stage]):
             loaders, datamodule = None, loaders
         if datamodule is None and model is self.module:
             datamodule = self.datamodule
@@ -351,31 +352,31 @@ class Trainer(Flagged):
     @property
     def log_dir(self) -> str:
         """The first logger's directory of this run; without a logger, `default_root_dir`."""
-        directory = getattr(self.logger, "log_dir", None)
+        directory = self.logger.log_dir if isinstance(self.logger, HasDirectory) else None
         return directory if directory is not None else self.default_root_dir
 
-    def _first_callback(self, has: str) -> Any:
-        return next((callback for callback in self.callbacks if hasattr(callback, has)), None)
+    def _first_callback(self, kind: type) -> Any:
+        return next((callback for callback in self.callbacks if isinstance(callback, kind)), None)
 
     @property
     def checkpoint_callback(self) -> Any:
         """The first callback that saves checkpoints; None without one."""
-        return self._first_callback("best_model_path")
+        return self._first_callback(NamesBest)
 
     @property
     def checkpoint_callbacks(self) -> list[Any]:
         """All callbacks that save checkpoints."""
-        return [callback for callback in self.callbacks if hasattr(callback, "best_model_path")]
+        return [callback for callback in self.callbacks if isinstance(callback, NamesBest)]
 
     @property
     def early_stopping_callback(self) -> Any:
         """The first callback that watches for an early stop; None without one."""
-        return self._first_callback("stopped_epoch")
+        return self._first_callback(NamesStop)
 
     @property
     def progress_bar_callback(self) -> Any:
         """The progress bar; None without one."""
-        return self._first_callback("refresh_rate")
+        return self._first_callback(ShowsProgress)
 
     def print(self, *args: Any, **kwargs: Any) -> None:
         """Print from one process, above a progress bar."""
