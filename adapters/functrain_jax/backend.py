@@ -241,9 +241,7 @@ class JaxBackend:
         moved = keep_types(optax.apply_updates(mine, updates), mine), keep_types(opt, me.opt)
         if finite is not True:
             moved = jax.tree.map(lambda new, old: jnp.where(finite, new, old), moved, (mine, me.opt))
-        # A window that weighs nothing was skipped, though an optimizer may move by its momentum.
-        skipped = state.clock.skipped + jnp.where(jnp.equal(me.acc.weight, 0) & jnp.asarray(finite), 1, 0)
-        state = state._replace(params=self.join(moved[0], rest), clock=state.clock._replace(skipped=skipped))
+        state = state._replace(params=self.join(moved[0], rest))
         return state.with_player(player, me._replace(opt=moved[1]))
 
     def _updates(self, player: int, grads: Tree, me: Player, mine: Tree, loss: Scalar) -> tuple[Tree, Tree]:

@@ -21,8 +21,8 @@ class Clock(NamedTuple):
         batch: batches finished in this epoch.
         update: windows closed since the start, which is `global_step`; one a window, however many
             players moved in it.
-        skipped: those of the players' updates that changed nothing, because a gradient was not finite or every
-            micro-batch was skipped.
+        skipped: those of the players' updates that learned nothing, because a gradient was not finite, every
+            micro-batch was skipped, or all of them together weigh 0.
     """
 
     epoch: Scalar = 0

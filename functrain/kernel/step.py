@@ -51,8 +51,10 @@ def update(backend: Backend[Any], rules: Rules, state: TrainState, player: int =
     if rule.scale is not None and scale is not None:
         scale = next_scale(backend, rule.scale, scale, finite)
     moved = Player(state.players[player].opt, backend.empty(acc), scale, me.updates + 1)
-    if finite is not True:
-        skipped = state.clock.skipped + backend.select(finite, 0, 1)
+    weightless = acc.weight == 0
+    if finite is not True or weightless is not False:
+        # A window that weighs nothing was skipped, though an optimizer may move by its momentum.
+        skipped = state.clock.skipped + backend.select(finite, backend.select(weightless, 1, 0), 1)
         state = state._replace(clock=state.clock._replace(skipped=skipped))
     return state.with_player(player, moved), Report(acc.loss, acc.weight, norm, finite)
 

@@ -28,3 +28,14 @@ def test_a_key_that_a_step_would_drop_is_an_error(world, accumulate):
     with pytest.raises(ValueError, match="'hiddens' is for tbptt"):
         run(world, {"hiddens": 1.0}, accumulate=accumulate)
     run(world, {"weight": 2.0}, accumulate=accumulate)
+
+
+@pytest.mark.parametrize("world", ["torch", "jax"])
+@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("weight", [0, 0.0, "array"])
+def test_an_update_that_weighs_nothing_counts_as_skipped_in_every_world(world, accumulate, weight):
+    zero = {"torch": torch.tensor, "jax": jnp.float32}[world](0.0) if weight == "array" else weight
+    state, report = run(world, {"weight": zero}, accumulate=accumulate)
+    assert (int(state.clock.update), int(state.clock.skipped)) == (1, 1)
+    assert (float(report.weight), state.moved) == (0, False)
+    assert int(run(world, {"weight": 2.0}, accumulate=accumulate)[0].clock.skipped) == 0
