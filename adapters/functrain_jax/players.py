@@ -51,7 +51,7 @@ def players_of(given: Any, attributes: Iterable[str], owner: str) -> tuple[Spec,
         ConfigurationError: it is none of the known forms, names an attribute without parameters, or leaves
             some to nobody.
     """
-    attributes = tuple(attributes)
+    attributes, given = tuple(attributes), _transformations(given)
     where = f"{owner}.configure_optimizers"
     if given is None:
         raise ConfigurationError(
@@ -74,6 +74,15 @@ def players_of(given: Any, attributes: Iterable[str], owner: str) -> tuple[Spec,
         raise ConfigurationError(f"{where} returned {type(given).__name__}; return {FORMS}.")
     _check_shares(specs, attributes, where)
     return _in_turn(specs, [spec_frequency(v) for v in _values(given)], where)
+
+
+def _transformations(given: Any) -> Any:
+    """The same with every `optax.MultiSteps`, which is none itself, as the transformation that it is for."""
+    if isinstance(given, optax.MultiSteps):
+        return given.gradient_transformation()
+    if isinstance(given, Mapping):
+        return {key: _transformations(value) for key, value in given.items()}
+    return [_transformations(value) for value in given] if type(given) in (list, tuple) else given
 
 
 def is_optimizer(value: Any) -> bool:
