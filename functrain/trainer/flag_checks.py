@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, NoReturn
 
 from functrain.kernel.window import Schedule
 from functrain.trainer.callback import Callback
 from functrain.trainer.errors import ConfigurationError
+from functrain.trainer.narrow import is_mapping, is_sequence
 
 
 def check(flags: Any) -> None:
@@ -78,8 +78,8 @@ def _choices(flags: Any) -> None:
     norm = flags.track_grad_norm
     if norm not in (-1, "inf") and not (isinstance(norm, int | float) and norm > 0):
         _fail(f"Trainer(track_grad_norm={norm!r}): must be a p > 0, 'inf', or -1 for none.")
-    size = flags.accumulate_grad_batches
-    if isinstance(size, bool) or not isinstance(size, int | Mapping):
+    size: Any = flags.accumulate_grad_batches
+    if isinstance(size, bool) or not (isinstance(size, int) or is_mapping(size)):
         _fail(f"Trainer(accumulate_grad_batches={size!r}): must be an int >= 1, or a dict {{from_epoch: int}}.")
     try:
         Schedule(size)
@@ -153,7 +153,7 @@ def callbacks_of(given: Any, where: str) -> list[Any]:
     Raises:
         ConfigurationError: something among them is no callback.
     """
-    callbacks = list(given) if isinstance(given, list | tuple) else [given] if given is not None else []
+    callbacks = list(given) if is_sequence(given) else [given] if given is not None else []
     for callback in callbacks:
         if callback is not True and not isinstance(callback, Callback):
             name = callback.__name__ if isinstance(callback, type) else repr(callback)[:60]
@@ -163,7 +163,7 @@ def callbacks_of(given: Any, where: str) -> list[Any]:
 
 def _objects(flags: Any) -> None:
     callbacks_of(flags.callbacks, "Trainer(callbacks=[%s])")
-    loggers = flags.logger if isinstance(flags.logger, list | tuple) else [flags.logger]
+    loggers = flags.logger if is_sequence(flags.logger) else [flags.logger]
     for logger in (*loggers, flags.checkpoint_callback):
         if isinstance(logger, type):
             _fail(f"Trainer: {logger.__name__} is a class; give an instance of it: {logger.__name__}(...).")
@@ -178,7 +178,7 @@ def max_time(value: Any) -> float | None:
     if value is None:
         return None
     try:
-        if isinstance(value, Mapping):
+        if is_mapping(value):
             value = timedelta(**value)
         if not isinstance(value, timedelta):
             days, hours, minutes, seconds = (int(part) for part in value.split(":"))

@@ -17,6 +17,7 @@ from functrain.trainer.callback import Callback
 from functrain.trainer.errors import ConfigurationError, nearest
 from functrain.trainer.flag_checks import check
 from functrain.trainer.foreign import MetricsLogger
+from functrain.trainer.narrow import is_sequence
 
 Path = str | os.PathLike[str]
 
@@ -183,7 +184,7 @@ def _present_names(given: Mapping[str, Any], older: bool) -> dict[str, Any]:
 def _as_list(value: Any) -> list[Any]:
     if value is None or value is False:
         return []
-    return list(value) if isinstance(value, list | tuple) else [value]
+    return list(value) if is_sequence(value) else [value]
 
 
 def _translate(name: str, value: Any) -> Any:

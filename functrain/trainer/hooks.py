@@ -26,7 +26,7 @@ class Hook:
         name: the method's name.
         args: its documented arguments, after `self` (a callback's are preceded by `trainer, pl_module`).
         owners: who may define it: module, callback, data.
-        doc: when it is called, in one line.
+        doc: when it is called or what it does, in one sentence; the written methods say the same.
         per_batch: it is called at every training batch, so overriding it brings the host in at every batch.
         rest: an owner's `*args` takes all arguments; else only those that are named get theirs.
     """
