@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from functrain.kernel.state import Clock
 from functrain.trainer import context
+from functrain.trainer.logbook import LogBook
 
 # Hooks of the step itself belong to eager frameworks: a compiled step has no place for them.
 STEP_HOOKS = (
@@ -28,3 +29,15 @@ class Context(NamedTuple):
     def for_module(self, log: Callable[..., None]) -> context.Context:
         """What `module.global_step`, `module.current_epoch` and `module.log` look at in the step."""
         return context.Context(lambda: self.clock, log)
+
+
+class Surroundings(NamedTuple):
+    """What a trace asks of whoever runs the module.
+
+    Attributes:
+        metrics: how calls of `self.log` are treated.
+        after_transfer: the hook `on_after_batch_transfer`; None where nobody overrides it.
+    """
+
+    metrics: LogBook
+    after_transfer: Callable[..., Any] | None

@@ -16,7 +16,8 @@ from functrain_jax.dataflow import handed_through
 from functrain_jax.loops import slow_in_loops
 
 if TYPE_CHECKING:
-    from functrain_jax.programs import Call, Training
+    from functrain_jax.programs import Training
+    from functrain_jax.trace import Call
 
 
 class Discovery(NamedTuple):

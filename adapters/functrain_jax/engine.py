@@ -7,7 +7,6 @@ reads it.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -19,39 +18,33 @@ import numpy as np
 from functrain.kernel import plan as plans
 from functrain.kernel.plan import Plan, PlayerPlan
 from functrain.kernel.state import Clock, TrainState
-from functrain.kernel.step import Rule, Rules
-from functrain.kernel.window import Schedule
 from functrain.trainer.errors import ConfigurationError, NotFiniteError, describe, noted
-from functrain.trainer.hooks import overrides
 from functrain.trainer.module import tell_evaluating
-from functrain.trainer.planning import clip as clip_of
 from functrain.trainer.run import Run
 from functrain.trainer.step_outputs import of_players
 from functrain_jax import snapshot
-from functrain_jax.backend import JaxBackend
 from functrain_jax.binding import Bindings
-from functrain_jax.binding.composite import restore
-from functrain_jax.context import STEP_HOOKS
+from functrain_jax.context import STEP_HOOKS, Surroundings
 from functrain_jax.device import check_determinism, stacked_flags, window_ends
-from functrain_jax.evaluating import Evaluating
+from functrain_jax.evaluator import Evaluator, Modes
 from functrain_jax.feed import LONGEST, Chunk, Feed
 from functrain_jax.frozen import frozen
 from functrain_jax.identity import facts
-from functrain_jax.kept import Constants, Entry, Kept, Programs
+from functrain_jax.kept import Entry
 from functrain_jax.keys import STREAM
 from functrain_jax.loaders import register_generators
+from functrain_jax.module_programs import ModulePrograms
 from functrain_jax.moments import Moment, Moments, Noted, places
+from functrain_jax.parts import always, is_plain, pieces_of, policy_of_flags, step_parts
 from functrain_jax.placement import placement_of
-from functrain_jax.players import Spec, players_of
-from functrain_jax.precision import keep_types, policy_of
-from functrain_jax.programs import BAD_LOSS, Discovery, Tracer, Training
+from functrain_jax.players import Spec
+from functrain_jax.programs import BAD_LOSS, Discovery, Training
 from functrain_jax.rates import Rates
+from functrain_jax.throttle import Throttle
+from functrain_jax.values import Values
 
-IN_FLIGHT = 2
-"""Dispatches that may be under way before the host waits for the oldest."""
 
-
-class JaxEngine(Evaluating):
+class JaxEngine:
     """See `functrain.trainer.adapter.Engine`."""
 
     compiled = passes_logs = True
@@ -60,26 +53,19 @@ class JaxEngine(Evaluating):
         self.module = module
         self.run = run
         self.placement = placement_of(run.flags)
-        try:
-            self.policy = policy_of(run.flags.precision)
-        except ValueError as error:
-            raise ConfigurationError(f"Trainer({error})") from None
+        self.policy = policy_of_flags(run.flags)
         self.state: TrainState | None = None
         self.outputs: list[Any] = []
         self.moments = Moments()
         self.specs: tuple[Spec, ...] = ()
-        self.rules: Rules = ()
-        self.pieces: int | None = run.flags.truncated_bptt_steps or module.truncated_bptt_steps
+        self.pieces = pieces_of(module, run.flags)
         # How many updates a batch in pieces makes is not in the plan, so the loop looks after every batch.
         self.per_batch = self.pieces is not None
-        self.evaluations: dict[str, Programs] = {}
-        self.in_flight: deque[Any] = deque()
+        self.throttle = Throttle()
         self.counts: dict[Any, jax.Array] = {}
         self.placed = Clock(-1)
         """The position that the device holds."""
-        self.published: TrainState | None = None
         self.rates = Rates(type(module).__name__)
-        self.resumed_modes: set[str] | None = None
         self.facts: dict[str, dict[str, str]] = {"now": {}, "kept": {}}
 
     # setting up
@@ -90,19 +76,20 @@ class JaxEngine(Evaluating):
         check_determinism(self.run.flags, self.placement.platform)
         register_generators()
         self.module.device = self.placement.device
-        hooks = self.run.hooks
-        self.wide = self.policy.name == "64"
+        hooks, x64 = self.run.hooks, self.policy.name == "64"
         changes = hooks.on_before_batch_transfer is not None or hooks.transfer_batch_to_device is not None
-        self.prepare = self._prepare if changes else None
-        self.feed = Feed(self.prepare, self.wide)
-        self.eval_feeds: dict[Any, Feed] = {}
+        prepare = self._prepare if changes else None
+        self.feed = Feed(prepare, x64)
         self.binding = Bindings(self.module)
-        self.kept = Kept.of(self.module)
-        self.constants = Constants(self.binding)
-        params, vars_ = self.placement.state(self.binding.collect())
+        self.modes = Modes(self.binding, hooks)
+        self.values = Values(self.binding, self.placement)
+        around = Surroundings(self.run.metrics, hooks.on_after_batch_transfer)
+        self.kept = ModulePrograms(self.binding, self.policy, self.placement, self.run.datamodule, around)
+        self.evaluator = Evaluator(self.run, self.kept, self.placement, prepare, x64)
+        params, vars_ = self.values.collected()
         key = self.placement.state(STREAM.next())
-        self.state = TrainState(params, (), vars_, None, key, None, Clock())
-        self.published = self.state
+        self.state = self.values.published = TrainState(params, (), vars_, None, key, None, Clock())
+        self.kept.begin()
 
     def _check(self, stage: str) -> None:
         name, flags = type(self.module).__name__, self.run.flags
@@ -110,8 +97,7 @@ class JaxEngine(Evaluating):
             if getattr(self.run.hooks, hook) is not None:
                 raise ConfigurationError(
                     f"{hook} is overridden, but the steps of {name} are compiled, where no such moment exists: put it "
-                    "into the "
-                    "optax transformation (optax.chain), or leave it out."
+                    "into the optax transformation (optax.chain), or leave it out."
                 )
         if not self.module.automatic_optimization or flags.automatic_optimization is False:
             raise ConfigurationError(
@@ -135,36 +121,14 @@ class JaxEngine(Evaluating):
     def configure(self) -> None:
         """Optimizers and the initial state, each checked."""
         assert self.state is not None
-        name = type(self.module).__name__
-        if not overrides(self.module, "configure_optimizers"):
-            raise ConfigurationError(f"{name}.configure_optimizers is not defined; trainer.fit needs it.")
-        params = self.state.params
-        self.specs = players_of(self.module.configure_optimizers(), params, name)
-        self._leave_unowned()
-        self.backend = JaxBackend(
-            None,
-            tuple(s.optimizer for s in self.specs),
-            tuple(s.owned for s in self.specs),
-            self.policy,
-            False,
-        )
-        scales = (self.policy.scale,) * len(self.specs)
-        state = self.backend.init(self.state.params, self.state.rng, self.state.vars, scales)
-        self.state = self.placement.state(state)
-        self.facts = facts(self.specs, state.players)
+        parts = step_parts(
+            self.module, self.run.flags, self.run.context,
+            binding=self.binding, placement=self.placement, key=self.state.rng,
+        )  # fmt: skip
+        self.specs, self.rules, self.backend = parts.specs, parts.rules, parts.backend
+        self.state = parts.init()
+        self.facts = facts(self.specs, self.state.players)
         self.publish()
-
-    def _leave_unowned(self) -> None:
-        """What no optimizer moves counts among the vars, so that a step may write it."""
-        assert self.state is not None
-        if any(spec.owned is None for spec in self.specs):
-            return
-        owned = {name for spec in self.specs for name in spec.owned or ()}
-        self.binding.leave(name for name in self.state.params if name not in owned)
-        params, vars_ = self.placement.state(self.binding.collect())
-        if self.wide:
-            vars_ = self.binding.cast(vars_, self.policy.cast)
-        self.state = self.published = self.state._replace(params=params, vars=vars_)
 
     def players(self) -> tuple[PlayerPlan, ...]:
         """When each player moves."""
@@ -172,14 +136,11 @@ class JaxEngine(Evaluating):
 
     def start(self, wants_outputs: bool) -> None:
         """Decide the form of the compiled programs."""
-        self._adopt()
         assert self.state is not None
-        plan, self.wants_outputs = self.run.plan, wants_outputs
-        sizes = [spec.plan.window or 1 for spec in self.specs]
-        plain = plan.windows == Schedule(1) and all(n == 1 for n in sizes)
-        plain = plain and all(spec.plan.turn is None for spec in self.specs)
+        self.state = self.values.adopted(self.state)
+        flags, self.wants_outputs = self.run.flags, wants_outputs
         open_ = any(p.acc.grads is not None and int(p.acc.count) for p in self.state.players)
-        self.plain = plain and not open_
+        self.plain = is_plain(self.run.plan.windows, self.specs) and not open_
         if self.pieces is not None and not self.plain:
             raise ConfigurationError(
                 f"Trainer(truncated_bptt_steps={self.pieces}): every piece is an update for JAX modules; leave out "
@@ -187,28 +148,18 @@ class JaxEngine(Evaluating):
             )
         state = self.backend.closed(self.state) if self.plain else self.backend.opened(self.state)
         self.state = self.placement.state(state)
-        flags = self.run.flags
-        self.rules = tuple(Rule(clip_of(flags), self.policy.scale) for _ in self.specs)
-        always = tuple(spec.plan.turn is None for spec in self.specs)
-        backend = replace(self.backend, loss=None)
-        form = (always, self.rules, self.pieces, bool(flags.terminate_on_nan), self.plain, wants_outputs)
-        self.programs = self.kept.programs(
-            (*self.same("training"), *form, backend.owned, frozen(backend.optimizers)),
-            lambda: Training(
-                Tracer(self.binding, self.policy),
-                backend,
-                self.rules,
-                always,
-                self.pieces,
-                bool(flags.terminate_on_nan),
-            ),
+        # What stays with the module knows nothing of this run.
+        backend, turns = replace(self.backend, loss=None, open_windows=False), always(self.specs)
+        rules, pieces, watch = self.rules, self.pieces, bool(flags.terminate_on_nan)
+        self.programs = self.kept.training(
+            (turns, rules, pieces, watch, self.plain, wants_outputs, backend.owned, frozen(backend.optimizers)),
+            lambda tracer: Training(tracer, backend, rules, turns, pieces, watch),
         )
         self.training = self.programs.maker
-        self.feed.longest = 1 if self._one_by_one() else longest_dispatch(plan)
-        self.facts["kept"] |= {f"evaluation mode of {path}": "yes" for path in self.evaluating_parts()}
-        if self.resumed_modes is not None:
-            self.binding.set_evaluating(self.resumed_modes)
-        tell_evaluating(self.run, self.module, self.evaluating_parts())
+        self.feed.longest = 1 if self._one_by_one() else longest_dispatch(self.run.plan)
+        self.facts["kept"] |= {f"evaluation mode of {path}": "yes" for path in self.modes.evaluating()}
+        self.modes.resume()
+        tell_evaluating(self.run, self.module, self.modes.evaluating())
         self.publish()
 
     def _one_by_one(self) -> bool:
@@ -221,7 +172,8 @@ class JaxEngine(Evaluating):
         """Up to n batches, as many as fit a buffer in one compiled call."""
         self.outputs = []
         self.moments.clear()
-        self._adopt()
+        assert self.state is not None
+        self.state = self.values.adopted(self.state)
         count, given = 0, -1
         # What was drawn from the loader is trained on, so that nothing is lost where a run is stopped in between.
         while count < n and given and not (count and self.run.stop.raised):
@@ -240,24 +192,9 @@ class JaxEngine(Evaluating):
             self.publish()
         return count
 
-    def _adopt(self) -> None:
-        """A hook may have put other values into the module that it was shown: they are the run's from here on."""
-        state = self.state
-        if state is None or self.published is not state or self.binding.published(state.params, state.vars):
-            return
-        params, vars_ = self.binding.collect()
-        own, given = snapshot.weights(state), snapshot.weights(state._replace(params=params, vars=vars_))
-        differs = snapshot.differences(given, own)
-        if differs:
-            name = type(self.module).__name__
-            raise ConfigurationError(f"{name}: a hook has changed the form of its state: {differs}.")
-        new = keep_types(params, state.params), snapshot.rebuilt(given, state.vars)
-        copied = self.placement.state(jax.tree.map(jnp.copy, new))
-        self.state = state._replace(params=copied[0], vars=copied[1])
-
     def _dispatch(self, chunk: Chunk) -> None:
         parts = self.run.plan.passes_logs
-        kept = self.programs.find((chunk.form, parts), self.constants) or self._program(chunk, parts)
+        kept = self.programs.find((chunk.spec, parts), self.kept.constants) or self._program(chunk, parts)
         program, found = kept.program, kept.found
         book, clock = self.run.metrics, self.run.clock
         found.logged.declare(book)
@@ -289,7 +226,7 @@ class JaxEngine(Evaluating):
             self.outputs = [self._output(metrics["outputs"], turns)]
         if bad:
             self._raise_on_nan(bad)
-        self._throttle(metrics["done"])
+        self.throttle.add(metrics["done"])
 
     def _calls(self, slow: bool, turns: np.ndarray | None, ends: list[int], chunk: Chunk) -> list[tuple[Any, Any]]:
         """The arguments before the last of the calls that train on a chunk; see `Training.program`. `ends`: of its
@@ -355,7 +292,7 @@ class JaxEngine(Evaluating):
         ):
             found = self.training.discover(self.state, chunk.example(), self.placement.platform)  # type: ignore[arg-type]
         program = self.training.program(found, self.plain, self.wants_outputs, parts)
-        return self.programs.add((chunk.form, parts), program, found, self.training.tracer.reads, self.constants)
+        return self.programs.add((chunk.spec, parts), program, found, self.training.tracer.reads, self.kept.constants)
 
     def _names_played(self, found: Discovery, turns: Any, start: int, end: int) -> set[Any]:
         """What was really logged in a part of this dispatch: by the players whose turn came."""
@@ -373,11 +310,6 @@ class JaxEngine(Evaluating):
         """Of a dispatch of one batch, as hooks get it."""
         played = {i: output for i, output in enumerate(outputs) if turns is None or turns[0, i, 0]}
         return of_players(played, len(self.specs) > 1)
-
-    def _throttle(self, token: Any) -> None:
-        self.in_flight.append(token)
-        if len(self.in_flight) > IN_FLIGHT:
-            self.in_flight.popleft().block_until_ready()
 
     def _raise_on_nan(self, bad: int) -> None:
         assert self.state is not None
@@ -427,26 +359,44 @@ class JaxEngine(Evaluating):
     def publish(self) -> None:
         """Leave the present values in the user's module; they are the state's own arrays, gone after the next
         dispatch."""
-        state = self.state
-        if state is None or state is self.published or any(x.is_deleted() for x in jax.tree.leaves(state.params)):
-            return
-        self.binding.publish(state.params, state.vars)
-        self.published = state
+        if self.state is not None:
+            self.values.publish(self.state)
+
+    def eval_mode(self, stage: str) -> None:
+        """Put the module's networks into evaluation mode, with the present values."""
+        self.publish()
+        self.modes.evaluate(stage)
+
+    def train_mode(self, stage: str) -> None:
+        """Put the module's networks back into the modes of before."""
+        self.modes.train(stage)
+
+    def evaluate(self, stage: str, batch: Any, batch_idx: int, loader_idx: int) -> Any:
+        """See `functrain_jax.evaluator.Evaluator.evaluate`."""
+        assert self.state is not None
+        return self.evaluator.evaluate(self.state, stage, batch, batch_idx, loader_idx)
+
+    def evaluate_many(self, stage: str, batches: Iterator[Any], n: int, first: int, loader_idx: int) -> int:
+        """See `functrain_jax.evaluator.Evaluator.evaluate_many`."""
+        assert self.state is not None
+        return self.evaluator.evaluate_many(self.state, stage, batches, n, first, loader_idx)
 
     def finish(self) -> None:
-        """Leave the trained values in the user's module. An error may have left it in an evaluation."""
-        if self._modes:
-            restore(self._modes)
-        self.publish()
-        self.in_flight.clear()
+        """Leave the trained values in the user's module. An error may have left it in an evaluation, or ended the run
+        before anything was set up."""
+        if self.state is not None:
+            self.modes.leave()
+            self.publish()
+            self.kept.end()
+        self.throttle.clear()
 
     def snapshot(self, weights_only: bool) -> dict[str, Any]:
-        """See `functrain_jax.snapshot.take`."""
-        return snapshot.take(self, weights_only)
+        """See `functrain_jax.snapshot.state_dict`."""
+        return snapshot.state_dict(self, weights_only)
 
     def restore(self, checkpoint: dict[str, Any], weights_only: bool, strict: bool = True) -> None:
-        """See `functrain_jax.snapshot.put_back`."""
-        snapshot.put_back(self, checkpoint, weights_only, strict)
+        """See `functrain_jax.snapshot.load_state`."""
+        snapshot.load_state(self, checkpoint, weights_only, strict)
 
 
 def longest_dispatch(plan: Plan) -> int:

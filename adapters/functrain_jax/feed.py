@@ -38,7 +38,7 @@ BUFFER_BYTES = 256 * 2**20
 """A dispatch takes `FEWEST` batches however large they are, up to so much memory."""
 
 
-class Form(NamedTuple):
+class BatchSpec(NamedTuple):
     """What must be the same for batches to go through one program: the structure, shapes and types."""
 
     structure: Any
@@ -60,16 +60,16 @@ class Form(NamedTuple):
 class Chunk:
     """Up to `size` batches of one form; `count` are there."""
 
-    form: Form
+    spec: BatchSpec
     size: int
     buffers: list[np.ndarray]
     count: int = 0
 
     @classmethod
-    def empty(cls, form: Form, size: int) -> Chunk:
+    def empty(cls, spec: BatchSpec, size: int) -> Chunk:
         """Room for `size` batches."""
-        pairs = zip(form.shapes, form.types, strict=True)
-        return cls(form, size, [aligned((max(size, SHORTEST), *shape), dtype) for shape, dtype in pairs])
+        pairs = zip(spec.shapes, spec.types, strict=True)
+        return cls(spec, size, [aligned((max(size, SHORTEST), *shape), dtype) for shape, dtype in pairs])
 
     def add(self, leaves: list[np.ndarray]) -> None:
         """One batch more, copied."""
@@ -85,20 +85,20 @@ class Chunk:
         """A batch to trace a step with: its shapes and types. Its first batch where the user has told JAX to compile
         nothing, so that a step sees values always."""
         if not jax.config.jax_disable_jit:  # pyright: ignore[reportAttributeAccessIssue]
-            return self.form.abstract()
+            return self.spec.abstract()
         return jax.tree.map(jnp.asarray, self.first())
 
     def first(self) -> Any:
         """Its first batch."""
-        return jax.tree.unflatten(self.form.structure, [buffer[0] for buffer in self.buffers])
+        return jax.tree.unflatten(self.spec.structure, [buffer[0] for buffer in self.buffers])
 
     def on_device(self, put: Callable[[np.ndarray], jax.Array]) -> Any:
         """The buffers as one tree of arrays with a leading axis of `size`."""
-        return jax.tree.unflatten(self.form.structure, [put(buffer) for buffer in self.buffers])
+        return jax.tree.unflatten(self.spec.structure, [put(buffer) for buffer in self.buffers])
 
 
 class Taken(NamedTuple):
-    """A batch that was drawn, and its leaves as `Feed.leaves` gives them."""
+    """A batch that was drawn, and its leaves as `Feed.leaves` returns them."""
 
     batch: Any
     leaves: list[np.ndarray]
@@ -106,11 +106,11 @@ class Taken(NamedTuple):
 
 
 class Feed:
-    """Takes batches from an iterator and gives chunks.
+    """Takes batches from an iterator and returns them as chunks.
 
     Args:
         prepare: applied to every batch first (the hooks that may change one); None leaves it.
-        wide: whether 64-bit floating values are kept.
+        x64: whether 64-bit floating values are kept.
         longest: at most so many batches in one chunk.
         settles: what comes in the first chunk decides how long the others are.
     """
@@ -118,21 +118,21 @@ class Feed:
     def __init__(
         self,
         prepare: Callable[[Any], Any] | None = None,
-        wide: bool = False,
+        x64: bool = False,
         longest: int = 1,
         settles: bool = False,
     ) -> None:
         self.prepare = prepare
-        self.wide = wide
+        self.x64 = x64
         self.longest = longest
         self.settles = settles
-        self.sizes: dict[Form, int] = {}
+        self.sizes: dict[BatchSpec, int] = {}
 
     def chunks(self, batches: Iterator[Any], n: int) -> Iterator[Chunk]:
         """The next n batches as chunks: neighbours of one form together, as far as a buffer goes.
 
         A batch is copied as it is drawn, as its loader may fill the same arrays again. Where the loader fails, what it
-        gave before comes first.
+        returned before comes first.
         """
         given = islice(batches, n)
         begin, chunk = self._next(given), None
@@ -157,22 +157,22 @@ class Feed:
 
     def _begun(self, taken: Taken, before: Chunk | None) -> Chunk:
         """A chunk that begins with this batch."""
-        form = form_of(taken.leaves, taken.structure)
-        if before is not None and form == before.form and before.size == 1:
-            self._grow(form)
-        chunk = Chunk.empty(form, self.size(form))
+        spec = spec_of(taken.leaves, taken.structure)
+        if before is not None and spec == before.spec and before.size == 1:
+            self._grow(spec)
+        chunk = Chunk.empty(spec, self.size(spec))
         chunk.add(taken.leaves)
         return chunk
 
     def _fill(self, chunk: Chunk, given: Iterator[Any], kind: type) -> Taken | None:
-        """Batches into the chunk until it is full; gives the first that does not fit, and None where there was none.
+        """Batches into the chunk until it is full. Returns the first that does not fit, and None where there was none.
 
         Tuples of numpy arrays are the common case, and go several times faster.
         """
         size, count = chunk.size, chunk.count
-        parts = list(zip(chunk.buffers, chunk.form.shapes, chunk.form.types, strict=True))
+        parts = list(zip(chunk.buffers, chunk.spec.shapes, chunk.spec.types, strict=True))
         plain = self.prepare is None and kind in (tuple, list)
-        plain = plain and chunk.form.structure == jax.tree.structure(kind(range(len(parts))))
+        plain = plain and chunk.spec.structure == jax.tree.structure(kind(range(len(parts))))
         if count == size:
             return None
         for batch in given:
@@ -200,22 +200,22 @@ class Feed:
         if self.settles:
             self.settles = False
             self.longest = 1 << (chunk.count - 1).bit_length()
-            self.sizes[chunk.form] = min(chunk.size, self.longest)
-            chunk.cut(self.sizes[chunk.form])
+            self.sizes[chunk.spec] = min(chunk.size, self.longest)
+            chunk.cut(self.sizes[chunk.spec])
 
-    def _grow(self, form: Form) -> None:
+    def _grow(self, spec: BatchSpec) -> None:
         """A form that comes again and again deserves a longer buffer."""
-        self.sizes[form] = self._longest(form)
+        self.sizes[spec] = self._longest(spec)
 
-    def size(self, form: Form) -> int:
+    def size(self, spec: BatchSpec) -> int:
         """How many batches of this form go into one buffer. The first form gets a long one, an odd one begins
         with 1."""
-        if form not in self.sizes:
-            self.sizes[form] = 1 if self.sizes else self._longest(form)
-        return self.sizes[form]
+        if spec not in self.sizes:
+            self.sizes[spec] = 1 if self.sizes else self._longest(spec)
+        return self.sizes[spec]
 
-    def _longest(self, form: Form) -> int:
-        size = max(1, form.bytes)
+    def _longest(self, spec: BatchSpec) -> int:
+        size = max(1, spec.bytes)
         fitting = max(DISPATCH_BYTES // size, min(FEWEST, BUFFER_BYTES // size))
         return max(1, min(self.longest, LONGEST, fitting))
 
@@ -242,7 +242,7 @@ class Feed:
             dtype = jax.dtypes.canonicalize_dtype(array.dtype)
         except (TypeError, ValueError, RuntimeError) as error:
             raise _unusable(leaf, batch, index, str(error)) from error
-        if dtype == np.float64 and not self.wide:
+        if dtype == np.float64 and not self.x64:
             dtype = np.dtype(np.float32)
         if dtype.kind not in "biufcV" or (dtype.kind == "V" and not jnp.issubdtype(dtype, np.number)):
             raise _unusable(leaf, batch, index, f"its type is {array.dtype}")
@@ -275,16 +275,16 @@ def _path(batch: Any, index: int) -> str:
     return jax.tree_util.keystr(jax.tree_util.tree_leaves_with_path(batch)[index][0])
 
 
-def form_of(leaves: list[np.ndarray], structure: Any) -> Form:
-    """The form of a batch."""
-    return Form(structure, tuple(x.shape for x in leaves), tuple(x.dtype for x in leaves))
+def spec_of(leaves: list[np.ndarray], structure: Any) -> BatchSpec:
+    """Return the form of a batch."""
+    return BatchSpec(structure, tuple(x.shape for x in leaves), tuple(x.dtype for x in leaves))
 
 
 def fits(chunk: Chunk, leaves: list[np.ndarray], structure: Any) -> bool:
     """Is the batch of the chunk's form?"""
-    form = chunk.form
-    return structure == form.structure and all(
-        x.shape == s and x.dtype == t for x, s, t in zip(leaves, form.shapes, form.types, strict=True)
+    spec = chunk.spec
+    return structure == spec.structure and all(
+        x.shape == s and x.dtype == t for x, s, t in zip(leaves, spec.shapes, spec.types, strict=True)
     )
 
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from functrain_jax.engine import JaxEngine
-from functrain_jax.order import ordered
+from functrain_jax.order import batch_size
 from functrain_jax.summary import rows
 
 
@@ -28,8 +28,7 @@ class JaxInspector:
         """An optax transformation does not tell."""
 
     def batch_size(self, batch: Any) -> int | None:
-        """The length of the first axis of the first leaf that has one, as the loader gave the batch; None without."""
-        return next((x.shape[0] for x in jax.tree.leaves(ordered(batch)) if getattr(x, "ndim", 0)), None)
+        return batch_size(batch)
 
     def scalar(self, value: Any) -> jax.Array:
         return value if isinstance(value, jax.Array) else jnp.asarray(value)

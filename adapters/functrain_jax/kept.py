@@ -11,7 +11,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FunctionType, SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import jax
 import numpy as np
@@ -20,10 +20,13 @@ from flax import nnx
 from functrain.trainer.module import ModuleBase
 from functrain_jax.binding import Bindings
 from functrain_jax.binding.composite import OWN
+from functrain_jax.context import Surroundings
 from functrain_jax.frozen import DEPTH, frozen, of_library
 
 SETS, VERSIONS = 8, 8
 """So many sets of programs, for other flags or optimizers, and versions of one, for other constants, are kept."""
+
+M = TypeVar("M")
 
 TRAINER = "trainer."
 """Begins the names of what a step reads of its Trainer."""
@@ -47,8 +50,10 @@ class Kept:
 
     def __init__(self, owner: Any = None) -> None:
         self.owner = None if owner is None else weakref.ref(owner)
-        self.sets: list[tuple[Any, Programs]] = []
+        self.sets: list[tuple[Any, Programs[Any]]] = []
         self.changed: dict[str, int] = {}
+        self.surroundings: list[Surroundings] = []
+        """Of the runs of the module that are under way: a run within a run is the last."""
 
     def __reduce__(self) -> Any:
         return Kept, ()
@@ -61,8 +66,8 @@ class Kept:
             kept = vars(module)["_programs"] = cls(module)
         return kept
 
-    def programs(self, key: Any, make: Callable[[], Any]) -> Programs:
-        """The programs of this key; the first time with what `make` gives as their maker."""
+    def programs(self, key: Any, make: Callable[[], M]) -> Programs[M]:
+        """Return the programs of this key; the first time with what `make` returns as their maker."""
         for i, (known, programs) in enumerate(self.sets):
             if known == key:
                 self.sets.insert(0, self.sets.pop(i))
@@ -72,15 +77,15 @@ class Kept:
         return programs
 
 
-class Programs:
-    """The programs that one maker has made, by form.
+class Programs(Generic[M]):
+    """The programs that one maker has made, by the form of what they are called with.
 
     Args:
         maker: what traces and compiles them.
         changed: how often each constant was found changed.
     """
 
-    def __init__(self, maker: Any, changed: dict[str, int]) -> None:
+    def __init__(self, maker: M, changed: dict[str, int]) -> None:
         self.maker = maker
         self.changed = changed
         self.entries: dict[Any, list[Entry]] = {}

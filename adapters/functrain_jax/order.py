@@ -38,6 +38,12 @@ def plain(tree: Any) -> Any:
     return _mapped(tree, Ordered, dict)
 
 
+def batch_size(batch: Any) -> int | None:
+    """Return the length of the first axis of the first leaf that has one, as the loader gave the batch; None without
+    one."""
+    return next((x.shape[0] for x in jax.tree.leaves(ordered(batch)) if getattr(x, "ndim", 0)), None)
+
+
 def _mapped(tree: Any, kind: type, make: Callable[..., Any]) -> Any:
     if type(tree) in (dict, Ordered):
         items = {key: _mapped(value, kind, make) for key, value in tree.items()}

@@ -8,11 +8,10 @@ the same bits.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,109 +24,14 @@ from functrain.trainer.errors import ConfigurationError
 from functrain.trainer.hooks import adapt, overrides
 from functrain_jax import counting, moments
 from functrain_jax.backend import JaxBackend, check_scalar
-from functrain_jax.binding import Bindings
-from functrain_jax.collect import Collector, Logged, Record, check_same
-from functrain_jax.context import Context
+from functrain_jax.collect import Logged, Record, check_same
 from functrain_jax.device import Guarded, debugging
 from functrain_jax.discovery import Discovery, discover, shapes_of
 from functrain_jax.kept import reading
-from functrain_jax.order import plain
-from functrain_jax.precision import Policy
-
-TRACE_ERRORS = (
-    jax.errors.TracerBoolConversionError,
-    jax.errors.TracerIntegerConversionError,
-    jax.errors.TracerArrayConversionError,
-    jax.errors.ConcretizationTypeError,
-    jax.errors.NonConcreteBooleanIndexError,
-)
+from functrain_jax.trace import Call, Tracer
 
 BAD_LOSS, BAD_PARAMETER = 1, 2
 """What of a batch was not finite, where that is watched."""
-
-
-class Call(NamedTuple):
-    """What one traced call of a step gave."""
-
-    output: Any
-    vars: Any
-    records: list[Record]
-    drew: bool
-    params: Any
-
-
-class Tracer:
-    """Calls the user's steps on traced values.
-
-    It stays with its module from run to run, so it knows none: what it needs of one it asks the module for.
-
-    Attributes:
-        reads: the attributes of the module that steps have read.
-    """
-
-    def __init__(self, binding: Bindings, policy: Policy) -> None:
-        self.binding = binding
-        self.module = binding.module
-        self.policy = policy
-        self.reads: set[str] = set()
-
-    def call(
-        self, name: str, method: Callable[..., Any], clock: Clock, key: Any, state: tuple[Any, Any], batch: Any,
-        loader: int, *args: Any,
-    ) -> Call:  # fmt: skip
-        """The step `name` with (params, vars) bound; `args` follow the batch."""
-        params, vars_ = state
-        keys = Keys(key)
-        run = self.module.trainer.run
-        collector = Collector(run.metrics, batch, run.inspector.batch_size)
-        context = Context(clock, name == "training_step", keys, self.reads)
-        low = self.policy.compute if self.policy.low else None
-
-        def step() -> Any:
-            moved = batch
-            with self._inside(context, collector), reading(self.module, self.reads):
-                if run.hooks.on_after_batch_transfer is not None:
-                    moved = run.hooks.on_after_batch_transfer(plain(batch), loader)
-                return method(plain(moved), *args)
-
-        with self._explained(name):
-            output, now, moved = self.binding.call(step, params, vars_, dtype=low)
-        return Call(output, moved, collector.records, keys.drawn > 0, now)
-
-    @contextmanager
-    def _inside(self, context: Context, collector: Collector) -> Iterator[None]:
-        before = self.module._context
-        self.module._context, self.module._step = context.for_module(collector.log), context
-        try:
-            yield
-        finally:
-            self.module._context, self.module._step = before, None
-
-    @contextmanager
-    def _explained(self, name: str) -> Iterator[None]:
-        try:
-            yield
-        except TRACE_ERRORS as error:
-            first = str(error).strip().splitlines()[0]
-            raise ConfigurationError(
-                f"{type(self.module).__name__}.{name}: the step needed the value of a traced array ({first}) The step "
-                "is "
-                "compiled, so Python cannot branch on, print or convert what it computes: use jnp.where or lax.cond; "
-                "to skip "
-                "a batch return {'loss': loss, 'weight': jnp.where(skip, 0.0, 1.0)}; to print use jax.debug.print."
-            ) from error
-
-
-class Keys:
-    """The keys of one traced call: another one each time."""
-
-    def __init__(self, key: Any) -> None:
-        self.key = key
-        self.drawn = 0
-
-    def __call__(self) -> Any:
-        self.drawn += 1
-        return jax.random.fold_in(self.key, self.drawn)
 
 
 class Training:
@@ -149,6 +53,8 @@ class Training:
         watch: bool,
     ) -> None:
         module = tracer.module
+        if not callable(getattr(module, "training_step", None)):
+            raise ConfigurationError(f"{type(module).__name__}.training_step is not defined; trainer.fit needs it.")
         names = ("batch", "batch_idx", "optimizer_idx", "hiddens")
         self.method = ended(
             module, "training", adapt(module.training_step, names, f"{type(module).__name__}.training_step")
@@ -170,8 +76,12 @@ class Training:
         args = (_batch_idx(state), player, state.hidden)
         return self.tracer.call("training_step", self.method, state.clock, key, given, batch, 0, *args)
 
-    def _call(self, params: Any, state: TrainState, key: Any, batch: Any, player: int, moves: tuple[str, ...]) -> Call:
-        """One traced call. What no optimizer moves and no step writes is computed with as parameters are, and kept."""
+    def call(self, params: Any, state: TrainState, key: Any, batch: Any, player: int, moves: tuple[str, ...]) -> Call:
+        """One traced call. What no optimizer moves and no step writes is computed with as parameters are, and kept.
+
+        Args:
+            moves: the attributes without an optimizer whose parameters the step writes.
+        """
         binding = self.tracer.binding
         given = params, binding.cast(state.vars, self.tracer.policy.cast, moves)
         call = self.traced(given, state, key, batch, player)
@@ -204,7 +114,7 @@ class Training:
         """
 
         def loss(params: Any, state: TrainState, rng: Any, batch: Any, player: int) -> tuple[Any, Any, TrainState]:
-            call = self._call(params, state, rng, batch, player, found.moves)
+            call = self.call(params, state, rng, batch, player, found.moves)
             check_same(found.logged, call.records)
             value, weight, hidden = read_output(call.output, type(self.tracer.module).__name__)
             metrics = found.logged.merged(state.metrics, call.records)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,9 @@ from functrain.kernel.state import Accumulator, Clock, LossScale, Player, TrainS
 from functrain.trainer import book_state
 from functrain.trainer.errors import CheckpointError, ConfigurationError
 from functrain_jax.identity import form
+
+if TYPE_CHECKING:
+    from functrain_jax.engine import JaxEngine
 
 
 def named(tree: Tree) -> dict[str, Any]:
@@ -88,17 +92,18 @@ def weights(state: TrainState) -> dict[str, Any]:
     return {**named(state.params), **named(state.vars)}
 
 
-def take(engine: Any, weights_only: bool) -> dict[str, Any]:
+def state_dict(engine: JaxEngine, weights_only: bool) -> dict[str, Any]:
     """Weights; and unless weights_only optimizer states, loss scales, open windows, the random key, running
     metrics."""
-    state: TrainState = engine.state
+    assert engine.state is not None
+    state = engine.state
     saved: dict[str, Any] = {"state_dict": weights(state)}
     if weights_only:
         return saved
     saved["players"] = [_player(player) for player in state.players]
     saved["jax_key"] = _raw(state.rng)
     saved["skipped"] = int(state.clock.skipped)
-    saved["modes"] = engine.evaluating_parts()
+    saved["modes"] = engine.modes.evaluating()
     saved["metrics"] = book_state.take(engine.run.metrics)
     return saved
 
@@ -116,7 +121,7 @@ def _player(player: Player) -> dict[str, Any]:
     }
 
 
-def put_back(engine: Any, saved: dict[str, Any], weights_only: bool, strict: bool) -> None:
+def load_state(engine: JaxEngine, saved: dict[str, Any], weights_only: bool, strict: bool) -> None:
     """Take a snapshot back.
 
     Raises:
@@ -125,27 +130,27 @@ def put_back(engine: Any, saved: dict[str, Any], weights_only: bool, strict: boo
     name = type(engine.module).__name__
     if "state_dict" not in saved:
         raise CheckpointError(f"has no weights (no 'state_dict'), so it is no checkpoint of {name}.")
-    state: TrainState = engine.state
+    assert engine.state is not None
+    state = engine.state
     differs = differences(saved["state_dict"], weights(state))
     if differs and strict:
         raise CheckpointError(f"is of another module than {name}: {differs}.")
     if not weights_only:
-        _check_players(engine, saved, name)
+        _check_players(state.players, saved, name)
     state = state._replace(
         params=rebuilt(saved["state_dict"], state.params), vars=rebuilt(saved["state_dict"], state.vars)
     )
     if not weights_only:
         state = _with_players(engine, state, saved)
-        engine.resumed_modes = set(saved["modes"]) if "modes" in saved else None
+        engine.modes.resumed = set(saved["modes"]) if "modes" in saved else None
         book_state.put_back(engine.run.metrics, saved.get("metrics", {}))
     engine.state = engine.placement.state(state)
     engine.publish()
 
 
-def _check_players(engine: Any, saved: dict[str, Any], name: str) -> None:
+def _check_players(own: Sequence[Player], saved: dict[str, Any], name: str) -> None:
     if "players" not in saved:
         raise CheckpointError("holds weights only (no 'players'), so training cannot continue from it.")
-    own = engine.state.players
     if len(saved["players"]) != len(own):
         raise CheckpointError(f"has {len(saved['players'])} optimizers, and {name} configures {len(own)}.")
     for i, (kept, player) in enumerate(zip(saved["players"], own, strict=True)):
@@ -160,7 +165,7 @@ def _check_players(engine: Any, saved: dict[str, Any], name: str) -> None:
             )
 
 
-def _with_players(engine: Any, state: TrainState, saved: dict[str, Any]) -> TrainState:
+def _with_players(engine: JaxEngine, state: TrainState, saved: dict[str, Any]) -> TrainState:
     for i, kept in enumerate(saved["players"]):
         me = state.players[i]
         scale = me.scale
@@ -180,7 +185,7 @@ def _with_players(engine: Any, state: TrainState, saved: dict[str, Any]) -> Trai
     return state._replace(rng=rng, clock=clock)
 
 
-def _window(engine: Any, state: TrainState, player: int, kept: Any) -> Accumulator:
+def _window(engine: JaxEngine, state: TrainState, player: int, kept: Any) -> Accumulator:
     if kept is None:
         return state.players[player].acc
     grads = rebuilt(kept["grads"], engine.backend.zeros(state.params, player))

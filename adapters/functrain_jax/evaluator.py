@@ -1,0 +1,131 @@
+"""Evaluation: compiled programs over many batches of validation, test and prediction. Moves no state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+
+from functrain.kernel.state import TrainState
+from functrain.trainer.errors import describe, noted
+from functrain.trainer.hooks import Hooks
+from functrain.trainer.run import Run
+from functrain_jax.binding import Bindings, Mode
+from functrain_jax.binding.composite import evaluating, restore
+from functrain_jax.feed import Chunk, Feed
+from functrain_jax.kept import Programs
+from functrain_jax.module_programs import ModulePrograms
+from functrain_jax.placement import Placement
+from functrain_jax.programs import Evaluation
+
+
+class Evaluator:
+    """Evaluates what a state holds, for one run.
+
+    Args:
+        programs: the compiled programs of the module.
+        prepare: applied to every batch and the number of its loader; None leaves them.
+    """
+
+    def __init__(
+        self, run: Run, programs: ModulePrograms, placement: Placement, prepare: Callable[..., Any] | None, x64: bool
+    ) -> None:
+        self.run = run
+        self.programs = programs
+        self.placement = placement
+        self.prepare = prepare
+        self.x64 = x64
+        self.by_stage: dict[str, Programs[Evaluation]] = {}
+        self.feeds: dict[tuple[str, int, bool], Feed] = {}
+
+    def evaluate(self, state: TrainState, stage: str, batch: Any, batch_idx: int, loader_idx: int) -> Any:
+        """Run one step on one batch. Returns its output, as numpy arrays for 'predict', else as arrays of the
+        device."""
+        chunk = next(self._feed(stage, loader_idx, True, 1).chunks(iter((batch,)), 1))
+        output = self._dispatch(state, stage, chunk, batch_idx, loader_idx, True)
+        return self.placement.host(output) if stage == "predict" else output
+
+    def evaluate_many(
+        self, state: TrainState, stage: str, batches: Iterator[Any], n: int, first: int, loader_idx: int
+    ) -> int:
+        """Run the step on up to n batches, as many as fit a buffer in one compiled call. Returns how many there
+        were."""
+        count = 0
+        for chunk in self._feed(stage, loader_idx, False, n).chunks(batches, n):
+            self._dispatch(state, stage, chunk, first + count, loader_idx, False)
+            count += chunk.count
+        return count
+
+    def _feed(self, stage: str, loader: int, single: bool, longest: int) -> Feed:
+        feed = self.feeds.get((stage, loader, single))
+        if feed is None:
+            prepare = None if self.prepare is None else partial(self.prepare, loader=loader)
+            # A short loader gets a short buffer.
+            feed = self.feeds[stage, loader, single] = Feed(prepare, self.x64, longest, settles=not single)
+        return feed
+
+    def _dispatch(self, state: TrainState, stage: str, chunk: Chunk, first: int, loader: int, outputs: bool) -> Any:
+        metrics, clock = self.run.metrics, self.run.clock
+        if stage not in self.by_stage:
+            self.by_stage[stage] = self.programs.evaluation(stage)
+        programs, spec = self.by_stage[stage], (loader, metrics.suffix, chunk.spec, outputs)
+        entry = programs.find(spec, self.programs.constants)
+        if entry is None:
+            evaluation = programs.maker
+            with noted(
+                lambda: f"while {stage}_step was traced for batch {first} of loader {loader}{describe(chunk.first())}"
+            ):
+                found, shapes = evaluation.discover(state, chunk.example(), loader)
+            program = evaluation.program(found, shapes, loader, outputs)
+            entry = programs.add(spec, program, found, evaluation.tracer.reads, self.programs.constants)
+        logged = entry.found
+        logged.declare(metrics)
+        control = np.array([chunk.count, clock.epoch, clock.update, first], np.int32)
+        with jax.transfer_guard_host_to_device("allow"):
+            running = jax.tree.map(self.placement.numbers, logged.running(metrics, self.programs.policy.store))
+            moved = self.placement.numbers(control), chunk.on_device(self.placement.batch)
+        values, output = entry.program(state.params, state.vars, state.rng, running, *moved)
+        logged.put(metrics, values, set(logged.metrics))
+        logged.put_rows(metrics, values["rows"], first, chunk.count)
+        return output
+
+
+class Modes:
+    """Which parts of a module train, and which evaluate."""
+
+    def __init__(self, binding: Bindings, hooks: Hooks) -> None:
+        self.binding = binding
+        self.hooks = hooks
+        self.before: Sequence[Mode] = ()
+        """Of before the evaluation under way; empty where a run continues at the end of one."""
+        self.resumed: set[str] | None = None
+        """The paths of the parts that evaluate by the checkpoint that the run continues from."""
+
+    def evaluate(self, stage: str) -> None:
+        """Put the module's networks into evaluation mode."""
+        self.before = self.binding.modes()
+        hook = getattr(self.hooks, f"on_{stage}_model_eval")
+        self.binding.set_mode(False) if hook is None else hook()
+
+    def train(self, stage: str) -> None:
+        """Put the module's networks back into the modes of before."""
+        hook = getattr(self.hooks, f"on_{stage}_model_train")
+        restore(self.before) if hook is None else hook()
+        self.before = ()
+
+    def resume(self) -> None:
+        """Take the modes of the checkpoint that the run continues from."""
+        if self.resumed is not None:
+            self.binding.set_evaluating(self.resumed)
+
+    def leave(self) -> None:
+        """Leave an evaluation that an error has ended."""
+        restore(self.before)
+
+    def evaluating(self) -> list[str]:
+        """Return the paths of the parts that evaluate while the module trains; during an evaluation, of those that will
+        after it."""
+        return evaluating(self.before or self.binding.modes())

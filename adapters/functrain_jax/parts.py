@@ -1,0 +1,148 @@
+"""What a training step of a module is made of, without a Trainer: an engine and a pure step share it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from functrain.kernel.plan import Plan
+from functrain.kernel.state import TrainState
+from functrain.kernel.step import Rule, Rules
+from functrain.kernel.window import Schedule
+from functrain.trainer.context import ALONE, Context
+from functrain.trainer.errors import ConfigurationError
+from functrain.trainer.flags import Flags
+from functrain.trainer.hooks import overrides
+from functrain.trainer.planning import clip, make_plan, windows_of
+from functrain_jax.backend import JaxBackend, Loss
+from functrain_jax.binding import Bindings
+from functrain_jax.keys import STREAM
+from functrain_jax.placement import Placement, placement_of
+from functrain_jax.players import Spec, players_of
+from functrain_jax.precision import Policy, policy_of
+from functrain_jax.programs import Training, read_output
+from functrain_jax.trace import Tracer
+
+if TYPE_CHECKING:
+    from functrain_jax.module import Module
+
+
+class StepParts(NamedTuple):
+    """What steps of one module are made of: `kernel.step(backend, rules, state, window)`, from `init()` on. Traceable,
+    as all of JAX's.
+
+    Attributes:
+        init: returns the first state, of copies of what the module holds.
+        plan: the plan of a fit with epochs of so many batches; None where their number is unknown.
+        specs: the optimizers that `configure_optimizers` returned, and what each moves.
+    """
+
+    backend: JaxBackend
+    rules: Rules
+    init: Callable[[], TrainState]
+    plan: Callable[[int | None], Plan]
+    specs: tuple[Spec, ...]
+
+
+def step_parts(
+    module: Module,
+    flags: Flags,
+    context: Context = ALONE,
+    *,
+    binding: Bindings | None = None,
+    placement: Placement | None = None,
+    key: Any = None,
+) -> StepParts:
+    """Make the parts: call `configure_optimizers`, and find out what each optimizer moves.
+
+    Args:
+        context: its `log` gets what a step logs, when it is traced: the name, a traced value and the options. The
+            position that a step sees is that of its state.
+        binding: the module's, where one was made; from here on it has what no optimizer moves among the vars.
+        placement: where the state lives; default: where the flags say.
+        key: what the state's random keys come from; default: the next of the seeded stream.
+
+    Raises:
+        ConfigurationError: the module lacks what a training step needs, or its optimizers do not fit it.
+    """
+    name = type(module).__name__
+    if not overrides(module, "configure_optimizers"):
+        raise ConfigurationError(f"{name}.configure_optimizers is not defined; trainer.fit needs it.")
+    binding, policy = binding or Bindings(module), policy_of_flags(flags)
+    where = placement or placement_of(flags)
+    rng = where.state(STREAM.next()) if key is None else key
+    specs = players_of(module.configure_optimizers(), where.state(binding.collect())[0], name)
+    leave_unowned(binding, specs)
+    rules = tuple(Rule(clip(flags), policy.scale) for _ in specs)
+    optimizers, owned = tuple(spec.optimizer for spec in specs), tuple(spec.owned for spec in specs)
+    tracer = Tracer(binding, policy, ())
+    backend = JaxBackend(None, optimizers, owned, policy, not is_plain(windows_of(flags, ()), specs))
+    training = Training(tracer, backend, rules, always(specs), pieces_of(module, flags), False)
+
+    def init() -> TrainState:
+        params, vars_ = where.state(binding.collect())
+        if policy.name == "64":
+            vars_ = binding.cast(vars_, policy.cast)
+        return where.state(backend.init(params, rng, vars_, (policy.scale,) * len(specs)))
+
+    def plan(batches: int | None) -> Plan:
+        players = tuple(spec.plan for spec in specs)
+        return make_plan(flags, batches, players, (), windows_of(flags, ()))
+
+    return StepParts(replace(backend, loss=_loss(training, context)), rules, init, plan, specs)
+
+
+def _loss(training: Training, context: Context) -> Loss:
+    owner = type(training.tracer.module).__name__
+    kept = training.tracer.binding.kept
+
+    def loss(params: Any, state: TrainState, rng: Any, batch: Any, player: int) -> tuple[Any, Any, TrainState]:
+        call = training.call(params, state, rng, batch, player, kept)
+        for (_, name), metric, value, weight in call.records:
+            options = metric.options
+            context.log(
+                name, value, options.prog_bar, options.logger, options.on_step, options.on_epoch, options.reduce_fx,
+                weight,
+            )  # fmt: skip
+        value, weight, hidden = read_output(call.output, owner)
+        hidden = hidden if training.pieces is not None else None
+        return value, weight, state._replace(vars=call.vars, hidden=hidden)
+
+    loss.__qualname__ = f"{owner}.training_step"
+    return loss
+
+
+def policy_of_flags(flags: Flags) -> Policy:
+    """Return the precision that the flags ask for.
+
+    Raises:
+        ConfigurationError: there is none of this name.
+    """
+    try:
+        return policy_of(flags.precision)
+    except ValueError as error:
+        raise ConfigurationError(f"Trainer({error})") from None
+
+
+def pieces_of(module: Module, flags: Flags) -> int | None:
+    """Return how many steps of time a piece has, where batches are cut along time."""
+    return flags.truncated_bptt_steps or module.truncated_bptt_steps
+
+
+def always(specs: tuple[Spec, ...]) -> tuple[bool, ...]:
+    """Return for each player whether every batch is its turn."""
+    return tuple(spec.plan.turn is None for spec in specs)
+
+
+def is_plain(windows: Schedule, specs: tuple[Spec, ...]) -> bool:
+    """Return whether every batch is a window of one for every player."""
+    alike = windows == Schedule(1) and all((spec.plan.window or 1) == 1 for spec in specs)
+    return alike and all(always(specs))
+
+
+def leave_unowned(binding: Bindings, specs: tuple[Spec, ...]) -> None:
+    """What no optimizer moves counts among the vars, so that a step may write it."""
+    if all(spec.owned is not None for spec in specs):
+        owned = {name for spec in specs for name in spec.owned or ()}
+        binding.leave(sorted(name for name in binding.collect()[0] if name not in owned))

@@ -1,0 +1,130 @@
+"""Calls of the user's steps on traced values: what a step sees of the run, and what the trace shows of the step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import jax
+
+from functrain.kernel import Clock
+from functrain.trainer.errors import ConfigurationError
+from functrain.trainer.hooks import adapt, overrides
+from functrain.trainer.logbook import TRAIN, LogBook
+from functrain_jax.binding import Bindings
+from functrain_jax.collect import Collector, Record
+from functrain_jax.context import Context, Surroundings
+from functrain_jax.kept import reading
+from functrain_jax.order import batch_size, plain
+from functrain_jax.precision import Policy
+
+TRACE_ERRORS = (
+    jax.errors.TracerBoolConversionError,
+    jax.errors.TracerIntegerConversionError,
+    jax.errors.TracerArrayConversionError,
+    jax.errors.ConcretizationTypeError,
+    jax.errors.NonConcreteBooleanIndexError,
+)
+
+
+class Call(NamedTuple):
+    """What one traced call of a step gave."""
+
+    output: Any
+    vars: Any
+    records: list[Record]
+    drew: bool
+    params: Any
+
+
+def alone(module: Any) -> Surroundings:
+    """Return the surroundings of a module that nobody runs: its own hook, and metrics that are kept for no one."""
+    metrics = LogBook()
+    metrics.begin(TRAIN, in_step=True)
+    return Surroundings(metrics, overridden(module, "on_after_batch_transfer"))
+
+
+def overridden(owner: Any, name: str) -> Callable[..., Any] | None:
+    """Return a hook of the module's own, called with the arguments that it takes; None where it is the default."""
+    if not overrides(owner, name):
+        return None
+    return adapt(getattr(owner, name), ("batch", "dataloader_idx"), f"{type(owner).__name__}.{name}")
+
+
+class Tracer:
+    """Calls the user's steps on traced values.
+
+    It stays with its module from run to run, so it knows none: what it needs of one is in the surroundings that a run
+    makes known for as long as it lasts.
+
+    Args:
+        surroundings: those of whoever runs the module now, last; empty where nobody does.
+
+    Attributes:
+        reads: the attributes of the module that steps have read.
+    """
+
+    def __init__(self, binding: Bindings, policy: Policy, surroundings: Sequence[Surroundings]) -> None:
+        self.binding = binding
+        self.module = binding.module
+        self.policy = policy
+        self.surroundings = surroundings
+        self.reads: set[str] = set()
+
+    def call(
+        self, name: str, method: Callable[..., Any], clock: Clock, key: Any, state: tuple[Any, Any], batch: Any,
+        loader: int, *args: Any,
+    ) -> Call:  # fmt: skip
+        """The step `name` with (params, vars) bound; `args` follow the batch."""
+        params, vars_ = state
+        keys = Keys(key)
+        around = self.surroundings[-1] if self.surroundings else alone(self.module)
+        collector = Collector(around.metrics, batch, batch_size)
+        context = Context(clock, name == "training_step", keys, self.reads)
+        low = self.policy.compute if self.policy.low else None
+
+        def step() -> Any:
+            moved = batch
+            with self._inside(context, collector), reading(self.module, self.reads):
+                if around.after_transfer is not None:
+                    moved = around.after_transfer(plain(batch), loader)
+                return method(plain(moved), *args)
+
+        with self._explained(name):
+            output, now, moved = self.binding.call(step, params, vars_, dtype=low)
+        return Call(output, moved, collector.records, keys.drawn > 0, now)
+
+    @contextmanager
+    def _inside(self, context: Context, collector: Collector) -> Iterator[None]:
+        before = self.module._context
+        self.module._context, self.module._step = context.for_module(collector.log), context
+        try:
+            yield
+        finally:
+            self.module._context, self.module._step = before, None
+
+    @contextmanager
+    def _explained(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except TRACE_ERRORS as error:
+            first = str(error).strip().splitlines()[0]
+            raise ConfigurationError(
+                f"{type(self.module).__name__}.{name}: the step needed the value of a traced array ({first}) The step "
+                "is compiled, so Python cannot branch on, print or convert what it computes: use jnp.where or "
+                "lax.cond; to skip a batch return {'loss': loss, 'weight': jnp.where(skip, 0.0, 1.0)}; to print use "
+                "jax.debug.print."
+            ) from error
+
+
+class Keys:
+    """The keys of one traced call: another one each time."""
+
+    def __init__(self, key: Any) -> None:
+        self.key = key
+        self.drawn = 0
+
+    def __call__(self) -> Any:
+        self.drawn += 1
+        return jax.random.fold_in(self.key, self.drawn)
