@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from typing import Any
 
 import torch
 
 from functrain.trainer.errors import ConfigurationError
+from functrain.trainer.flags import Flags
 
 
-def choose_device(flags: Any) -> torch.device:
+def choose_device(flags: Flags) -> torch.device:
     """The device that the flags ask for.
 
     Raises:
@@ -28,7 +28,7 @@ def choose_device(flags: Any) -> torch.device:
     return torch.device("cpu")
 
 
-def apply_determinism(flags: Any) -> None:
+def apply_determinism(flags: Flags) -> None:
     """Set what `deterministic` and `benchmark` ask for; leave torch's settings alone where neither is set."""
     if flags.deterministic:
         os.environ["HOROVOD_FUSION_THRESHOLD"] = "0"

@@ -87,7 +87,7 @@ class TorchEngine:
             self.module.to(self.policy.dtype)
         self.strategy.prepare(self.module)
         self.context = context_of(self.policy, self.strategy, self.automatic)
-        self.transfer = Transfer(self.run.hooks, self.module, self.strategy.device, self.policy.dtype)
+        self.transfer = Transfer(self.run.hooks, self.strategy.device, self.policy.dtype)
 
     def configure(self) -> None:
         run, module = self.run, self.module

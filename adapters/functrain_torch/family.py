@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING
 
 from functrain.trainer.context import Context
 from functrain.trainer.module import ModuleBase, set_context
+
+if TYPE_CHECKING:
+    from functrain_torch.module import LightningModule
 
 
 class Family:
@@ -17,7 +20,7 @@ class Family:
         children: those within it.
     """
 
-    def __init__(self, module: Any) -> None:
+    def __init__(self, module: LightningModule) -> None:
         self.module = module
         self.children = [part for part in module.modules() if isinstance(part, ModuleBase) and part is not module]
         self.context: Context | None = None

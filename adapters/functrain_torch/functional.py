@@ -51,8 +51,8 @@ def make_step(
     """A training step from a loss function and an optimizer.
 
     Args:
-        loss_fn: `loss_fn(params, batch)` gives a scalar loss, or a dict with 'loss' and optional 'weight' (the loss is
-            a mean over so many samples), 'vars', 'hiddens'. Arguments named `vars` and `hiddens` are handed what was
+        loss_fn: `loss_fn(params, batch)` returns a scalar loss, or a dict with 'loss' and optional 'weight' (the loss
+            is a mean over so many samples), 'vars', 'hiddens'. Arguments named `vars` and `hiddens` are handed what was
             carried.
         optimizer: makes the optimizer of the parameters: `lambda params: torch.optim.AdamW(params, 1e-3)`.
         accumulate: micro-batches an update. A batch is cut along its first axis; a list is taken as the micro-batches.
@@ -60,8 +60,8 @@ def make_step(
         precision: '32', '64', '16' or 'bf16'.
         loss_scale: a rule, or a constant; default: the precision's own.
         tbptt: cut batches along time, their second axis, into pieces of so many steps; an update a piece.
-        donate: False copies the state first: the old one stays valid, the same call twice gives the same bits, and the
-            global random state does not move.
+        donate: False copies the state first: the old one stays valid, the same call twice returns the same bits, and
+            the global random state does not move.
         skip_nonfinite: skip updates whose gradient is not finite even without a loss scale.
 
     Returns:

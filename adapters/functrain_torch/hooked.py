@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 from torch.optim import Optimizer
@@ -16,6 +16,9 @@ from functrain.trainer.hooks import Hooks
 from functrain.trainer.planning import clip as clip_of
 from functrain_torch.backend import Forward, MakesContext, TorchBackend, bound, multiply
 from functrain_torch.strategy import Strategy
+
+if TYPE_CHECKING:
+    from functrain_torch.module import LightningModule
 
 IN_THE_VERBS = ("on_before_zero_grad", "optimizer_zero_grad", "on_before_backward", "backward", "on_after_backward")
 AT_THE_GRADIENTS = ("on_before_optimizer_step", "configure_gradient_clipping")
@@ -42,7 +45,7 @@ class HookedBackend(TorchBackend):
 
     def __init__(
         self,
-        module: Any,
+        module: LightningModule,
         forward: Forward,
         context: MakesContext | None,
         strategy: Strategy,
@@ -119,7 +122,7 @@ class GradientNorms:
         backend: takes the norm of all gradients together.
     """
 
-    def __init__(self, module: Any, backend: TorchBackend, flags: Flags) -> None:
+    def __init__(self, module: LightningModule, backend: TorchBackend, flags: Flags) -> None:
         self.module = module
         self.backend = backend
         self.p = float(flags.track_grad_norm)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from functools import cache
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
@@ -17,6 +17,9 @@ from functrain_torch.backend import multiply
 from functrain_torch.parts import StepParts
 from functrain_torch.precision import UpdatesOutside
 from functrain_torch.strategy import Strategy
+
+if TYPE_CHECKING:
+    from functrain_torch.module import LightningModule
 
 
 class Holder(Protocol):
@@ -86,7 +89,9 @@ class Manual:
         hooks: those of the step, called where the module steps by itself.
     """
 
-    def __init__(self, holder: Holder, module: Any, parts: StepParts, hooks: Hooks, strategy: Strategy) -> None:
+    def __init__(
+        self, holder: Holder, module: LightningModule, parts: StepParts, hooks: Hooks, strategy: Strategy
+    ) -> None:
         self.holder = holder
         self.module = module
         self.parts = parts

@@ -11,6 +11,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from functrain.trainer.logbook import Entry, LogBook
+
 
 def found(module: nn.Module) -> dict[str, Any]:
     """The metric objects below a module, by their path."""
@@ -33,8 +35,9 @@ def _state(metric: Any, copied: bool) -> dict[str, Any]:
     return {"updates": metric._update_count, "values": values}
 
 
-def put_back(module: nn.Module, saved: dict[str, Any]) -> None:
-    """Take `states` back; metrics that it does not name, or that have other states now, stay as they are."""
+def load_states(module: nn.Module, saved: dict[str, Any]) -> None:
+    """Take back what `states` returned; metrics that it does not name, or that have other states now, stay as they
+    are."""
     for path, metric in found(module).items():
         state = saved.get(path)
         if state is None or state["values"].keys() != metric._defaults.keys():
@@ -54,7 +57,7 @@ def owner(module: nn.Module, metric: Any) -> Any:
     return metric
 
 
-def links(module: nn.Module, entries: Iterable[Any]) -> list[list[Any]]:
+def links(module: nn.Module, entries: Iterable[Entry]) -> list[list[Any]]:
     """The paths of the metric objects that were logged: of each (hook, name, path)."""
     paths = {id(metric): path for path, metric in found(module).items()}
     linked: list[list[Any]] = []
@@ -75,10 +78,10 @@ def links(module: nn.Module, entries: Iterable[Any]) -> list[list[Any]]:
     return linked
 
 
-def put_back_links(module: nn.Module, book: Any, stage: str, saved: Any) -> None:
-    """Take `links` back: the book knows again whose value it publishes."""
-    metrics, entries = found(module), book.entries.get(stage, {})
+def load_links(module: nn.Module, metrics: LogBook, stage: str, saved: Any) -> None:
+    """Take back what `links` returned: the metrics know again whose value it publishes."""
+    objects, entries = found(module), metrics.entries.get(stage, {})
     # Before hooks were told apart the paths were kept by name.
     for hook, name, path in saved if isinstance(saved, list) else [(None, *item) for item in saved.items()]:
-        if (hook, name) in entries and path in metrics:
-            book.link(entries[hook, name], metrics[path])
+        if (hook, name) in entries and path in objects:
+            metrics.link(entries[hook, name], objects[path])

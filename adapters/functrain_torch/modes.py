@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from functrain.trainer.module import tell_evaluating
 from functrain.trainer.run import Run
 from functrain_torch import metric_states
+
+if TYPE_CHECKING:
+    from functrain_torch.module import LightningModule
 
 
 class Modes:
@@ -19,7 +22,7 @@ class Modes:
         metrics_before: the states of metrics before the evaluation under way.
     """
 
-    def __init__(self, run: Run, module: Any) -> None:
+    def __init__(self, run: Run, module: LightningModule) -> None:
         self.run = run
         self.module = module
         self.resumed: set[str] | None = None

@@ -123,7 +123,7 @@ class LightningModule(TransferHooks, ModuleBase, HyperparametersMixin, nn.Module
     ) -> None:  # fmt: skip
         """Step the optimizer; backward has run before.
 
-        The closure gives the loss, and runs it again if called again.
+        The closure returns the loss, and runs it again if called again.
         """
         optimizer.step(optimizer_closure) if optimizer_closure is not None else optimizer.step()
 
@@ -225,8 +225,8 @@ class LightningModule(TransferHooks, ModuleBase, HyperparametersMixin, nn.Module
         """The optimizer, or a list of them where there are several.
 
         Args:
-            use_pl_optimizer: wrapped, so that steps are counted and the precision is taken care of; False gives torch's
-                own.
+            use_pl_optimizer: wrapped, so that steps are counted and the precision is taken care of; False for
+                torch's own.
         """
         engine = self._engine("optimizers()")
         found: list[Any] = list(engine.configured.optimizers)

@@ -43,7 +43,7 @@ class Configured:
     """The optimizers of a module, the schedulers, and how many batches in a row each optimizer plays (0: every
     batch)."""
 
-    optimizers: list[Any]
+    optimizers: list[Optimizer]
     schedulers: list[Scheduler]
     frequencies: list[int]
 
@@ -105,8 +105,7 @@ def _optimizer(entry: Mapping[str, Any], module: str) -> Any:
     if not isinstance(optimizer, Optimizer):
         raise ConfigurationError(
             f"{module}.configure_optimizers: {type(optimizer).__name__} is not a torch.optim.Optimizer. It gives an "
-            "optimizer, "
-            "several, two lists (optimizers, schedulers), or dicts with 'optimizer' and 'lr_scheduler'."
+            "optimizer, several, two lists (optimizers, schedulers), or dicts with 'optimizer' and 'lr_scheduler'."
         )
     return optimizer
 

@@ -71,7 +71,7 @@ class UpdatesOutside:
         self.before: list[bool] = []
 
     def register(self) -> tuple[Any, Any]:
-        """Look after every optimizer's step from now on; gives the handles that end it."""
+        """Look after every optimizer's step from now on. Returns the handles that end it."""
         return register_optimizer_step_pre_hook(self._begin), register_optimizer_step_post_hook(self._end)
 
     def _begin(self, optimizer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

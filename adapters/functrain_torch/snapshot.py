@@ -114,9 +114,9 @@ def load_state(engine: TorchEngine, saved: dict[str, Any], weights_only: bool, s
     engine.modes.resumed = set(saved["modes"])
     book = engine.run.metrics
     book_state.put_back(book, saved["metrics"])
-    metric_states.put_back(module, saved["metric_states"])
+    metric_states.load_states(module, saved["metric_states"])
     for stage, links in saved["metric_links"].items():
-        metric_states.put_back_links(module, book, stage, links)
+        metric_states.load_links(module, book, stage, links)
 
 
 def _check_optimizers(engine: TorchEngine, saved: dict[str, Any], name: str) -> None:
@@ -133,8 +133,7 @@ def _check_optimizers(engine: TorchEngine, saved: dict[str, Any], name: str) -> 
             if was != is_now:
                 raise CheckpointError(
                     f"its {what} {i} is of class {was}, and {name} configures {is_now}: continue with the same, or "
-                    "load the "
-                    "weights alone with load_from_checkpoint."
+                    "load the weights alone with load_from_checkpoint."
                 )
     for i, (optimizer, state) in enumerate(zip(engine.configured.optimizers, saved["optimizer_states"], strict=True)):
         sizes = [len(group["params"]) for group in optimizer.param_groups]

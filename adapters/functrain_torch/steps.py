@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from functrain.kernel.state import TrainState
 from functrain.trainer.errors import ConfigurationError
 from functrain.trainer.hooks import adapt, leading, overrides
 from functrain_torch.backend import Forward
 
+if TYPE_CHECKING:
+    from functrain_torch.module import LightningModule
+
 TRAINING = ("batch", "batch_idx", "optimizer_idx", "hiddens")
 EVALUATION = ("batch", "batch_idx", "dataloader_idx")
 
 
-def training_forward(module: Any) -> Forward:
+def training_forward(module: LightningModule) -> Forward:
     """The module's training step as the kernel's forward pass; the usual forms are called directly."""
     name, step = f"{type(module).__name__}.training_step", module.training_step
     count = leading(step, TRAINING, name)
@@ -38,7 +41,7 @@ def training_forward(module: Any) -> Forward:
     return lambda state, batch, player: end(forward(state, batch, player))
 
 
-def evaluation_step(module: Any, stage: str) -> Callable[..., Any]:
+def evaluation_step(module: LightningModule, stage: str) -> Callable[..., Any]:
     """The module's step of 'validation', 'test' or 'predict', as a function of batch, its number and its loader's.
 
     Raises:

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from functrain.trainer.hooks import default
+from functrain.trainer.hooks import Hooks, default
 from functrain_torch.tree import move
 
 
@@ -36,7 +36,7 @@ class Transfer:
         idle: on the CPU, in the parameters' own dtype and without hooks there is nothing to move.
     """
 
-    def __init__(self, hooks: Any, module: Any, device: torch.device, dtype: torch.dtype | None) -> None:
+    def __init__(self, hooks: Hooks, device: torch.device, dtype: torch.dtype | None) -> None:
         self.before = hooks.on_before_batch_transfer
         self.own = hooks.transfer_batch_to_device
         self.after = hooks.on_after_batch_transfer

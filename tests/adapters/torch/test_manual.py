@@ -307,6 +307,17 @@ def test_outside_a_run_it_says_so():
         ByHand().manual_backward(torch.ones(()))
 
 
+def test_where_nothing_is_trained_it_says_so():
+    class Validating(ByHand):
+        def validation_step(self, batch: Any, batch_idx: int) -> Any:
+            self.manual_backward(self.loss(batch))
+
+    with pytest.raises(
+        pl.ConfigurationError, match=r"Validating\.manual_backward\(\): there are no optimizers in this"
+    ):
+        trainer().validate(Validating(), batches(1))
+
+
 def test_terminate_on_nan():
     class Nan(ByHand):
         def loss(self, batch: Any) -> Any:
