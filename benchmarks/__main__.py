@@ -11,6 +11,7 @@ BENCHMARKS = {
     "scan": "JAX: the Trainer against hand-written loops",
     "models": "JAX: six kinds of models against the faster of a jit loop and a scan",
     "memory": "Peak memory against the length of a window",
+    "saving": "Checkpoints while the run goes on",
     "imports": "Import",
 }
 RESULTS = Path(__file__).parent.parent / "docs" / "benchmarks_results.md"

@@ -161,7 +161,8 @@ def _save(directory: str, arrays: dict[str, Any]) -> None:
     smaller than what it declares."""
     import tensorstore as ts
 
-    transaction, context = ts.Transaction(), ts.Context()
+    # What is in the directory is forced to the disk as a whole, once.
+    transaction, context = ts.Transaction(), ts.Context({"file_io_sync": False})
     values = {name: np.asarray(value) for name, value in jax.device_get(arrays).items()}
     making = {
         name: ts.open(

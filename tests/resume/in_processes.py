@@ -28,6 +28,7 @@ from functrain.loggers import CSVLogger
 from tests import inside
 from tests.resume import torch_cases as cases
 from tests.resume.common import differences, disturb, final
+from tests.resume.kills import STAGES, kill_at
 
 
 def in_child(work: Callable[[], Any]) -> tuple[int, Any]:
@@ -154,6 +155,8 @@ def killed(directory: str, where: str, ns: list[int]) -> list[str]:
 
         def work(n: int = n) -> Any:
             Killing.where, Killing.n = where, n
+            if where in STAGES:
+                kill_at(where, n)
             return train(directory)
 
         ended, given = in_child(work)
@@ -304,6 +307,7 @@ KILLS = {
     "on_train_epoch_end": [[1]],
     "on_train_end": [[1]],
     "writing": [[1], [4], [3, 3]],
+    **{stage: [[1], [4], [3, 3]] for stage in STAGES},
 }
 REFERENCE: Any = None
 WHOLE: Any = None
