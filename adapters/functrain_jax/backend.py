@@ -210,7 +210,12 @@ class JaxBackend:
         leaves = [g.astype(self.policy.store) for g in jax.tree.leaves(grads)]
 
         def largest() -> jax.Array:
-            return jnp.max(jnp.stack([jnp.max(jnp.abs(g), initial=0.0) for g in leaves]))
+            # Among numbers without a sign the order of the bits, as integers, is that of the values, with NaN on top.
+            # Integers are compared many at a time; NaN must not be lost, which floats pay for one by one.
+            bits = jnp.dtype(f"int{leaves[0].dtype.itemsize * 8}")
+            unsigned = [lax.bitcast_convert_type(g, bits) & jnp.iinfo(bits).max for g in leaves]
+            most = jnp.max(jnp.stack([jnp.max(each, initial=0) for each in unsigned]))
+            return lax.bitcast_convert_type(most, leaves[0].dtype)
 
         def safe() -> jax.Array:
             unit = largest()
@@ -262,7 +267,8 @@ class JaxBackend:
 
     def isfinite(self, x: Scalar) -> Scalar:
         """Is it neither NaN nor infinite?"""
-        return jnp.isfinite(x)
+        # Every kernel that asks would compute what is cheap again, and all that it comes from; a root is computed once.
+        return jnp.isfinite(jnp.sqrt(jnp.abs(x)))
 
     def select(self, condition: Scalar, a: Scalar, b: Scalar) -> Scalar:
         """a where the condition holds, else b."""

@@ -14,6 +14,8 @@ from jax import lax
 import functrain_jax as ft
 from functrain.callbacks import LambdaCallback
 from functrain.loggers import Logger
+from functrain_jax.backend import JaxBackend
+from functrain_jax.precision import policy_of
 from tests.adapters.jax.common import Batches, everything, same, trainer
 
 RNG = np.random.default_rng(0)
@@ -64,11 +66,15 @@ def rounds(text):
 
 def of_the_trainer(monkeypatch, **flags):
     """The rounds of the longest training program of a run."""
+    return rounds(text_of_the_trainer(monkeypatch, **flags))
+
+
+def text_of_the_trainer(monkeypatch, **flags):
     texts, jit = [], jax.jit
     with monkeypatch.context() as patch:
         patch.setattr("functrain_jax.programs.jax.jit", lambda f, **options: Noted(jit(f, **options), texts))
         trainer(max_epochs=1, **flags).fit(Small(), loader())
-    return rounds(texts[-1])
+    return texts[-1]
 
 
 class Sink(Logger):
@@ -159,6 +165,26 @@ def test_a_round_of_a_dispatch_that_runs_past_rows_is_that_of_one_which_does_not
         return sorted(each for each in found if not each.loops)
 
     assert steps(past) == steps(without)
+
+
+@on_cpu
+def test_a_small_step_with_a_loss_scale_asks_once_a_round_whether_gradients_are_finite(monkeypatch):
+    text = text_of_the_trainer(monkeypatch, precision=16)
+    # Where the gradients' largest components are brought together.
+    assert len(re.findall(r"%reduce_max\S* = \w+\[\] maximum\(%max", text)) == 1
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_largest_component_of_gradients_keeps_what_is_not_finite(dtype):
+    with jax.enable_x64(dtype == "float64"):
+        backend = JaxBackend(None, (), policy=policy_of("64" if dtype == "float64" else "32"))
+        for odd in (2.5, -2.5, -0.0, np.inf, -np.inf, np.nan, -np.nan, np.finfo(dtype).max, np.finfo(dtype).tiny):
+            grads = {"a": jnp.array([0.0, odd, 0.0], dtype), "b": jnp.zeros((0, 2), dtype)}
+            found = np.asarray(backend.norm(grads, float("inf")))
+            assert found.dtype == dtype
+            np.testing.assert_array_equal(found, np.abs(np.asarray(odd, dtype)))
+            assert bool(backend.isfinite(found)) == bool(np.isfinite(odd))
+            assert bool(backend.isfinite(-found)) == bool(np.isfinite(odd))
 
 
 @pytest.mark.parametrize("window", [3, 4, 5])
