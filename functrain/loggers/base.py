@@ -200,10 +200,12 @@ def numbers(metrics: Mapping[str, Any], prefix: str = "") -> dict[str, int | flo
     flat: dict[str, int | float] = {}
     for name, value in metrics.items():
         full = f"{prefix}-{name}" if prefix else name
-        if isinstance(value, Mapping):
+        if type(value) is float or type(value) is int:
+            flat[full] = value
+        elif isinstance(value, Mapping):
             flat.update((f"{full}/{inner}", number) for inner, number in numbers(value).items())
         else:
-            flat[full] = value if type(value) in (float, int) else _number(name, value)
+            flat[full] = _number(name, value)
     return flat
 
 

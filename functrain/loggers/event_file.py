@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 from functrain import files
@@ -223,5 +224,11 @@ def _events(path: str) -> Iterator[Any]:
 
 def _record(data: bytes) -> bytes:
     """A message with its length and both checksums around it, as TensorBoard reads it."""
-    length = struct.pack("<Q", len(data))
-    return b"".join((length, struct.pack("<I", masked_crc32c(length)), data, struct.pack("<I", masked_crc32c(data))))
+    return b"".join((_head(len(data)), data, struct.pack("<I", masked_crc32c(data))))
+
+
+@lru_cache(maxsize=1024)
+def _head(length: int) -> bytes:
+    """A length and its checksum; records have the same few."""
+    packed = struct.pack("<Q", length)
+    return packed + struct.pack("<I", masked_crc32c(packed))

@@ -13,6 +13,7 @@ from functrain import files
 from functrain.loggers.append import AppendFile
 
 _log = logging.getLogger(__name__)
+_NUMBERS = (float, int)
 
 
 class MetricsFile:
@@ -155,6 +156,9 @@ class MetricsFile:
 
 
 def _line(values: list[Any]) -> bytes:
+    # What csv writes of numbers: nothing of them needs quotes, unless an empty cell stands alone.
+    if len(values) > 1 and all(value is None or type(value) in _NUMBERS for value in values):
+        return (",".join(["" if value is None else repr(value) for value in values]) + "\n").encode()
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerow(values)
     return text.getvalue().encode("utf-8")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 import os
 import pickle
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from functrain.loggers import CSVLogger
+from functrain.loggers import CSVLogger, metrics_file
 from functrain.trainer.hparams import load_hparams_yaml
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -260,3 +261,22 @@ def test_in_a_url():
         assert CSVLogger("memory://functrain-csv").version == 0
     finally:
         fs.rm("/functrain-csv", recursive=True)
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        [1, 0.1, None],
+        [None, -0.0, 1e-300, 1e22, 123456789.0, math.inf, -math.inf, math.nan],
+        [10**30, -7, 1 / 3],
+        [None],
+        [None, None],
+        [2.5],
+        [True, 1.0],
+        ["step", "a,b", 'a"b', ""],
+    ],
+)
+def test_a_line_is_what_the_csv_module_writes(cells):
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(cells)
+    assert metrics_file._line(cells) == text.getvalue().encode()
