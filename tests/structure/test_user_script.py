@@ -90,6 +90,7 @@ def _typed(hook: Hook, owner: str) -> str:
     return ", ".join([*(f"{name}: int" for name in _args(hook, owner)), "*"]).removesuffix("*") or "*_: int"
 
 
+@pytest.mark.slow
 def test_every_wrong_line_is_reported_and_every_right_line_and_override_passes(tmp_path):
     every = tmp_path / "overrides.py"
     imports = "import functrain_jax\nimport functrain_torch\n"
