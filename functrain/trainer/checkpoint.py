@@ -24,6 +24,7 @@ from functrain.trainer.hooks import adapt, keyed, overrides
 from functrain.trainer.hparams import storable
 from functrain.trainer.logbook import TRAIN
 from functrain.trainer.logger_states import rewind, states
+from functrain.trainer.narrow import is_dict, is_mapping, is_sequence
 from functrain.trainer.planning import max_epochs
 from functrain.trainer.run import Loop, Run
 
@@ -221,11 +222,11 @@ def check_format(checkpoint: Any, path: str) -> dict[str, Any]:
     Raises:
         CheckpointError: it is not a checkpoint, of a later format, or a part of it is not what it is called.
     """
-    if not isinstance(checkpoint, dict):
+    if not is_dict(checkpoint):
         raise CheckpointError(f"{path}: holds a {type(checkpoint).__name__}, not a checkpoint.")
     for name in DICTS:
         part = checkpoint.get(name, {})
-        if not isinstance(part, Mapping) or not all(isinstance(key, str) for key in part):
+        if not is_mapping(part) or not all(isinstance(key, str) for key in part):
             what = "names that are no strings" if isinstance(part, Mapping) else f"a {type(part).__name__}"
             raise CheckpointError(f"{path}: its {name!r} holds {what} where a dict by name is needed; was it changed?")
     about = checkpoint.get("functrain", {})
@@ -372,8 +373,8 @@ def is_storable(value: Any) -> bool:
     """Is it made of numbers, strings and arrays, in lists, tuples and dicts?"""
     if value is None or isinstance(value, bool | int | float | str | bytes):
         return True
-    if isinstance(value, Mapping):
+    if is_mapping(value):
         return all(is_storable(item) for item in (*value.keys(), *value.values()))
-    if isinstance(value, list | tuple):
+    if is_sequence(value):
         return all(is_storable(item) for item in value)
     return hasattr(value, "shape") and hasattr(value, "dtype")

@@ -31,7 +31,8 @@ def given(stage: str, wish: CkptPath | Default) -> CkptPath | Default:
     Raises:
         ConfigurationError: it is no path; names the call and the value.
     """
-    if wish is None or isinstance(wish, Default | os.PathLike) or (isinstance(wish, str) and wish):
+    known = (str, Default, os.PathLike)
+    if wish is None or (isinstance(wish, known) and wish != ""):  # pyright: ignore[reportUnnecessaryIsInstance]
         return wish
     what = "an empty string" if wish == "" else kind(wish)
     raise ConfigurationError(

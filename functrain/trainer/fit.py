@@ -452,7 +452,11 @@ class FitLoop:
 
 def _hook(name: str) -> Event:
     """The event at which a hook is called."""
-    return Event(name, lambda loop, kind: loop.hook(name))
+
+    def call(loop: FitLoop, kind: str) -> None:
+        loop.hook(name)
+
+    return Event(name, call)
 
 
 _AFTER_BATCHES = (

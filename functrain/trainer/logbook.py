@@ -7,7 +7,7 @@ Values stay where they are (a tensor on its device) until somebody reads them; c
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from functrain.kernel.metrics import monoids
@@ -23,6 +23,7 @@ from functrain.trainer.entries import (
     scalar,
     widened,
 )
+from functrain.trainer.narrow import is_mapping
 
 Key = tuple[str | None, str]
 """A hook, and the name that it logs, with the loader's suffix."""
@@ -74,7 +75,8 @@ class LogBook:
         """Take what this module logs in a run; with `rows` single evaluation steps too."""
         self.sizes, self.keeps_rows = inspector.batch_size, rows
         self.owner_of = inspector.metric_owner
-        self.objects = vars(module).setdefault("_logged_objects", {})
+        attributes: dict[str, Any] = module.__dict__
+        self.objects = attributes.setdefault("_logged_objects", {})
 
     def begin(self, stage: str, in_step: bool, suffix: str = "") -> None:
         """From now on calls come from this stage; `suffix` tells several loaders apart."""
@@ -146,7 +148,7 @@ class LogBook:
     def _take_object(self, entry: Entry, metric: Any) -> None:
         if entry.at:
             raise _two_kinds(entry)
-        if isinstance(metric, Mapping) or hasattr(metric, "items"):
+        if is_mapping(metric) or hasattr(metric, "items"):
             raise TypeError(
                 f"self.log({entry.name!r}, ...): {type(metric).__name__} is a collection of metrics; log it with "
                 "self.log_dict."
@@ -197,7 +199,7 @@ class LogBook:
         return entry
 
     def _declared(self, hook: str, name: str, suffix: str, options: Options) -> Entry:
-        if not isinstance(name, str) or not name:
+        if not isinstance(name, str) or not name:  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"self.log({name!r}, ...): the name must be a non-empty str.")
         if not options.on_step and not options.on_epoch:
             raise ValueError(f"self.log({name!r}): on_step and on_epoch are both False, so nothing would be logged.")

@@ -175,4 +175,4 @@ def tell_evaluating(trainer: Any, module: Any, parts: Sequence[str]) -> None:
 
 def set_context(module: ModuleBase, context: Context | None) -> None:
     """Have the module read its position from, and log into this; None for nobody's."""
-    module._context = context
+    module._context = context  # pyright: ignore[reportPrivateUsage]

@@ -200,8 +200,9 @@ def in_order(callbacks: list[Any]) -> list[Any]:
 
 def _says(owner: Any, name: str, method: str) -> bool:
     """Is this attribute true by the word of the class that defines the method, or of one below it?"""
-    classes: list[Mapping[str, Any]] = [vars(base) for base in class_of(owner).__mro__]
-    for known in (vars(owner), *classes):
+    spaces: list[Mapping[str, Any]] = [vars(owner)]
+    spaces += [vars(base) for base in class_of(owner).__mro__]
+    for known in spaces:
         if name in known or method in known:
             return bool(known.get(name, False))
     return False

@@ -26,11 +26,11 @@ class InThread:
     def __init__(self, write: Callable[[], None]) -> None:
         self._write: Callable[[], None] | None = write
         self._error: BaseException | None = None
-        self._over = threading.Event()
+        self.over = threading.Event()
         # No daemon: a program that ends waits for it.
-        self._thread = threading.Thread(target=self._run, name="functrain-saving", daemon=False)
+        self.thread = threading.Thread(target=self.call, name="functrain-saving", daemon=False)
 
-    def _run(self) -> None:
+    def call(self) -> None:
         write, self._write = self._write, None
         assert write is not None
         try:
@@ -39,15 +39,15 @@ class InThread:
             self._error = error
         finally:
             del write  # and the copy of the state with it
-            self._over.set()
+            self.over.set()
 
     def done(self) -> bool:
         """Is it over, well or not?"""
-        return self._over.is_set()
+        return self.over.is_set()
 
     def wait(self) -> None:
         """Until it is over; raises what the write raised."""
-        self._over.wait()
+        self.over.wait()
         if self._error is not None:
             raise self._error
 
@@ -70,9 +70,9 @@ def in_thread(write: Callable[[], None]) -> InThread:
     with _turn:
         _finish()
         try:
-            saving._thread.start()
+            saving.thread.start()
         except RuntimeError:  # the system has no thread to give, or the interpreter is shutting down
-            saving._run()
+            saving.call()
         else:
             _last = saving
     return saving
@@ -87,9 +87,9 @@ def finish() -> None:
 def _finish() -> None:
     global _last
     saving = _last
-    if saving is not None and saving._thread is not threading.current_thread():
-        saving._over.wait()
-        saving._thread.join()
+    if saving is not None and saving.thread is not threading.current_thread():
+        saving.over.wait()
+        saving.thread.join()
         _last = None
 
 

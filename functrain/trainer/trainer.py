@@ -162,7 +162,8 @@ class Trainer(Flagged):
         each hook of each callback once. Only a validation that has not published its metrics yet is done over, and in
         `on_train_batch_end` those are left out who come after the one that saved.
         """
-        if not isinstance(filepath, str | os.PathLike) or not os.fspath(filepath):
+        named = isinstance(filepath, str | os.PathLike)  # pyright: ignore[reportUnnecessaryIsInstance]
+        if not named or not os.fspath(filepath):
             raise ConfigurationError(f"trainer.save_checkpoint({filepath!r}): this names no file; give a path.")
         run, path = self.run, os.fspath(filepath)
         if run is None:
