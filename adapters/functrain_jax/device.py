@@ -34,7 +34,7 @@ class Guarded:
     it likes. Nor where JAX's own debugging runs steps eagerly, which move their constants, as they must.
 
     Args:
-        program: what `jax.jit` gave.
+        program: what `jax.jit` returned.
         static: the place of the argument whose values have programs of their own.
     """
 

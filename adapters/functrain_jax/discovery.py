@@ -86,8 +86,8 @@ def discover(training: Training, state: TrainState, batch: Any, platform: str) -
 
 
 def shapes_of(f: Callable[..., Any], *args: Any) -> tuple[Any, Any]:
-    """The jaxpr of f, and what it gives, as shapes. Where the user has told JAX to compile nothing f is called, and
-    gives arrays and no jaxpr."""
+    """The jaxpr of f, and what it returns, as shapes. Where the user has told JAX to compile nothing f is called, and
+    returns arrays and no jaxpr."""
     if jax.config.jax_disable_jit:  # pyright: ignore[reportAttributeAccessIssue]
         return None, jax.tree.map(jnp.asarray, f(*args))
     return jax.make_jaxpr(f, return_shape=True)(*args)

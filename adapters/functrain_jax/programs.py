@@ -109,7 +109,7 @@ class Training:
         Args:
             plain: every batch is a window of one for every player; then `turns` is None.
             outputs: give what the steps return (of the last batch).
-            parts: train in parts, and note in the metrics' 'noted' what `moments.seen` gives at the end of each;
+            parts: train in parts, and note in the metrics' 'noted' what `moments.seen` returns at the end of each;
                 `where` is as `moments.places` makes it then.
         """
 
@@ -297,7 +297,7 @@ class Evaluation:
         """`run(params, vars, key, running, control, buffers) -> (metrics, output)`, compiled at its first
         call.
 
-        It runs as many batches as `control` says. With `outputs` it gives the last one's output, whose shapes are
+        It runs as many batches as `control` says. With `outputs` it returns the last one's output, whose shapes are
         `output`; else None. The step is the body of a loop either way, so that its bits are the same.
         """
 

@@ -29,7 +29,7 @@ TRACE_ERRORS = (
 
 
 class Call(NamedTuple):
-    """What one traced call of a step gave."""
+    """What one traced call of a step returned, and what it did."""
 
     output: Any
     vars: Any

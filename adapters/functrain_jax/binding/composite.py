@@ -111,7 +111,7 @@ class Bindings:
         return all(part.published(*self._of(part, params, vars_)) for part in self.parts)
 
     def _of(self, part: Binding, params: Trees, vars_: Trees) -> tuple[Trees, Trees]:
-        """The share of one part, in the form in which it gave it."""
+        """The share of one part, in the form in which it returned it."""
         if len(self.parts) == 1 and not self.kept:
             return params, vars_
         own = {name: params[name] for name in part.names if name in params}
