@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import textwrap
 import threading
 
 import pytest
@@ -92,3 +95,22 @@ def test_a_run_is_told_once_how_its_write_ended():
     writes.look()
     assert told == [error, None]
     assert writes.path == ""
+
+
+def test_a_program_that_ends_waits_for_the_file(tmp_path):
+    """Its main thread is over before anything is written."""
+    code = """
+        import sys, threading
+        from functrain import files
+        from functrain.trainer import saving
+
+        def write():
+            threading.main_thread().join()
+            with files.atomic_directory(sys.argv[1]) as directory, open(directory + "/a", "w") as file:
+                file.write("whole")
+
+        saving.in_thread(write)
+    """
+    path = tmp_path / "a.ckpt"
+    subprocess.run([sys.executable, "-c", textwrap.dedent(code), str(path)], check=True, timeout=60)
+    assert (path / "a").read_text() == "whole"
