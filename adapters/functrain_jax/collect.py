@@ -63,6 +63,7 @@ class Collector:
         reduce_fx: Any = "mean",
         batch_size: Any = None,
         add_dataloader_idx: bool = True,
+        sync_dist: bool = False,
     ) -> None:
         """Collect one value; the arguments are those of `LogBook.log`."""
         if isinstance(value, list | tuple | dict | str | None) or not hasattr(value, "__float__"):
@@ -77,7 +78,7 @@ class Collector:
         if array.dtype == jnp.bool_:
             array = array.astype(jnp.float32)
         suffix = self.book.suffix if add_dataloader_idx else ""
-        options = self.book.options(on_step, on_epoch, prog_bar, logger, reduce_fx)
+        options = self.book.options(prog_bar, logger, on_step, on_epoch, reduce_fx, sync_dist)
         weight = self._weight() if batch_size is None and options.on_epoch else batch_size
         metric = Metric(name, suffix, options)
         self.records.append(

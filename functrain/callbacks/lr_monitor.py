@@ -64,7 +64,7 @@ class LearningRateMonitor(Callback):
             return
         values = self._read(trainer)
         trainer.run.metrics.logged.update(values)
-        for logger in trainer.loggers:
+        for logger in trainer.run.writing_loggers:
             logger.log_metrics({**values, "epoch": float(trainer.current_epoch)}, step=trainer.global_step)
 
     def _read(self, trainer: Any) -> dict[str, float]:

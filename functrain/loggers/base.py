@@ -6,7 +6,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from functrain.trainer.logger_states import begin_run, finalize, rewind, states
+from functrain.trainer.logger_states import begin_run, finalize, rewind, share, states
+from functrain.trainer.world import World
 
 
 class Logger(ABC):
@@ -48,6 +49,11 @@ class Logger(ABC):
             params: a mapping, an argparse.Namespace or a dataclass instance.
             metrics: the numbers that runs with other hyperparameters are to be compared by.
         """
+
+    def share(self, world: World) -> None:
+        """Several processes have a logger like this one, and a run begins: what the first decides, such as the version,
+        the others take over. A collective call; a logger that decides nothing does nothing."""
+        return
 
     def begin_run(self) -> None:
         """A fit begins that continues nothing which this logger has recorded. A logger whose place may hold another
@@ -148,6 +154,10 @@ class LoggerCollection(Logger):
     def experiment(self) -> list[Any]:
         """Every logger's own object, in order."""
         return [logger.experiment for logger in self]
+
+    def share(self, world: World) -> None:
+        """Have every logger be that of all processes."""
+        share(self, world)
 
     def begin_run(self) -> None:
         """Tell every logger that a run begins."""

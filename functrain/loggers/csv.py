@@ -65,6 +65,8 @@ class CSVLogger(DirectoryLogger):
             TypeError: a value is no number. The message names it.
             OSError: the file cannot be written. The message names it.
         """
+        if not self._writes:
+            return
         row: dict[str, Any] = {"step": step, **numbers(metrics, self._prefix)}
         if step is not None:
             row["step"] = step
@@ -81,7 +83,7 @@ class CSVLogger(DirectoryLogger):
 
     def state_dict(self) -> dict[str, Any]:
         """The directory, how many rows the file has, and how many of them were there before the run."""
-        state = super().state_dict()
+        state = super().state_dict() if self._writes else {}
         return {**state, "rows": self.experiment.rows, "first": self.experiment.first} if state else {}
 
     def rewind(self, step: int, state: Mapping[str, Any]) -> None:

@@ -12,6 +12,7 @@ from functrain import files
 from functrain.loggers.base import Logger
 from functrain.trainer.hparams import save_hparams_yaml
 from functrain.trainer.plain import as_dict
+from functrain.trainer.world import World, on_first
 
 
 class DirectoryLogger(Logger):
@@ -40,6 +41,12 @@ class DirectoryLogger(Logger):
         self._prefix = prefix
         self._sub_dir = os.fspath(sub_dir) if sub_dir is not None else ""
         self.hparams: dict[str, Any] = {}
+        self._writes = True
+
+    def share(self, world: World) -> None:
+        """The first process picks the version, and is the only one to write."""
+        self._version = on_first(world, lambda: self.version)
+        self._writes = world.rank == 0
 
     @property
     def name(self) -> str:
@@ -104,7 +111,18 @@ class DirectoryLogger(Logger):
             metrics: numbers to compare runs by; left to the logger.
         """
         self.hparams.update(as_dict(params, "params of log_hyperparams"))
-        save_hparams_yaml(files.join(self.log_dir, "hparams.yaml"), self.hparams)
+        if self._writes:
+            save_hparams_yaml(files.join(self.log_dir, "hparams.yaml"), self.hparams)
+
+
+class Nothing:
+    """Stands for a library's own object in a process that does not write: whatever is called does nothing."""
+
+    def __getattr__(self, name: str) -> Nothing:
+        return self
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Nothing:
+        return self
 
 
 def _next_version(root_dir: str) -> int:

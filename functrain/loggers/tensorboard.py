@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from functrain import files
 from functrain.loggers.base import numbers
-from functrain.loggers.directory import DirectoryLogger
+from functrain.loggers.directory import DirectoryLogger, Nothing
 from functrain.seed import isolate_rng
 from functrain.trainer.hparams import storable
 
@@ -64,8 +64,11 @@ class TensorBoardLogger(DirectoryLogger):
         self._experiment: Experiment | None = None
 
     @property
-    def experiment(self) -> Experiment:
-        """tensorboardX's SummaryWriter of this run, for images, histograms, text and the like."""
+    def experiment(self) -> Experiment | Nothing:
+        """tensorboardX's SummaryWriter of this run, for images, histograms, text and the like; in a process that does
+        not write, something that does nothing."""
+        if not self._writes:
+            return Nothing()
         if self._experiment is None:
             from functrain.loggers.event_file import Experiment
 
@@ -83,6 +86,8 @@ class TensorBoardLogger(DirectoryLogger):
             TypeError: a value is no number. The message names it.
             OSError: the file cannot be written. The message names it.
         """
+        if not self._writes:
+            return
         self._last_step = self._last_step if step is None else int(step)
         values = numbers(metrics, self._prefix)
         self._start_default_session()
@@ -101,6 +106,8 @@ class TensorBoardLogger(DirectoryLogger):
             metrics: the numbers to compare runs by on that page, also logged; one number is `hp_metric`.
         """
         super().log_hyperparams(params)
+        if not self._writes:
+            return
         self._session_due = self._session_due or not self._session_open
         if metrics is not None:
             given = metrics if isinstance(metrics, Mapping) else {"hp_metric": metrics}
@@ -119,7 +126,7 @@ class TensorBoardLogger(DirectoryLogger):
         Raises:
             ModuleNotFoundError: the package tensorboard is missing.
         """
-        if not self._log_graph:
+        if not self._log_graph or not self._writes:
             return
         kind = type(model).__name__
         if input_array is None:

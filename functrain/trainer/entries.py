@@ -16,13 +16,15 @@ LATE_HOOKS = frozenset(
 
 
 class Options(NamedTuple):
-    """How one metric is treated; fixed by the first call that logs it in a hook."""
+    """How one metric is treated; fixed by the first call that logs it in a hook. `sync_dist`: its value is that of all
+    processes."""
 
     on_step: bool
     on_epoch: bool
     prog_bar: bool = False
     logger: bool = True
     reduce_fx: str = "mean"
+    sync_dist: bool = False
 
 
 class Entry:

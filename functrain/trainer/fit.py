@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from operator import index
 from typing import Any
 
@@ -295,12 +296,12 @@ class FitLoop:
         """Write the step metrics of those places that a dispatch has run past before it failed."""
         self.logged = self.run.before.update
         if self.run.plan.passes_logs:
-            self.engine.replay(self.log_here)
+            self.engine.replay(partial(self.log_here, alone=True))
 
-    def log_here(self) -> None:
+    def log_here(self, alone: bool = False) -> None:
         plan, clock, before = self.run.plan, self.run.clock, self.logged
         if plans.log_due(plan, clock, before):
-            rows.write_steps(self.run, flush=plans.flush_due(plan, clock, before))
+            rows.write_steps(self.run, flush=plans.flush_due(plan, clock, before), alone=alone)
             self.logged = clock.update
 
     def validation_due(self, kind: str) -> bool:
@@ -453,10 +454,11 @@ class FitLoop:
 def _hook(name: str) -> Event:
     """The event at which a hook is called."""
 
-    def call(loop: FitLoop, kind: str) -> None:
-        loop.hook(name)
+    def act(loop: FitLoop, kind: str) -> None:
+        for key, call in loop.hooks.calls[name]:
+            loop.call(key, call)
 
-    return Event(name, call)
+    return Event(name, act)
 
 
 _AFTER_BATCHES = (

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any, Protocol, runtime_checkable
 
+from functrain.trainer.world import World
+
 # callbacks that are written without the base class of their kind
 
 
@@ -73,6 +75,15 @@ class TellsState(Protocol):
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values."""
+        ...
+
+
+@runtime_checkable
+class Shares(Protocol):
+    """A logger that decides something which holds for all processes of a run."""
+
+    def share(self, world: World, /) -> None:
+        """A run of this world begins."""
         ...
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from functrain.kernel.metrics import monoids
+from functrain.trainer import together
 from functrain.trainer.adapter import Inspector
 from functrain.trainer.entries import (
     LATE_HOOKS,
@@ -24,6 +25,9 @@ from functrain.trainer.entries import (
     widened,
 )
 from functrain.trainer.narrow import is_mapping
+from functrain.trainer.world import Alone, World
+
+ALONE = Alone()
 
 Key = tuple[str | None, str]
 """A hook, and the name that it logs, with the loader's suffix."""
@@ -98,13 +102,14 @@ class LogBook:
         reduce_fx: Any = "mean",
         batch_size: int | None = None,
         add_dataloader_idx: bool = True,
+        sync_dist: bool = False,
     ) -> None:
         """Collect one value; see `LightningModule.log`."""
         suffix = self.suffix if add_dataloader_idx else ""
         entry = self.current.get((self.hook, name + suffix if suffix else name))
-        given = (prog_bar, logger, on_step, on_epoch, reduce_fx)
+        given = (prog_bar, logger, on_step, on_epoch, reduce_fx, sync_dist)
         if entry is None or entry.given != given:
-            options = self.options(on_step, on_epoch, prog_bar, logger, reduce_fx)
+            options = self.options(*given)
             entry = self.entry(self.hook, name, suffix, options)
             entry.given = given
         detach = getattr(value, "detach", None)
@@ -170,14 +175,20 @@ class LogBook:
             known.append(entry.resets)
 
     def options(
-        self, on_step: bool | None, on_epoch: bool | None, prog_bar: bool, logger: bool, reduce_fx: Any
+        self,
+        prog_bar: bool,
+        logger: bool,
+        on_step: bool | None,
+        on_epoch: bool | None,
+        reduce_fx: Any,
+        sync_dist: bool,
     ) -> Options:
         """Fill in what a call left out, by where it was made."""
         if on_step is None:
             on_step = self.in_step and self.stage == TRAIN
         if on_epoch is None:
             on_epoch = not (self.in_step and self.stage == TRAIN)
-        return Options(on_step, on_epoch, prog_bar, logger, reduction(reduce_fx))
+        return Options(on_step, on_epoch, prog_bar, logger, reduction(reduce_fx), bool(sync_dist))
 
     def entry(self, hook: str, name: str, suffix: str, options: Options) -> Entry:
         """The entry of a metric of this stage: made where this is its first call, else checked.
@@ -285,7 +296,7 @@ class LogBook:
 
     # reading
 
-    def _filled(self, stage: str) -> list[Entry]:
+    def filled(self, stage: str) -> list[Entry]:
         """The entries that something came into, in the order of their last call."""
         return sorted((e for e in self.entries.get(stage, {}).values() if e.at), key=_when)
 
@@ -293,23 +304,28 @@ class LogBook:
         """The last step's values of this stage for 'logger' or 'prog_bar'."""
         return {
             entry.step_name: entry.last
-            for entry in self._filled(stage)
+            for entry in self.filled(stage)
             if entry.options.on_step and entry.last is not None and getattr(entry.options, where)
         }
 
-    def publish(self, stage: str) -> dict[str, Any]:
-        """Compute the epoch values of a stage, make them readable, and give those that go to the loggers."""
+    def publish(self, stage: str, world: World = ALONE) -> dict[str, Any]:
+        """Compute the epoch values of a stage, make them readable, and return those that go to the loggers.
+
+        Args:
+            world: the processes of the run; a collective call.
+        """
         for known in self.entries:
             self.logged.update(self.step_metrics(known))
         self.published.update(self._last_values())
         self._folded = self.now
-        values = self._epoch_values(stage)
+        values = self.epoch_values(stage) if world.size == 1 else together.epoch_values(self, stage, world)
         self.closing, self.results = None, {entry.epoch_name: value for entry, value in values}
         self.published.update(_by_both_names(values))
         return {entry.epoch_name: value for entry, value in values if entry.options.logger}
 
-    def _epoch_values(self, stage: str) -> list[tuple[Entry, Any]]:
-        entries = [entry for entry in self._filled(stage) if entry.options.on_epoch]
+    def epoch_values(self, stage: str) -> list[tuple[Entry, Any]]:
+        """What came together in this process, in the order of the last calls."""
+        entries = [entry for entry in self.filled(stage) if entry.options.on_epoch]
         values = [(entry, entry.epoch_value()) for entry in entries]
         return [(entry, value) for entry, value in values if value is not None]
 
@@ -326,7 +342,7 @@ class LogBook:
 
     def callback_metrics(self) -> dict[str, Any]:
         """Everything that was logged, the latest under each name: steps' values, and epochs' once they are over."""
-        ending = {} if self.closing is None else _by_both_names(self._epoch_values(self.closing))
+        ending = {} if self.closing is None else _by_both_names(self.epoch_values(self.closing))
         return {**self.published, **self._last_values(), **ending}
 
     def progress_bar_metrics(self) -> dict[str, Any]:

@@ -9,14 +9,22 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from functrain.trainer.foreign import BeginsRun, Rewinds, TellsState
+from functrain.trainer.foreign import BeginsRun, Rewinds, Shares, TellsState
 from functrain.trainer.narrow import is_mapping
+from functrain.trainer.world import World
 
 
 def states(loggers: Iterable[Any]) -> dict[str, Any]:
     """The states of several loggers, by the names of their classes, counted where there are several of one."""
     found = {key: logger.state_dict() for key, logger in _keyed(loggers) if isinstance(logger, TellsState)}
     return {key: state for key, state in found.items() if state}
+
+
+def share(loggers: Iterable[Any], world: World) -> None:
+    """Have several loggers be those of all processes: what the first decides is taken over by the others."""
+    for logger in loggers:
+        if isinstance(logger, Shares):
+            logger.share(world)
 
 
 def begin_run(loggers: Iterable[Any]) -> None:

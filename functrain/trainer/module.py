@@ -52,7 +52,9 @@ class ModuleBase(ModuleHooks):
             reduce_fx: 'mean' (weighted by batch size), 'sum', 'min' or 'max'.
             batch_size: the weight of this value in the epoch's mean; default: the length of the first tensor that is
                 found in the batch.
-            sync_dist, rank_zero_only: for several processes; with one process they change nothing.
+            sync_dist: with several processes, the value in loggers and at the epoch's end is that of all of them,
+                brought together by `reduce_fx`; otherwise each has its own, and the loggers get process 0's.
+            rank_zero_only: log it in process 0 alone.
             add_dataloader_idx: with several loaders, add `/dataloader_idx_N` to the name, after _step and _epoch.
 
         Each hook has its own values under a name; the name reads the later hook's.
@@ -64,6 +66,8 @@ class ModuleBase(ModuleHooks):
         if context is None:
             self._tell_to_run(name)
             return
+        if rank_zero_only and self.global_rank:
+            return
         context.log(
             name,
             value,
@@ -74,6 +78,7 @@ class ModuleBase(ModuleHooks):
             reduce_fx,
             batch_size,
             add_dataloader_idx,
+            sync_dist,
         )
 
     def _tell_to_run(self, name: str) -> None:

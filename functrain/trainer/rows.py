@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
+from functrain.trainer import together
 from functrain.trainer.run import Run
 
 
-def write_steps(run: Run, flush: bool) -> None:
-    """The log event: the last step's values to the loggers, which are written out where `flush` says so."""
-    metrics = run.metrics.step_metrics()
+def write_steps(run: Run, flush: bool, alone: bool = False) -> None:
+    """The log event: the last step's values to the loggers, which are written out where `flush` says so.
+
+    Args:
+        alone: the other processes are not here, since this one has failed.
+    """
+    several = run.world.size > 1 and not alone
+    metrics = together.step_metrics(run.metrics, run.world) if several else run.metrics.step_metrics()
     for _, log_step in run.acting("log_step"):
         log_step(run.owner, run.module, metrics)
     _send(run, metrics)
     if flush:
-        for logger in run.loggers:
+        for logger in run.writing_loggers:
             logger.save()
 
 
@@ -36,23 +42,23 @@ def publish(run: Run, stage: str) -> None:
     if run.sanity_checking:
         run.metrics.closing = None
     else:
-        _send(run, run.metrics.publish(stage))
+        _send(run, run.metrics.publish(stage, run.world))
 
 
 def _send(run: Run, metrics: dict[str, Any], step: int | None = None) -> None:
     run.metrics.logged.update(metrics)
-    if not metrics or not run.loggers:
+    if not metrics or not run.writing_loggers:
         return
     values = {name: float(value) for name, value in metrics.items()}
     values["epoch"] = float(run.clock.epoch)
-    for logger in run.loggers:
+    for logger in run.writing_loggers:
         logger.log_metrics(values, step=run.clock.update if step is None else step)
 
 
 def write_hyperparameters(run: Run) -> None:
     """The module's hyperparameters, once, where it does not keep them to itself."""
     hparams = dict(getattr(run.module, "hparams", None) or {})
-    for logger in run.loggers:
+    for logger in run.writing_loggers:
         if hparams and getattr(run.module, "_log_hyperparams", True):
             logger.log_hyperparams(hparams)
 

@@ -154,6 +154,11 @@ class Run:
         return [(key, getattr(c, name)) for key, c in keyed(self.callbacks) if overrides(c, name)]
 
     @property
+    def writing_loggers(self) -> Sequence[Any]:
+        """The loggers that this process writes to: all of them in process 0, none elsewhere."""
+        return self.loggers if self.world.rank == 0 else ()
+
+    @property
     def logs_may_lag(self) -> bool:
         """May every logger and callback that gets step metrics get them later? Where one's own method does not say
         so, it may look at the run or stop it."""

@@ -22,11 +22,12 @@ from functrain.trainer.hooks import Hooks, overrides
 from functrain.trainer.interrupt import ended, graceful, under_way
 from functrain.trainer.loaders import LoaderFinder
 from functrain.trainer.logbook import TRAIN
-from functrain.trainer.logger_states import begin_run, finalize
+from functrain.trainer.logger_states import begin_run, finalize, share
 from functrain.trainer.module import set_context
 from functrain.trainer.narrow import class_of
 from functrain.trainer.planning import plan_of
 from functrain.trainer.run import Run, in_order
+from functrain.trainer.world import on_first
 
 STAGE_OF = {"fit": "train", "validate": "validation", "test": "test", "predict": "predict"}
 SHORT = {"validate": "val", "test": "test", "predict": "predict"}
@@ -61,7 +62,15 @@ def running(run: Run) -> Generator[None]:
         run.identity.let_go()
 
 
+def _join(run: Run) -> None:
+    """What the first of several processes has decided, the others take over: one run, in one directory."""
+    if not run.stop.alone:
+        share(run.loggers, run.world)
+        run.identity.run, run.identity.fit = run.world.broadcast((run.identity.run, run.identity.fit))
+
+
 def _prepare(run: Run) -> None:
+    _join(run)
     model, datamodule = run.module, run.datamodule
     for owner in (datamodule, model):
         if owner is not None and overrides(owner, "prepare_data"):
@@ -91,13 +100,14 @@ def fit(run: Run, wish: CkptPath, savers: list[Any]) -> None:
     ckpt_path = ckpt_paths.of_fit(wish, savers)
     _set_up(run)
     if wish == ckpt_paths.LAST and ckpt_path is None:
-        ckpt_path = ckpt_paths.newest(ckpt_paths.standing(savers, run.checkpoints.suffix))
+        standing = ckpt_paths.standing(savers, run.checkpoints.suffix)
+        ckpt_path = on_first(run.world, lambda: ckpt_paths.newest(standing))
         if ckpt_path is None:
             run.print("fit(ckpt_path='last'): there is no checkpoint yet, so the run starts from the beginning.")
     run.engine.configure()
     saved = checkpoints.load(run, ckpt_path, weights_only=False) if ckpt_path else None
     if saved is None:
-        begin_run(run.loggers)
+        begin_run(run.writing_loggers)
     rows.write_hyperparameters(run)
     run.hooks.call("on_pretrain_routine_start")
     train, val = run.given
@@ -121,6 +131,7 @@ def fit(run: Run, wish: CkptPath, savers: list[Any]) -> None:
         run.hooks.call("on_keyboard_interrupt")
         for _, save in run.acting("checkpoint"):
             save(run.owner, run.module, Moment("interrupt", run.before, run.clock))
+    on_first(run.world, run.writes.settle)
     _end_training(run)
 
 
@@ -166,7 +177,7 @@ def _finish(run: Run, status: str) -> None:
         set_context(run.module, None)
         # A teardown that fails makes a failed run of a good one, which is finished as such.
         if whole or status == "failed":
-            finalize(run.loggers, status)
+            finalize(run.writing_loggers, status)
 
 
 def restore_rng(run: Run) -> None:

@@ -5,14 +5,19 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import warnings
+from datetime import timedelta
 from importlib import import_module
 from typing import Any
 
 import numpy as np
 
 from functrain import Callback
+from functrain.callbacks import EarlyStopping, ModelCheckpoint
+from functrain.loggers import CSVLogger
 
 BATCHES = 6
+REDUCTIONS = ("mean", "sum", "min", "max")
 framework: Any = None
 Line: Any = None
 
@@ -93,8 +98,9 @@ class Batches:
 
 
 def trainer(folder: str, *callbacks: Any, **flags: Any) -> Any:
+    saves = any(isinstance(each, ModelCheckpoint) for each in callbacks)
     quiet = {
-        "logger": False, "checkpoint_callback": False, "progress_bar_refresh_rate": 0, "weights_summary": None,
+        "logger": False, "checkpoint_callback": saves, "progress_bar_refresh_rate": 0, "weights_summary": None,
         "num_sanity_val_steps": 0, "default_root_dir": folder, "max_epochs": 2, "min_epochs": 0,
     }  # fmt: skip
     return framework.Trainer(callbacks=list(callbacks), **{**quiet, **flags})
@@ -192,3 +198,83 @@ def time_over(folder: str, late: bool) -> tuple[int, int, int]:
 
 def uneven(folder: str, count: int) -> None:
     trainer(folder).fit(Line(), Batches(count))
+
+
+# metrics and files
+
+EACH = [(name, {"reduce_fx": name, "on_step": True, "on_epoch": True, "sync_dist": True}) for name in REDUCTIONS]
+
+
+def metrics(folder: str, first: float, rows: int, logs: Any = EACH) -> dict[str, Any]:
+    """A fit of one epoch of three batches and a test, and all that is told of what they logged."""
+    logger = CSVLogger(folder, name="logs")
+    made = trainer(folder, logger=logger, log_every_n_steps=1, max_epochs=1)
+    with warnings.catch_warnings(record=True) as told, contextlib.redirect_stdout(io.StringIO()) as out:
+        warnings.simplefilter("always")
+        made.fit(Line(logs), Batches(3, first, rows), Batches(2, first, rows))
+        known = {name: float(value) for name, value in made.callback_metrics.items()}
+        results = made.test(dataloaders=Batches(2, first, rows))
+    return {
+        "known": known, "results": results, "warnings": [str(w.message) for w in told], "out": out.getvalue(),
+        "log_dir": logger.log_dir, "logged": {name: float(value) for name, value in made.logged_metrics.items()},
+    }  # fmt: skip
+
+
+def log_by_hand(folder: str, kind: str) -> str:
+    """A module's own calls of its logger, in every process."""
+    logger = getattr(framework.loggers, kind)(folder, name="logs")
+
+    class ByHand(Callback):
+        def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+            pl_module.logger.log_metrics({"by_hand": float(trainer.global_rank)}, step=trainer.global_step)
+            pl_module.logger.log_hyperparams({"rank": trainer.global_rank})
+            if kind == "TensorBoardLogger":
+                pl_module.logger.experiment.add_text("name", "value")
+
+    trainer(folder, ByHand(), logger=logger, max_epochs=1).fit(Line(), Batches())
+    return logger.log_dir
+
+
+# checkpoints
+
+
+def checkpoints(folder: str, first: float, **arguments: Any) -> dict[str, Any]:
+    """A fit that saves, a test of its best state, and a fit that continues from it."""
+    saves = ModelCheckpoint(folder, monitor="val_loss", save_last=True, **arguments)
+    made = trainer(folder, saves, max_epochs=2)
+    module = Line()
+    made.fit(module, Batches(3, 1.0), Batches(2, first))
+    made.test(dataloaders=Batches(2, first), ckpt_path="best", verbose=False)
+    again = trainer(folder, max_epochs=3)
+    with warnings.catch_warnings(record=True) as told, contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("always")
+        again.fit(Line(), Batches(3, 1.0), Batches(2, first), ckpt_path=saves.best_model_path)
+    return {
+        "best": saves.best_model_path, "score": saves.best_model_score, "last": saves.last_model_path,
+        "kept": saves.best_k_models, "at": at(again), "warnings": [str(w.message) for w in told],
+    }  # fmt: skip
+
+
+def saved_by_time(folder: str, microseconds: int) -> list[str]:
+    """The files of a run that saves by a clock on the wall, which each process has of its own."""
+    saves = ModelCheckpoint(folder, train_time_interval=timedelta(microseconds=microseconds), save_top_k=-1)
+    trainer(folder, saves, max_epochs=1).fit(Line(), Batches(60))
+    return sorted(saves.best_k_models)
+
+
+def stops_early(folder: str, worse: float) -> tuple[int, int, int]:
+    """A metric of each process alone, which gets better in one and worse in the other."""
+
+    class Own(Line):
+        def on_validation_epoch_end(self) -> None:
+            self.log("own", self.current_epoch * worse)
+
+    made = trainer(folder, EarlyStopping("own", patience=1), max_epochs=6)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        made.fit(Own(), Batches(3), Batches(1))
+    return at(made)
+
+
+def nowhere_to_save(folder: str) -> None:
+    trainer(folder, ModelCheckpoint(os.path.join(folder, "file", "below"))).fit(Line(), Batches())

@@ -6,15 +6,6 @@ import signal
 
 import pytest
 
-from tests.processes.pair import Pair
-
-
-@pytest.fixture(scope="module", params=["torch", "jax"])
-def pair(request):
-    made = Pair(request.param)
-    yield made
-    made.close()
-
 
 def test_every_process_knows_which_it_is(pair, tmp_path):
     first, second = pair.run("ranks", tmp_path)
