@@ -11,6 +11,7 @@ import time
 import warnings
 from collections.abc import Iterable
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from functrain import claims, files
@@ -28,8 +29,17 @@ from functrain.trainer.errors import ConfigurationError, kind
 from functrain.trainer.events import Moment
 from functrain.trainer.logbook import TRAIN
 from functrain.trainer.saving import Writes
+from functrain.trainer.world import Alone, World, on_first
 
 TICK_SECONDS = 1.0
+
+
+def _ready(directory: str) -> str:
+    """A directory that can be written to, without what killed runs have left half-written."""
+    directory = files.ensure_directory(directory)
+    files.sweep(directory)
+    claims.tidy(directory)
+    return directory
 
 
 class ModelCheckpoint(Checkpoint):
@@ -117,6 +127,7 @@ class ModelCheckpoint(Checkpoint):
         if train_time_interval is not None:
             self.tick_seconds = min(TICK_SECONDS, train_time_interval.total_seconds())
         self._place: Place | None = None
+        self._world: World = Alone()
         self._writes: Writes | None = None
         self._reset()
 
@@ -205,19 +216,17 @@ class ModelCheckpoint(Checkpoint):
         if stage != "fit" or trainer.fast_dev_run:
             return
         self._reset()
-        self._writes = trainer.run.writes
+        self._writes, self._world = trainer.run.writes, trainer.run.world
         self.FILE_EXTENSION = trainer.run.checkpoints.suffix
         self.dirpath = self.given_dirpath or default_directory(trainer)
         if self.save_top_k or self.save_last:
-            self.dirpath = files.ensure_directory(self.dirpath)
-            files.sweep(self.dirpath)
-            claims.tidy(self.dirpath)
+            self.dirpath = on_first(self._world, partial(_ready, self.dirpath))
             mark = trainer.run.checkpoints.mark
             self._place = Place(self.dirpath, self.FILE_EXTENSION, self.state_key, trainer.run.identity, mark)
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Whose files stand in the directory is known now; the time interval counts from here."""
-        if self._place is not None and not self._idle(trainer):
+        if self._place is not None and not self._idle(trainer) and self._world.rank == 0:
             self._place.sweep()
             self._place.tell_others(self.CHECKPOINT_NAME_LAST.partition("{")[0])
         self._since = time.monotonic()
@@ -271,7 +280,9 @@ class ModelCheckpoint(Checkpoint):
 
     def _time_is_up(self) -> bool:
         interval = self.train_time_interval
-        return interval is not None and time.monotonic() - self._since >= interval.total_seconds()
+        if interval is None:
+            return False
+        return self._world.broadcast(time.monotonic() - self._since >= interval.total_seconds())
 
     def _is_due(self, trainer: Any, moment: Moment) -> bool:
         if self.every_n_train_steps:
@@ -341,7 +352,8 @@ class ModelCheckpoint(Checkpoint):
         """A path that nobody else has, or one of `ours`, until it is written; what was being written is there first."""
         assert self._place is not None, "a fit that saves anything made it"
         trainer.run.writes.settle()
-        return self._place.claim(name, self._records.paths(), ours, trainer.global_step)
+        claim = partial(self._place.claim, name, self._records.paths(), ours, trainer.global_step)
+        return on_first(self._world, claim)
 
     def _write(self, trainer: Any, path: str, records: Records, replaced: list[str], told: str = "") -> None:
         """Begin to write the state; what it replaces is removed when it is there. The file knows both, whenever a kill
@@ -377,7 +389,9 @@ class ModelCheckpoint(Checkpoint):
 
     def _remove_replaced(self, place: Place) -> None:
         while self._replaced:
-            place.remove(self._replaced.pop())
+            path = self._replaced.pop()
+            if self._world.rank == 0:
+                place.remove(path)
 
     def _name(self, trainer: Any, moment: str, template: NameTemplate) -> str:
         values: dict[str, float] = {}
@@ -445,7 +459,8 @@ class ModelCheckpoint(Checkpoint):
 
         Files of another directory are neither looked at nor removed, but the best one stays known until it is beaten.
         """
-        records, self._replaced = taken_back(state_dict, self._records, self._place)
+        found = partial(taken_back, state_dict, self._records, self._place)
+        records, self._replaced = on_first(self._world, found)
         self._set(records)
         if self._place is not None:
             self._remove_replaced(self._place)

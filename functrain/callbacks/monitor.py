@@ -99,9 +99,10 @@ class Watch:
         return [e for e in entries if self.monitor in (e.name, e.step_name, e.epoch_name)]
 
     def read(self, trainer: Any) -> float | None:
-        """The metric's value; None where nobody has logged it yet. Waits for the device."""
+        """The metric's value; None where nobody has logged it yet. Waits for the device. Of several processes all get
+        that of the first, so that they decide alike."""
         value = trainer.callback_metrics.get(self.monitor)
-        return None if value is None else float(value)
+        return trainer.run.world.broadcast(None if value is None else float(value))
 
     def overdue(self, trainer: Any) -> bool:
         """Should the metric have been logged by the end of this epoch? Not if the first validation is still to come."""

@@ -16,6 +16,7 @@ from typing import Any
 from functrain import __version__
 from functrain.kernel.state import Clock
 from functrain.trainer import setup
+from functrain.trainer.adapter import Saving
 from functrain.trainer.data import loaders_rng, set_loaders_rng
 from functrain.trainer.errors import CheckpointError, ConfigurationError
 from functrain.trainer.foreign import Stateful
@@ -27,6 +28,7 @@ from functrain.trainer.logger_states import rewind, states
 from functrain.trainer.narrow import is_dict, is_mapping, is_sequence
 from functrain.trainer.planning import max_epochs
 from functrain.trainer.run import Loop, Run
+from functrain.trainer.world import on_first
 
 FORMAT = 2
 """1: an epoch that is over was turned before its checkpoint, its metrics are still there, and they have no hooks."""
@@ -35,7 +37,7 @@ FORMAT = 2
 def save(run: Run, path: str, weights_only: bool) -> None:
     """Write the state of a run to a file; returns when it is there."""
     begin_save(run, path, weights_only)
-    run.writes.settle()
+    on_first(run.world, run.writes.settle)
 
 
 def begin_save(
@@ -44,14 +46,17 @@ def begin_save(
     """Begin to write the state of a run to a file; returns when the state is copied, and the run may go on.
 
     What was written before is there first, since the state tells of it. So is what was logged: a kill cannot part them.
+    Every process of the run calls it, and the hooks that take part are called in each; the first one writes.
 
     Args:
         then: called in the main thread when the file is there, or with the error where it could not be written.
     """
     run.writes.settle()
-    for logger in run.loggers:
+    for logger in run.writing_loggers:
         logger.save()
-    before, saving = run.saved, run.checkpoints.save(path, assemble(run, weights_only))
+    before, state = run.saved, assemble(run, weights_only)
+    under_way: list[Saving] = []
+    on_first(run.world, lambda: under_way.append(run.checkpoints.save(path, state)))
     if not weights_only:
         run.saved = (path, run.clock)
 
@@ -60,13 +65,16 @@ def begin_save(
             if error is not None:
                 run.saved = before
             else:
-                for logger in run.loggers:
+                for logger in run.writing_loggers:
                     logger.after_save_checkpoint(path)
         finally:
             if then is not None:
                 then(error)
 
-    run.writes.add(path, saving, over)
+    if under_way:
+        run.writes.add(path, under_way[0], over)
+    else:
+        over(None)
 
 
 def assemble(run: Run, weights_only: bool) -> dict[str, Any]:
@@ -342,10 +350,12 @@ def continue_from(run: Run, loop: Loop, saved: dict[str, Any], path: str) -> Non
         set_loaders_rng(run.loader_tools, run.val_loaders, state["val_loaders"])
         run.resumed_rng = dict(saved["rng"])
         setup.tell_changes(run, saved.get("setup"), path)
-    rewind(run.loggers, run.clock.update, saved.get("loggers"))
+    rewind(run.writing_loggers, run.clock.update, saved.get("loggers"))
     restore_callbacks(run, saved, path)
     if run.datamodule is not None and "datamodule" in saved:
         run.datamodule.load_state_dict(saved["datamodule"])
+    if run.world.size > 1 and run.world.rank == 0:
+        _tell_shared(path, run.world.size)
     clock = run.clock
     run.saved = (path, clock)
     run.print(f"Continuing from {path}: epoch {clock.epoch}, batch {clock.batch}.")
@@ -354,6 +364,16 @@ def continue_from(run: Run, loop: Loop, saved: dict[str, Any], path: str) -> Non
         if not run.stop.requested:
             why = f"the limits are reached: max_epochs={max_epochs(run.flags)}, max_steps={run.flags.max_steps}"
         run.print(f"Nothing is left to train there: {why}.")
+
+
+def _tell_shared(path: str, size: int) -> None:
+    warnings.warn(
+        f"{path} holds the random state, the loaders' place and the running metrics of process 0, and all {size} "
+        "processes continue with them: what they draw is the same in each. Where it must differ, seed them in "
+        "on_train_start.",
+        UserWarning,
+        stacklevel=2,
+    )
 
 
 def storable_outputs(outputs: list[Any]) -> list[Any] | None:

@@ -88,12 +88,13 @@ def test_a_directory_of_somebody_else(tmp_path):
     code = f"""
         import os
         from functrain.callbacks import ModelCheckpoint
+        from functrain.trainer.world import Alone
         os.seteuid(65534)
         callback = ModelCheckpoint(dirpath={str(tmp_path / "theirs")!r})
         class Trainer:
             fast_dev_run = False
             class run:
-                writes = None
+                writes, world = None, Alone()
                 class checkpoints:
                     suffix = ".ckpt"
         try:
