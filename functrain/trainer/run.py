@@ -60,6 +60,7 @@ class Run:
     Attributes:
         stage: 'fit', 'validate', 'test' or 'predict'.
         world: the processes of the run.
+        writing_loggers: the loggers that this process writes to: all of them in the first one, none elsewhere.
         owner: the Trainer. It is handed to hooks and callbacks; nothing here reads it.
         clock: THE position. The loop writes it after a dispatch, the engine within one.
         before: the position when the last dispatch began.
@@ -102,12 +103,16 @@ class Run:
     evaluated: int = 0
     evaluation_batches: int | None = None
     loop: Loop | None = None
+    writing_loggers: list[Any] = field(init=False)
     source: TrainSource = field(init=False)
     engine: Engine = field(init=False)
     checkpoints: CheckpointIO = field(init=False)
     loader_tools: LoaderTools = field(init=False)
     inspector: Inspector = field(init=False)
     loaders: LoaderFinder = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.writing_loggers = self.loggers if self.world.rank == 0 else []
 
     def use(self, adapter: Adapter) -> None:
         """Work with the parts of this adapter."""
@@ -152,11 +157,6 @@ class Run:
     def acting(self, name: str) -> list[tuple[str, Any]]:
         """What the callbacks do at one of the Trainer's own events, in order."""
         return [(key, getattr(c, name)) for key, c in keyed(self.callbacks) if overrides(c, name)]
-
-    @property
-    def writing_loggers(self) -> Sequence[Any]:
-        """The loggers that this process writes to: all of them in process 0, none elsewhere."""
-        return self.loggers if self.world.rank == 0 else ()
 
     @property
     def logs_may_lag(self) -> bool:

@@ -83,7 +83,9 @@ class Stop:
 
     def now(self, plan: Plan, clock: Clock) -> bool:
         """Does the run end now: at this position, or because of a signal or its time?"""
-        out_of_time = self._out_of_time() if self.alone else self.late
+        out_of_time = self.late
+        if self.alone and self.deadline is not None:
+            out_of_time = self._out_of_time()
         return plan.batches == 0 or self.interrupted or out_of_time or self.is_due(plan, clock)
 
     def _out_of_time(self) -> bool:
