@@ -200,6 +200,17 @@ def uneven(folder: str, count: int) -> None:
     trainer(folder).fit(Line(), Batches(count))
 
 
+def fails(folder: str, update: int | None) -> None:
+    """A hook of one process has a mistake."""
+
+    class Fails(Callback):
+        def on_train_batch_end(self, trainer: Any, pl_module: Any) -> None:
+            if trainer.global_step == update:
+                raise ValueError("a mistake")
+
+    trainer(folder, Fails()).fit(Line(), Batches())
+
+
 # metrics and files
 
 EACH = [(name, {"reduce_fx": name, "on_step": True, "on_epoch": True, "sync_dist": True}) for name in REDUCTIONS]
@@ -218,6 +229,11 @@ def metrics(folder: str, first: float, rows: int, logs: Any = EACH) -> dict[str,
         "known": known, "results": results, "warnings": [str(w.message) for w in told], "out": out.getvalue(),
         "log_dir": logger.log_dir, "logged": {name: float(value) for name, value in made.logged_metrics.items()},
     }  # fmt: skip
+
+
+def validate(folder: str, count: int) -> list[Any]:
+    """A validation of so many batches: 1, 2, 3 and so on."""
+    return trainer(folder).validate(Line(), Batches(count), verbose=False)
 
 
 def log_by_hand(folder: str, kind: str) -> str:

@@ -53,3 +53,10 @@ def test_loaders_of_different_lengths_are_an_error_on_both(pair, tmp_path, count
     for kind, error in pair.outcomes("uneven", tmp_path, count=counts):
         assert kind == "raised"
         assert "do not stand at the same place (process 0: epoch 0, batch " in error
+
+
+def test_where_one_fails_the_other_ends_too(pair, tmp_path):
+    first, second = pair.outcomes("fails", tmp_path, update=[None, 3])
+    assert second[0] == "raised"
+    assert second[1].startswith("ValueError: a mistake")
+    assert first[0] == "raised"

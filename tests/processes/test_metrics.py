@@ -33,6 +33,10 @@ def test_an_evaluations_results_are_those_of_both(told):
     assert [each["results"] for each in told] == [[{"val_loss": 4.5}]] * 2
 
 
+def test_a_validation_of_different_lengths_weighs_every_batch_alike(pair, tmp_path):
+    assert pair.run("validate", tmp_path, count=[1, 3]) == [[{"val_loss": 7 / 4}]] * 2
+
+
 def test_rows_of_steps_and_epochs_are_of_both_and_written_once(told, tmp_path):
     written = rows(told[0]["log_dir"])
     assert told[1]["log_dir"] == told[0]["log_dir"]
