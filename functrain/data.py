@@ -18,28 +18,26 @@ class ArrayLoader:
     skips those that it has seen by index.
 
     Args:
-        arrays: an array, a tuple of arrays or a dict of arrays, of shape (samples, ...); a batch has the same form.
+        arrays: an array, or tuples and dicts of arrays, of shape (samples, ...); a batch has the same form.
         batch_size: samples a batch.
         shuffle: draw a new order in every epoch.
         drop_last: leave out a last, shorter batch.
         seed: of the order; default: the one of `seed_everything`, else 0.
 
     Raises:
-        ValueError: the arrays differ in length, or batch_size is below 1.
+        ValueError: the arrays differ in length, one is no array, or batch_size is below 1.
     """
 
     def __init__(
         self, arrays: Any, batch_size: int, shuffle: bool = False, drop_last: bool = False, seed: int | None = None
     ) -> None:
-        import numpy as np
-
-        parts = _parts(arrays)
+        parts = [_array(part) for part in _parts(arrays)]
         sizes = {len(part) for part in parts}
         if len(sizes) != 1:
             raise ValueError(f"ArrayLoader: the arrays have {sorted(sizes)} samples; they need one common length.")
         if batch_size < 1:
             raise ValueError(f"ArrayLoader(batch_size={batch_size!r}): must be at least 1.")
-        self.arrays = _like(arrays, [np.asarray(part) for part in parts])
+        self.arrays = _like(arrays, iter(parts))
         self.samples = sizes.pop()
         self.batch_size, self.shuffle, self.drop_last = batch_size, shuffle, drop_last
         self.seed = seed if seed is not None else global_seed() or 0
@@ -61,7 +59,7 @@ class ArrayLoader:
         for batch in range(first, len(self)):
             picked = order[batch * self.batch_size : (batch + 1) * self.batch_size]
             self._batch = batch + 1
-            yield _like(self.arrays, [part[picked] for part in parts])
+            yield _like(self.arrays, (part[picked] for part in parts))
         self.epoch, self._batch = self.epoch + 1, 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -77,13 +75,29 @@ class ArrayLoader:
         self.seed, self.epoch, self._start = state["seed"], state["epoch"], state["batch"]
 
 
+def _array(part: Any) -> Any:
+    import numpy as np
+
+    # numpy would make one array of a list [x, y], of two samples.
+    if isinstance(part, list) and any(getattr(item, "ndim", 0) for item in part):
+        raise ValueError(
+            "ArrayLoader: a list of arrays may be samples or parts of a batch. Give parts as a tuple, (x, y), and "
+            "samples as one array, np.stack(samples)."
+        )
+    array = np.asarray(part)
+    if not array.ndim:
+        raise ValueError(f"ArrayLoader: {repr(part)[:60]} is no array of samples; give arrays, or tuples or dicts.")
+    return array
+
+
 def _parts(arrays: Any) -> list[Any]:
     if isinstance(arrays, Mapping):
-        return list(arrays.values())
-    return list(arrays) if isinstance(arrays, tuple) else [arrays]
+        arrays = tuple(arrays.values())
+    return [part for item in arrays for part in _parts(item)] if isinstance(arrays, tuple) else [arrays]
 
 
-def _like(arrays: Any, parts: list[Any]) -> Any:
+def _like(arrays: Any, parts: Iterator[Any]) -> Any:
+    """The form of `arrays` with the next of these parts in their places."""
     if isinstance(arrays, Mapping):
-        return dict(zip(arrays, parts, strict=True))
-    return tuple(parts) if isinstance(arrays, tuple) else parts[0]
+        return {name: _like(item, parts) for name, item in arrays.items()}
+    return tuple(_like(item, parts) for item in arrays) if isinstance(arrays, tuple) else next(parts)

@@ -20,7 +20,13 @@ from functrain_jax.loops import has_primitive
 def debugging() -> bool:
     """Has the user told JAX to look for NaN, or to compile nothing? Steps run eagerly then, or once more, eagerly."""
     config: Any = jax.config
-    return config.jax_debug_nans or config.jax_debug_infs or config.jax_disable_jit
+    return looking() or config.jax_disable_jit
+
+
+def looking() -> bool:
+    """Does JAX look for NaN or infinity? It names the operation that gave one, but only outside of loops."""
+    config: Any = jax.config
+    return config.jax_debug_nans or config.jax_debug_infs
 
 
 OPEN = np.iinfo(np.int32).max

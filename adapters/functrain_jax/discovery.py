@@ -13,6 +13,7 @@ from functrain.trainer.errors import ConfigurationError
 from functrain.trainer.logbook import Key
 from functrain_jax.collect import Logged
 from functrain_jax.dataflow import handed_through
+from functrain_jax.device import looking
 from functrain_jax.loops import slow_in_loops
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class Discovery(NamedTuple):
         outputs: what each player's step returns, as shapes.
         drew: whether it asks for random keys.
         pieces: into how many pieces a batch is cut along time, each of which is an update.
-        slow: whether a loop around it would make it slow.
+        slow: whether a loop around it would make it slow, or hide which operation gave a NaN that JAX looks for.
         moves: the attributes without an optimizer whose parameters it writes.
     """
 
@@ -69,7 +70,7 @@ def discover(training: Training, state: TrainState, batch: Any, platform: str) -
         jaxpr, (after, output) = shapes_of(run, given, rest, batch, state.rng)
         written = _written(given, after, jaxpr)
         _check_written(training.tracer.module, [path[1:] for path in written if path[0].idx == 0])
-        slow = jaxpr is not None and slow_in_loops(jaxpr, platform)
+        slow = jaxpr is not None and (looking() or slow_in_loops(jaxpr, platform))
         return calls[0], output, slow, tuple(path[1].key for path in written)
 
     looks = [look(player, binding.kept) for player in range(len(state.players))]

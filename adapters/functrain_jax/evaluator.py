@@ -15,6 +15,7 @@ from functrain.trainer.hooks import Hooks
 from functrain.trainer.run import Run
 from functrain_jax.binding import Bindings, Mode
 from functrain_jax.binding.composite import evaluating, restore
+from functrain_jax.device import looking
 from functrain_jax.feed import Chunk, Feed
 from functrain_jax.kept import Programs
 from functrain_jax.module_programs import ModulePrograms
@@ -51,9 +52,9 @@ class Evaluator:
     def evaluate_many(
         self, state: TrainState, stage: str, batches: Iterator[Any], n: int, first: int, loader_idx: int
     ) -> int:
-        """Run the step on up to n batches, as many as fit a buffer in one compiled call. Returns how many there
-        were."""
-        count = 0
+        """Run the step on up to n batches, as many as fit a buffer in one compiled call; one where JAX looks for NaN.
+        Returns how many there were."""
+        count, n = 0, 1 if looking() else n
         for chunk in self._feed(stage, loader_idx, False, n).chunks(batches, n):
             self._dispatch(state, stage, chunk, first + count, loader_idx, False)
             count += chunk.count

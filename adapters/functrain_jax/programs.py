@@ -25,7 +25,7 @@ from functrain.trainer.hooks import adapt, overrides
 from functrain_jax import counting, moments
 from functrain_jax.backend import JaxBackend, check_scalar
 from functrain_jax.collect import Logged, Record, check_same
-from functrain_jax.device import Guarded, debugging
+from functrain_jax.device import Guarded, debugging, looking
 from functrain_jax.discovery import Discovery, discover, shapes_of
 from functrain_jax.kept import reading
 from functrain_jax.trace import Call, Tracer
@@ -126,6 +126,8 @@ class Training:
                 )
             if self.watch:
                 metrics["bad"] = metrics["bad"] | jnp.where(jnp.isfinite(value), 0, BAD_LOSS)
+            if "losses" in metrics:
+                metrics["losses"] = metrics["losses"].at[player].set(value)
             hidden = hidden if self.pieces is not None else None
             return value, weight, state._replace(vars=call.vars, hidden=hidden, metrics=metrics)
 
@@ -237,6 +239,8 @@ class Training:
     def metrics(self, found: Discovery, running: Any) -> dict[str, Any]:
         """What a dispatch begins with."""
         metrics: dict[str, Any] = {"last": found.logged.last(), "running": running}
+        if looking():  # what a program does not give, JAX does not look at
+            metrics["losses"] = np.zeros(len(self.rules), np.float32)
         return {**metrics, "bad": np.int32(0)} if self.watch else metrics
 
     @cached_property
@@ -298,7 +302,8 @@ class Evaluation:
         call.
 
         It runs as many batches as `control` says. With `outputs` it returns the last one's output, whose shapes are
-        `output`; else None. The step is the body of a loop either way, so that its bits are the same.
+        `output`; else None. The step is the body of a loop either way, so that its bits are the same; it is alone where
+        JAX looks for NaN.
         """
 
         def run(params: Any, vars_: Any, key: Any, running: Any, control: Any, buffers: Any) -> Any:
@@ -315,6 +320,8 @@ class Evaluation:
             size = jax.tree.leaves(buffers)[0].shape[0]
             metrics = {"last": logged.last(), "running": running, "rows": logged.rows(size)}
             empty = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), output) if outputs else None
+            if looking():
+                return one(0, (metrics, empty))
             return lax.fori_loop(0, control[0], one, (metrics, empty))
 
         return Guarded(jax.jit(run))

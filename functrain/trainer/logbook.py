@@ -159,8 +159,9 @@ class LogBook:
                 "self.log_dict."
             )
         self.link(entry, metric)
-        train = (e.resets for e in self.entries.get(TRAIN, {}).values())
-        if self.stage == VALIDATION and any(entry.resets is other for other in train if other is not None):
+        # Either may come first: a sanity check validates before anything is trained.
+        other = {TRAIN: VALIDATION, VALIDATION: TRAIN}.get(self.stage, "")
+        if any(entry.resets is e.resets for e in self.entries.get(other, {}).values()):
             self.tell(
                 f"self.log({entry.name!r}, ...): one {type(metric).__name__} object is logged in training and in "
                 "validation, which comes within the training epoch: their values are mixed. Give each an object of its "

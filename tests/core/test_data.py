@@ -52,6 +52,20 @@ def test_forms_and_drop_last() -> None:
     assert [len(batch["x"]) for batch in ArrayLoader({"x": X}, batch_size=4, drop_last=True)] == [4, 4]
 
 
+def test_a_batch_may_be_nested() -> None:
+    batches = list(ArrayLoader({"in": {"x": X, "y": (Y, X)}, "n": Y}, batch_size=4, shuffle=True))
+    assert len(batches) == 3
+    for batch in batches:
+        assert np.array_equal(batch["in"]["x"], X[batch["n"]])
+        assert np.array_equal(batch["in"]["y"][0], batch["n"])
+
+
+@pytest.mark.parametrize(("arrays", "words"), [([Y, Y], r"Give parts as a tuple, \(x, y\)"), ((X, 3), "3 is no array")])
+def test_what_is_no_array_is_told_instead_of_taken_for_samples(arrays: object, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        ArrayLoader(arrays, batch_size=1)
+
+
 def test_bad_arguments_name_themselves() -> None:
     with pytest.raises(ValueError, match=r"\[10, 11\] samples"):
         ArrayLoader((X, Y[:10]), batch_size=4)

@@ -213,12 +213,34 @@ class Logarithm(Plain):
 
 
 def test_jax_debug_nans_names_the_operation():
-    with jax.debug_nans(True), pytest.raises(FloatingPointError, match="nan"):
+    with jax.debug_nans(True), pytest.raises(FloatingPointError, match=r"in (sqrt|log)"):
         trainer(max_epochs=1).fit(Logarithm(), Batches())
     with jax.debug_nans(True):
         run = trainer(max_epochs=1)
         run.fit(Plain(), Batches(), [])
     assert run.global_step == 12
+
+
+class FiniteGradients(Plain):
+    """A NaN that only the loss shows."""
+
+    def training_step(self, batch, batch_idx):
+        loss = super().training_step(batch, batch_idx)
+        return loss + jnp.sqrt(-1.0 - jax.lax.stop_gradient(loss))
+
+
+class Validated(Plain):
+    def validation_step(self, batch, batch_idx):
+        self.log("root", jnp.sqrt(-1.0 - batch[0].sum() ** 2))
+
+
+@pytest.mark.parametrize("module", [FiniteGradients, Validated])
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_jax_debug_nans_finds_what_is_not_logged_and_names_no_loop(module, accumulate):
+    with jax.debug_nans(True), pytest.raises(FloatingPointError, match="in sqrt"):
+        trainer(max_epochs=1, accumulate_grad_batches=accumulate).fit(
+            module(), Batches(), Batches() if module is Validated else None
+        )
 
 
 def test_disable_jit_shows_values_to_a_step():

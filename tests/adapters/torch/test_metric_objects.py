@@ -131,14 +131,15 @@ def test_a_resumed_run_goes_on_with_what_the_metric_object_has_seen(tmp_path: Pa
 
 
 @pytest.mark.filterwarnings("ignore:The ``compute`` method:UserWarning")
-def test_one_metric_object_in_training_and_validation_is_told():
+@pytest.mark.parametrize("sanity", [0, 1])
+def test_one_metric_object_in_training_and_validation_is_told(sanity: int):
     class Mixed(Sums):
         def validation_step(self, batch: Any, batch_idx: int) -> None:
             self.train_sum.update(ONE)
             self.log("eval", self.train_sum)
 
     with pytest.warns(UserWarning, match="one SumMetric object is logged in training and in validation"):
-        trainer(max_epochs=2, num_sanity_val_steps=0).fit(Mixed(), batches(2), batches(1))
+        trainer(max_epochs=2, num_sanity_val_steps=sanity).fit(Mixed(), batches(2), batches(1))
 
 
 def test_a_metric_object_that_is_only_updated_has_no_step_value_and_says_so():
