@@ -253,7 +253,8 @@ def test_a_row_logged_before_a_checkpoint_survives_a_kill_right_after_it(tmp_pat
     )  # fmt: skip
     assert done.returncode == -signal.SIGKILL
     assert [name for name in os.listdir(tmp_path / "kept") if not name.startswith(".")] == ["epoch=0-step=3.ckpt"]
-    assert steps(CSVLogger(tmp_path, version=0)) == [1, 2, 3]
+    # The run goes on while the checkpoint is written; those of later steps may be there too.
+    assert steps(CSVLogger(tmp_path, version=0))[:3] == [1, 2, 3]
 
 
 def test_a_logger_of_ones_own_may_leave_it_be_or_take_part(tmp_path):

@@ -180,6 +180,8 @@ trainer.fit(module, train, val)
 """
 
 
+# Where the kill falls between the best checkpoint and 'last', this is said; nothing is lost.
+@pytest.mark.filterwarnings("default:ModelCheckpoint. the best checkpoint of the run that continues")
 def test_a_process_that_is_killed(tmp_path):
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'adapters'}"}
     done = subprocess.run(
