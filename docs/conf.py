@@ -31,5 +31,7 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 autodoc_class_signature = "mixed"
+# Both adapters have a StepParts, and traces a Context of their own: a bare name in an annotation may mean either.
+suppress_warnings = ["ref.python"]
 # Text in docstrings of other libraries that our classes inherit is not ours to document.
 autodoc_inherit_docstrings = False

@@ -375,7 +375,7 @@ class FitLoop:
         if not self.told_short:
             self.told_short = True
             remarks.tell_short(self.run)
-            remarks.tell_idle(self.run)
+            remarks.tell_idle(self.run, self.skipped)
 
     def step_schedulers(self, kind: str) -> None:
         """Those that count epochs; not where the epoch was cut short."""

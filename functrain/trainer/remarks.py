@@ -27,9 +27,12 @@ def tell_exceeded(run: Run, began: int) -> None:
         run.print(f"max_steps={most} was met within a batch, which was finished: {now} updates, {now - most} more.")
 
 
-def tell_idle(run: Run) -> None:
-    """Say it where the batches of the first epoch have trained nothing."""
-    clock = run.clock
-    why = run.engine.idle() if clock.batch and not clock.epoch else None
+def tell_idle(run: Run, skipped: bool) -> None:
+    """Say it where the batches of the first epoch have trained nothing. `skipped`: a hook left the rest of them out."""
+    clock, why = run.clock, None
+    if clock.batch and not clock.epoch:
+        why = run.engine.idle()
+    elif skipped and not clock.epoch:
+        why = "on_train_batch_start returned -1 for its first batch, which skips the rest of the epoch."
     if why is not None:
         warnings.warn(f"the first epoch ended without a single update: {why}", UserWarning, stacklevel=2)

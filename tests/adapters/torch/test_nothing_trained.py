@@ -70,3 +70,12 @@ def test_an_update_whose_batches_were_all_skipped_counts_as_skipped():
     assert (run.global_step, int(inside.clock(run).skipped)) == (3, 2)
     assert inside.train_state(run).moved
     assert torch.isfinite(next(run.module.parameters())).all()
+
+
+def test_a_hook_that_skips_every_batch_is_told():
+    class Skips(Net):
+        def on_train_batch_start(self, batch: Any, batch_idx: int) -> int:
+            return -1
+
+    with pytest.warns(UserWarning, match=r"without a single update: on_train_batch_start returned -1 for its first"):
+        trainer(max_epochs=2).fit(Skips(), batches(3))
