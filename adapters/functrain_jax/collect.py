@@ -1,7 +1,7 @@
 """`self.log` while a step is traced: what was logged becomes part of the step's outputs. Pure but for the
 collector's own list.
 
-The running values of an epoch are carried through the compiled loop; the book on the host holds them between
+The running values of an epoch are carried through the compiled loop; the metrics on the host hold them between
 dispatches.
 """
 
@@ -17,7 +17,7 @@ import numpy as np
 from functrain.kernel.metrics import Running, monoids
 from functrain.trainer.entries import Options, contradiction
 from functrain.trainer.errors import ConfigurationError
-from functrain.trainer.logbook import Key, LogBook, no_size
+from functrain.trainer.metrics import Key, Metrics, no_size
 
 MONOIDS = monoids(jnp.maximum)
 
@@ -40,14 +40,14 @@ class Metric(NamedTuple):
 
 
 class Collector:
-    """Stands in the book's place while a step is traced.
+    """Stands in the metrics' place while a step is traced.
 
     Args:
         batch: tells by `size` how many samples it has, where a call does not say it.
     """
 
-    def __init__(self, book: LogBook, batch: Any, size: Callable[[Any], int | None]) -> None:
-        self.book = book
+    def __init__(self, host: Metrics, batch: Any, size: Callable[[Any], int | None]) -> None:
+        self.host = host
         self.batch = batch
         self.size = size
         self.records: list[Record] = []
@@ -65,7 +65,7 @@ class Collector:
         add_dataloader_idx: bool = True,
         sync_dist: bool = False,
     ) -> None:
-        """Collect one value; the arguments are those of `LogBook.log`."""
+        """Collect one value; the arguments are those of `Metrics.log`."""
         if isinstance(value, list | tuple | dict | str | None) or not hasattr(value, "__float__"):
             raise TypeError(
                 f"self.log({name!r}, ...): {type(value).__name__} is no scalar; log a number or a scalar array."
@@ -77,18 +77,18 @@ class Collector:
             )
         if array.dtype == jnp.bool_:
             array = array.astype(jnp.float32)
-        suffix = self.book.suffix if add_dataloader_idx else ""
-        options = self.book.options(prog_bar, logger, on_step, on_epoch, reduce_fx, sync_dist)
+        suffix = self.host.suffix if add_dataloader_idx else ""
+        options = self.host.options(prog_bar, logger, on_step, on_epoch, reduce_fx, sync_dist)
         weight = self._weight() if batch_size is None and options.on_epoch else batch_size
         metric = Metric(name, suffix, options)
         self.records.append(
-            Record((self.book.hook, name + suffix), metric, jax.lax.stop_gradient(array.reshape(())), weight)
+            Record((self.host.hook, name + suffix), metric, jax.lax.stop_gradient(array.reshape(())), weight)
         )
 
     def _weight(self) -> int:
         size = self.size(self.batch)
         if size is None:
-            self.book.tell(no_size(type(self.batch).__name__))
+            self.host.tell(no_size(type(self.batch).__name__))
         return 1 if size is None else size
 
 
@@ -138,41 +138,41 @@ class Logged(NamedTuple):
         metrics = {**metrics, "last": last, "running": running}
         return {**metrics, "rows": rows} if "rows" in metrics else metrics
 
-    def declare(self, book: LogBook) -> None:
-        """Make the book's entries for them where they are not there yet.
+    def declare(self, host: Metrics) -> None:
+        """Make the entries on the host for them where they are not there yet.
 
         Raises:
-            ValueError: the book has one with other options.
+            ValueError: there is one with other options.
         """
         for (hook, _), metric in self.metrics.items():
-            book.entry(hook or "", *metric)
+            host.entry(hook or "", *metric)
 
-    def running(self, book: LogBook, dtype: Any) -> dict[Key, Running]:
-        """The epoch's running values in the book: arrays of a device, or numpy's where nothing came together
+    def running(self, host: Metrics, dtype: Any) -> dict[Key, Running]:
+        """The epoch's running values in the metrics: arrays of a device, or numpy's where nothing came together
         yet."""
         return {
-            key: Running(*(x if isinstance(x, jax.Array) else np.asarray(x, dtype) for x in book.current[key].running))
+            key: Running(*(x if isinstance(x, jax.Array) else np.asarray(x, dtype) for x in host.current[key].running))
             for key, metric in self.metrics.items()
             if metric.options.on_epoch
         }
 
-    def put(self, book: LogBook, metrics: dict[str, Any], keys: Iterable[Key]) -> None:
-        """Leave what a dispatch gave for these metrics in the book's entries; nothing is read or waited for."""
+    def put(self, host: Metrics, metrics: dict[str, Any], keys: Iterable[Key]) -> None:
+        """Leave what a dispatch gave for these metrics in the entries on the host; nothing is read or waited for."""
         last, running = metrics["last"], metrics["running"]
         for key in self.metrics:
             if key in keys:
-                entry = book.current[key]
-                book.now = entry.at = book.now + 1
+                entry = host.current[key]
+                host.now = entry.at = host.now + 1
                 entry.last = last[key]
                 if key in running:
                     entry.running = running[key]
 
-    def put_rows(self, book: LogBook, rows: dict[Key, Any], first: int, count: int) -> None:
+    def put_rows(self, host: Metrics, rows: dict[Key, Any], first: int, count: int) -> None:
         """The values of so many evaluation steps from number `first` on, to those that wait for the loggers."""
         for key, values in rows.items():
-            if book.current[key].each:
+            if host.current[key].each:
                 for i, value in enumerate(np.asarray(values)[:count]):
-                    book.note_row(book.current[key], first + i, value)
+                    host.note_row(host.current[key], first + i, value)
 
 
 def check_same(seen: Logged, records: list[Record]) -> None:

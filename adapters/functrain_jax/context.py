@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from functrain.kernel.state import Clock
 from functrain.trainer import context
-from functrain.trainer.logbook import LogBook
+from functrain.trainer.metrics import Metrics
 
 # Hooks of the step itself belong to eager frameworks: a compiled step has no place for them.
 STEP_HOOKS = (
@@ -39,5 +39,5 @@ class Surroundings(NamedTuple):
         after_transfer: the hook `on_after_batch_transfer`; None where nobody overrides it.
     """
 
-    metrics: LogBook
+    metrics: Metrics
     after_transfer: Callable[..., Any] | None

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from functrain.kernel import TrainState
 from functrain.trainer.errors import ConfigurationError
-from functrain.trainer.logbook import Key
+from functrain.trainer.metrics import Key
 from functrain_jax.collect import Logged
 from functrain_jax.dataflow import handed_through
 from functrain_jax.device import looking

@@ -196,11 +196,11 @@ class JaxEngine:
         parts = self.run.plan.passes_logs
         kept = self.programs.find((chunk.spec, parts), self.kept.constants) or self._program(chunk, parts)
         program, found = kept.program, kept.found
-        book, clock = self.run.metrics, self.run.clock
-        found.logged.declare(book)
+        host, clock = self.run.metrics, self.run.clock
+        found.logged.declare(host)
         turns = None if self.plain else stacked_flags(self.run.plan, clock, chunk.count, chunk.size)
         with jax.transfer_guard_host_to_device("allow"):
-            running = found.logged.running(book, self.policy.store)
+            running = found.logged.running(host, self.policy.store)
             metrics = jax.tree.map(self.placement.numbers, self.training.metrics(found, running))
             ends = plans.log_places(self.run.plan, clock, chunk.count) if parts else []
             calls = self._calls(found.slow, turns, ends, chunk)
@@ -217,8 +217,8 @@ class JaxEngine:
         bad = int(metrics["bad"]) if "bad" in metrics else 0
         done = int(metrics["done"]) - clock.batch if bad else chunk.count
         if parts:
-            self.moments.begin(book, found.logged)
-        found.logged.put(book, metrics, self._names_played(found, turns, 0, done))
+            self.moments.begin(host, found.logged)
+        found.logged.put(host, metrics, self._names_played(found, turns, 0, done))
         self.run.clock = self.placed = self._after(clock, found.pieces, done)
         if parts:
             self._note(found, turns, clock, [end for end in ends if not bad or end < done], noted)
@@ -348,7 +348,7 @@ class JaxEngine:
         )
 
     def epoch_start(self) -> None:
-        """Nothing: the book's running values start empty, and programs take them from there."""
+        """Nothing: the metrics' running values start empty, and programs take them from there."""
 
     def epoch_end(self, metrics: dict[str, Any]) -> None:
         """Schedules are part of the optax transformation; only the module's values are brought up to date."""

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from functrain.kernel.state import Clock, Player, TrainState
-from functrain.trainer.logbook import Key, LogBook
+from functrain.trainer.metrics import Key, Metrics
 from functrain_jax.collect import Logged
 
 
@@ -74,12 +74,12 @@ class Moment(NamedTuple):
     noted: Noted
     number: int
 
-    def put(self, book: LogBook) -> None:
-        """Leave its values in the book, as if the run were here."""
+    def put(self, host: Metrics) -> None:
+        """Leave its values on the host, as if the run were here."""
         for key in self.logged.metrics:
             if key in self.names:
-                entry = book.current[key]
-                book.now = entry.at = book.now + 1
+                entry = host.current[key]
+                host.now = entry.at = host.now + 1
                 if key in self.noted.values:
                     entry.last = self.noted.values[key][self.number]
 
@@ -92,7 +92,7 @@ class Moment(NamedTuple):
 
 
 class Moments:
-    """The parts of the last dispatch, in order, and what the book held of their metrics before it."""
+    """The parts of the last dispatch, in order, and what the metrics held of what they log before it."""
 
     def __init__(self) -> None:
         self.clear()
@@ -104,28 +104,28 @@ class Moments:
         self.before: dict[Key, tuple[int, Any]] = {}
         self.present: dict[Key, tuple[int, Any]] = {}
 
-    def begin(self, book: LogBook, logged: Logged) -> None:
-        """A program's values are about to be put into the book."""
+    def begin(self, host: Metrics, logged: Logged) -> None:
+        """A program's values are about to be put into the metrics."""
         for key in logged.metrics:
             if key not in self.before:
-                self.before[key] = (book.current[key].at, book.current[key].last)
+                self.before[key] = (host.current[key].at, host.current[key].last)
 
-    def replay(self, book: LogBook) -> Iterator[Clock]:
-        """The positions at the parts' ends; the book is as it was at each."""
-        self.present = {key: (entry.at, entry.last) for key, entry in book.current.items()}
+    def replay(self, host: Metrics) -> Iterator[Clock]:
+        """The positions at the parts' ends; the metrics are as they were at each."""
+        self.present = {key: (entry.at, entry.last) for key, entry in host.current.items()}
         for key, (at, last) in self.before.items():
-            book.current[key].at, book.current[key].last = at, last
+            host.current[key].at, host.current[key].last = at, last
         while self.parts:
             self.here = self.parts.pop(0)
-            self.here.put(book)
+            self.here.put(host)
             yield self.here.clock
 
-    def end(self, book: LogBook) -> None:
-        """The book is as it was before the replay, wherever that has ended."""
+    def end(self, host: Metrics) -> None:
+        """The metrics are as they were before the replay, wherever that has ended."""
         for part in self.parts:
-            part.put(book)
+            part.put(host)
         for key, (at, last) in self.present.items():
-            book.current[key].at, book.current[key].last = max(book.current[key].at, at), last
+            host.current[key].at, host.current[key].last = max(host.current[key].at, at), last
         self.clear()
 
     def players(self, present: Sequence[Player]) -> Sequence[Player]:

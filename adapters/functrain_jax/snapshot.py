@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from functrain.kernel.state import Accumulator, Clock, LossScale, Player, TrainState, Tree
-from functrain.trainer import book_state
+from functrain.trainer import metrics_state
 from functrain.trainer.errors import CheckpointError, ConfigurationError
 from functrain_jax.identity import form
 
@@ -104,7 +104,7 @@ def state_dict(engine: JaxEngine, weights_only: bool) -> dict[str, Any]:
     saved["jax_key"] = _raw(state.rng)
     saved["skipped"] = int(state.clock.skipped)
     saved["modes"] = engine.modes.evaluating()
-    saved["metrics"] = book_state.take(engine.run.metrics)
+    saved["metrics"] = metrics_state.state_dict(engine.run.metrics)
     return saved
 
 
@@ -143,7 +143,7 @@ def load_state(engine: JaxEngine, saved: dict[str, Any], weights_only: bool, str
     if not weights_only:
         state = _with_players(engine, state, saved)
         engine.modes.resumed = set(saved["modes"]) if "modes" in saved else None
-        book_state.put_back(engine.run.metrics, saved.get("metrics", {}))
+        metrics_state.load_state(engine.run.metrics, saved.get("metrics", {}))
     engine.state = engine.placement.state(state)
     engine.publish()
 

@@ -11,7 +11,7 @@ import jax
 from functrain.kernel import Clock
 from functrain.trainer.errors import ConfigurationError
 from functrain.trainer.hooks import adapt, overrides
-from functrain.trainer.logbook import TRAIN, LogBook
+from functrain.trainer.metrics import TRAIN, Metrics
 from functrain_jax.binding import Bindings
 from functrain_jax.collect import Collector, Record
 from functrain_jax.context import Context, Surroundings
@@ -40,7 +40,7 @@ class Call(NamedTuple):
 
 def alone(module: Any) -> Surroundings:
     """Return the surroundings of a module that nobody runs: its own hook, and metrics that are kept for no one."""
-    metrics = LogBook()
+    metrics = Metrics()
     metrics.begin(TRAIN, in_step=True)
     return Surroundings(metrics, overridden(module, "on_after_batch_transfer"))
 

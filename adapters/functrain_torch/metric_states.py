@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from functrain.trainer.logbook import Entry, LogBook
+from functrain.trainer.metrics import Entry, Metrics
 
 
 def found(module: nn.Module) -> dict[str, Any]:
@@ -78,7 +78,7 @@ def links(module: nn.Module, entries: Iterable[Entry]) -> list[list[Any]]:
     return linked
 
 
-def load_links(module: nn.Module, metrics: LogBook, stage: str, saved: Any) -> None:
+def load_links(module: nn.Module, metrics: Metrics, stage: str, saved: Any) -> None:
     """Take back what `links` returned: the metrics know again whose value it publishes."""
     objects, entries = found(module), metrics.entries.get(stage, {})
     # Before hooks were told apart the paths were kept by name.

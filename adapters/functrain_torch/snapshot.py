@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from functrain.kernel.state import Accumulator, Clock, LossScale, Player, TrainState
-from functrain.trainer import book_state
+from functrain.trainer import metrics_state
 from functrain.trainer.checkpoint import is_storable
 from functrain.trainer.errors import CheckpointError
 from functrain_torch import ckpt, metric_states
@@ -36,11 +36,11 @@ def state_dict(engine: TorchEngine, weights_only: bool) -> dict[str, Any]:
         saved["grads"] = {name: p.grad for name, p in engine.module.named_parameters() if p.grad is not None}
     saved["modes"] = {path: training for path, training in engine.modes.training().items() if not training}
     saved["frozen"] = [name for name, p in engine.module.named_parameters() if not p.requires_grad]
-    book, redone = engine.run.metrics, engine.run.redone is not None
-    saved["metrics"] = book_state.take(book)
+    metrics, redone = engine.run.metrics, engine.run.redone is not None
+    saved["metrics"] = metrics_state.state_dict(metrics)
     saved["metric_states"] = engine.modes.metrics_before if redone else metric_states.states(engine.module)
     saved["metric_links"] = {
-        stage: metric_states.links(engine.module, book.entries[stage].values()) for stage in book.fit_stages
+        stage: metric_states.links(engine.module, metrics.entries[stage].values()) for stage in metrics.fit_stages
     }
     return saved
 
@@ -112,11 +112,11 @@ def load_state(engine: TorchEngine, saved: dict[str, Any], weights_only: bool, s
         config.scheduler.load_state_dict(state)
     _load_players(engine, saved, places)
     engine.modes.resumed = set(saved["modes"])
-    book = engine.run.metrics
-    book_state.put_back(book, saved["metrics"])
+    metrics = engine.run.metrics
+    metrics_state.load_state(metrics, saved["metrics"])
     metric_states.load_states(module, saved["metric_states"])
     for stage, links in saved["metric_links"].items():
-        metric_states.load_links(module, book, stage, links)
+        metric_states.load_links(module, metrics, stage, links)
 
 
 def _check_optimizers(engine: TorchEngine, saved: dict[str, Any], name: str) -> None:

@@ -27,7 +27,7 @@ from functrain.trainer.callback import Checkpoint
 from functrain.trainer.checkpoint import begin_save
 from functrain.trainer.errors import ConfigurationError, kind
 from functrain.trainer.events import Moment
-from functrain.trainer.logbook import TRAIN
+from functrain.trainer.metrics import TRAIN
 from functrain.trainer.saving import Writes
 from functrain.trainer.world import Alone, World, on_first
 

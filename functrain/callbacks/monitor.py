@@ -9,7 +9,7 @@ from typing import Any
 
 from functrain.callbacks import state_values
 from functrain.trainer.errors import ConfigurationError, nearest
-from functrain.trainer.logbook import TRAIN
+from functrain.trainer.metrics import TRAIN
 
 _HIGHER_IS_BETTER = ("acc", "auc", "auroc", "bleu", "f1", "fmeasure", "iou", "precision", "recall")
 

@@ -80,7 +80,7 @@ class Engine(Protocol):
 
     def replay(self, look: Callable[[], None]) -> None:
         """Call `look` for every part of the last dispatch that ended where step metrics are written, in order: clock,
-        book and learning rates are as they were there, and the present ones again when this returns or raises. Once a
+        metrics and learning rates are as they were there, and as they are now when this returns or raises. Once a
         dispatch, and only where `passes_logs`."""
         ...
 

@@ -23,8 +23,8 @@ from functrain.trainer.foreign import Stateful
 from functrain.trainer.generators import random_state, tell_copies
 from functrain.trainer.hooks import adapt, keyed, overrides
 from functrain.trainer.hparams import storable
-from functrain.trainer.logbook import TRAIN
 from functrain.trainer.logger_states import rewind, states
+from functrain.trainer.metrics import TRAIN
 from functrain.trainer.narrow import is_dict, is_mapping, is_sequence
 from functrain.trainer.planning import max_epochs
 from functrain.trainer.run import Loop, Run

@@ -13,7 +13,7 @@ class Context(NamedTuple):
 
     Attributes:
         clock: returns the position.
-        log: takes what `self.log` is given, by the arguments of `LogBook.log`.
+        log: takes what `self.log` is given, by the arguments of `Metrics.log`.
     """
 
     clock: Callable[[], Clock]

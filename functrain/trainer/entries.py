@@ -1,4 +1,4 @@
-"""One metric of the book: how it is treated, what came together, and what it is called. Touches values by operators."""
+"""One metric of a run: how it is treated, what came together, and what it is called. Touches values by operators."""
 
 from __future__ import annotations
 

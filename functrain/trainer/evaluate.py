@@ -1,4 +1,4 @@
-"""The loops of validation, test and prediction: plain functions over an engine, its hooks and the book."""
+"""The loops of validation, test and prediction: plain functions over an engine, its hooks and its metrics."""
 
 from __future__ import annotations
 

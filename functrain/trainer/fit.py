@@ -1,4 +1,12 @@
-"""The training loop: epochs, dispatches of batches, and the events between them in their fixed order.
+"""The training loop: epochs, dispatches of batches, and the events between them in their fixed order::
+
+    while not over:
+        begin the epoch: on_epoch_start, on_train_epoch_start, open the loader
+        while batches are left and not over:
+            train on the batches up to the next event    # the engine; the kernel's accumulate and update
+            log, validate, checkpoint, stop              # each where it is due
+        training_epoch_end, on_train_epoch_end, on_epoch_end
+        publish metrics, step schedulers, checkpoint, stop, turn the clock
 
 Everything here happens between dispatches, when the state is whole. What is due is asked of the plan, which knows it
 from the position alone; so a run that continues from a checkpoint finds the same events at the same places.
@@ -21,7 +29,7 @@ from functrain.trainer.errors import ConfigurationError, beside, describe, noted
 from functrain.trainer.evaluate import run_stage
 from functrain.trainer.events import Event, Moment, Position, Table, named, numbered, turned_before
 from functrain.trainer.generators import random_state
-from functrain.trainer.logbook import TRAIN
+from functrain.trainer.metrics import TRAIN
 from functrain.trainer.pace import DispatchSize
 from functrain.trainer.planning import plan_of
 from functrain.trainer.run import Run

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from functrain import files
-from functrain.trainer.logbook import TRAIN
+from functrain.trainer.metrics import TRAIN
 from functrain.trainer.run import Run
 
 EXIT_TERMINATED = 128 + signal.SIGTERM

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from functrain.trainer import together
+from functrain.trainer import all_ranks
 from functrain.trainer.run import Run
 
 
@@ -15,7 +15,7 @@ def write_steps(run: Run, flush: bool, alone: bool = False) -> None:
         alone: the other processes are not here, since this one has failed.
     """
     several = run.world.size > 1 and not alone
-    metrics = together.step_metrics(run.metrics, run.world) if several else run.metrics.step_metrics()
+    metrics = all_ranks.step_metrics(run.metrics, run.world) if several else run.metrics.step_metrics()
     for _, log_step in run.acting("log_step"):
         log_step(run.owner, run.module, metrics)
     _send(run, metrics)

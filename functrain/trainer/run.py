@@ -17,7 +17,7 @@ from functrain.trainer.foreign import NamesBest, ShowsProgress
 from functrain.trainer.hooks import Hooks, keyed, overrides
 from functrain.trainer.identity import Identity
 from functrain.trainer.loaders import LoaderFinder, Loaders
-from functrain.trainer.logbook import LogBook
+from functrain.trainer.metrics import Metrics
 from functrain.trainer.narrow import class_of
 from functrain.trainer.saving import Writes
 from functrain.trainer.stop import Stop
@@ -83,7 +83,7 @@ class Run:
     datamodule: Any
     callbacks: list[Any]
     loggers: list[Any]
-    metrics: LogBook
+    metrics: Metrics
     hooks: Hooks
     identity: Identity
     stop: Stop

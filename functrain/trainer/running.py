@@ -21,8 +21,8 @@ from functrain.trainer.generators import continue_with
 from functrain.trainer.hooks import Hooks, overrides
 from functrain.trainer.interrupt import ended, graceful, under_way
 from functrain.trainer.loaders import LoaderFinder
-from functrain.trainer.logbook import TRAIN
 from functrain.trainer.logger_states import begin_run, finalize, share
+from functrain.trainer.metrics import TRAIN
 from functrain.trainer.module import set_context
 from functrain.trainer.narrow import class_of
 from functrain.trainer.planning import plan_of

@@ -23,7 +23,7 @@ from functrain.trainer.hooks import Hooks, overrides, tell_misspelt
 from functrain.trainer.identity import Identity
 from functrain.trainer.interrupt import EXIT_TERMINATED
 from functrain.trainer.loaders import either
-from functrain.trainer.logbook import LogBook
+from functrain.trainer.metrics import Metrics
 from functrain.trainer.module import set_context
 from functrain.trainer.planning import max_epochs
 from functrain.trainer.run import Run, in_order, print_above
@@ -205,7 +205,7 @@ class Trainer(Flagged):
             tell_misspelt(owner)
         before = self.run
         same_run = stage != "fit" and before is not None and model is before.module
-        metrics = before.metrics if same_run and before is not None else LogBook()
+        metrics = before.metrics if same_run and before is not None else Metrics()
         run = Run(
             stage=stage,
             flags=self.flags,

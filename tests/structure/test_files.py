@@ -1,4 +1,4 @@
-"""Form of the source: docstrings, length of files, the size of the kernel's step, what the packages carry."""
+"""Form of the source: docstrings, the size of the kernel's step, what the packages carry."""
 
 import ast
 import io
@@ -11,23 +11,12 @@ import pytest
 from tests.structure.graph import ROOT, project_modules
 
 MODULES = project_modules()
-LONGEST = 500
-# Modules that may be longer, each with its reason. Empty is best.
-LONGER: dict[str, str] = {}
 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_module_says_what_it_is_for(module: str):
     tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
     assert (ast.get_docstring(tree) or "").strip(), f"{module} has no docstring"
-
-
-def test_files_are_short():
-    lengths = {name: len(path.read_text(encoding="utf-8").splitlines()) for name, path in MODULES.items()}
-    too_long = {name: n for name, n in lengths.items() if n > LONGEST and name not in LONGER}
-    assert not too_long
-    needless = [name for name in LONGER if lengths.get(name, 0) <= LONGEST]
-    assert not needless, f"no longer an exception: {needless}"
 
 
 def code_lines(path: Path) -> int:

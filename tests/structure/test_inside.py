@@ -17,5 +17,5 @@ def test_internals_of_a_run_are_read_in_one_file(path):
     found = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and node.attr in INSIDE]
     read = [f"line {node.lineno}: {ast.unparse(node)}" for node in found if ast.unparse(node.value) != "inside"]
     imported = [f"line {node.lineno}: {node.module}" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
-    parts = ("functrain.trainer.fit", "functrain.trainer.logbook", "functrain_torch.engine", "functrain_jax.engine")
+    parts = ("functrain.trainer.fit", "functrain.trainer.metrics", "functrain_torch.engine", "functrain_jax.engine")
     assert not [*read, *(line for line in imported if line.endswith(parts))], "ask tests/inside.py"

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from functrain.kernel.metrics import monoids
-from functrain.trainer import together
+from functrain.trainer import all_ranks
 from functrain.trainer.adapter import Inspector
 from functrain.trainer.entries import (
     LATE_HOOKS,
@@ -40,7 +40,7 @@ def _maximum(a: Any, b: Any) -> Any:
     return b if b > a or b != b else a
 
 
-class LogBook:
+class Metrics:
     """The metrics of a run.
 
     Attributes:
@@ -319,7 +319,7 @@ class LogBook:
             self.logged.update(self.step_metrics(known))
         self.published.update(self._last_values())
         self._folded = self.now
-        values = self.epoch_values(stage) if world.size == 1 else together.epoch_values(self, stage, world)
+        values = self.epoch_values(stage) if world.size == 1 else all_ranks.epoch_values(self, stage, world)
         self.closing, self.results = None, {entry.epoch_name: value for entry, value in values}
         self.published.update(_by_both_names(values))
         return {entry.epoch_name: value for entry, value in values if entry.options.logger}

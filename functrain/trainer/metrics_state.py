@@ -1,4 +1,4 @@
-"""What a checkpoint keeps of the book of a fit: plain containers of scalars."""
+"""What a checkpoint keeps of the metrics of a fit: plain containers of scalars."""
 
 from __future__ import annotations
 
@@ -7,20 +7,21 @@ from typing import Any
 
 from functrain.kernel.metrics import Running
 from functrain.trainer.entries import Entry, Options
-from functrain.trainer.logbook import LogBook
+from functrain.trainer.metrics import Metrics
 
 # A run that continues from a checkpoint calls them anew, so what they log comes again.
 ONCE_A_RUN = ("setup", "on_fit_start", "on_pretrain_routine_start", "on_pretrain_routine_end", "on_train_start")
 
 
-def take(book: LogBook) -> dict[str, Any]:
+def state_dict(metrics: Metrics) -> dict[str, Any]:
     """The running values by stage, with the order of their last calls: how many calls there were depends on the
     machine, so only the order is kept."""
-    entries = sorted((e for known in book.entries.values() for e in known.values() if e.at), key=lambda e: e.at)
+    entries = sorted((e for known in metrics.entries.values() for e in known.values() if e.at), key=lambda e: e.at)
     places = {id(entry): i for i, entry in enumerate(entries, 1)}
-    folded = sum(not book.is_fresh(entry) for entry in entries)
+    folded = sum(not metrics.is_fresh(entry) for entry in entries)
     stages = {
-        stage: [_entry(e, places.get(id(e), 0)) for e in book.entries[stage].values()] for stage in book.fit_stages
+        stage: [_entry(e, places.get(id(e), 0)) for e in metrics.entries[stage].values()]
+        for stage in metrics.fit_stages
     }
     return {"stages": stages, "calls": len(entries), "folded": folded}
 
@@ -32,22 +33,22 @@ def _entry(e: Entry, at: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def put_back(book: LogBook, state: Mapping[str, Any]) -> None:
+def load_state(metrics: Metrics, state: Mapping[str, Any]) -> None:
     """Take `take` back."""
     state = state if "stages" in state else _of_before(state)
-    book.continue_at(state["calls"], state["folded"])
+    metrics.continue_at(state["calls"], state["folded"])
     for stage, entries in state["stages"].items():
         for saved in entries:
             if saved["hook"] not in ONCE_A_RUN:
-                _put_back(book, stage, saved)
+                _load_entry(metrics, stage, saved)
 
 
-def _put_back(book: LogBook, stage: str, saved: Mapping[str, Any]) -> None:
+def _load_entry(metrics: Metrics, stage: str, saved: Mapping[str, Any]) -> None:
     options = Options(*saved["options"])
-    entry = Entry(stage, saved["hook"], saved["base"], saved["suffix"], options, book.monoids[options.reduce_fx])
+    entry = Entry(stage, saved["hook"], saved["base"], saved["suffix"], options, metrics.monoids[options.reduce_fx])
     entry.running, entry.last = Running(saved["total"], saved["weight"]), saved["last"]
     entry.at = saved["at"]
-    book.entries.setdefault(stage, {})[entry.hook, entry.name] = entry
+    metrics.entries.setdefault(stage, {})[entry.hook, entry.name] = entry
 
 
 def _of_before(state: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Metrics of several processes brought together: what each has in its book, by the monoid that merges over batches too.
+"""Metrics of several processes brought together: what each of them has, by the monoid that merges over batches too.
 
 Here values come to the host, once an epoch or a row of steps.
 """
@@ -13,16 +13,16 @@ from functrain.trainer.entries import TRAIN, Entry, Options
 from functrain.trainer.world import World
 
 if TYPE_CHECKING:
-    from functrain.trainer.logbook import LogBook
+    from functrain.trainer.metrics import Metrics
 
 
-def epoch_values(book: LogBook, stage: str, world: World) -> list[tuple[Entry, Any]]:
+def epoch_values(metrics: Metrics, stage: str, world: World) -> list[tuple[Entry, Any]]:
     """The epoch values of a stage, those that were logged with sync_dist over all processes. A metric that this process
     has not logged is there all the same. A collective call."""
-    own = book.epoch_values(stage)
+    own = metrics.epoch_values(stage)
     told = {_key(entry): _told(entry) for entry, _ in own if entry.options.sync_dist and entry.metric is None}
-    shared = _merged(book, stage, world.gather(told))
-    _tell_unshared(book, [entry for entry, _ in own if not entry.options.sync_dist and entry.metric is None], world)
+    shared = _merged(metrics, stage, world.gather(told))
+    _tell_unshared(metrics, [entry for entry, _ in own if not entry.options.sync_dist and entry.metric is None], world)
     rest = [(entry, value) for entry, value in own if _key(entry) not in shared]
     return [*rest, *((entry, entry.epoch_value()) for entry in shared.values())]
 
@@ -36,7 +36,7 @@ def _told(entry: Entry) -> tuple[Any, ...]:
     return entry.base, entry.suffix, tuple(entry.options), float(entry.running.total), float(entry.running.weight)
 
 
-def _merged(book: LogBook, stage: str, told: Iterable[Mapping[Any, Any]]) -> dict[Any, Entry]:
+def _merged(metrics: Metrics, stage: str, told: Iterable[Mapping[Any, Any]]) -> dict[Any, Entry]:
     """Entries with what came together in all processes."""
     found: dict[Any, Entry] = {}
     for of_a_rank in told:
@@ -44,31 +44,31 @@ def _merged(book: LogBook, stage: str, told: Iterable[Mapping[Any, Any]]) -> dic
             entry = found.get(key)
             if entry is None:
                 options = Options(*options)
-                entry = found[key] = Entry(stage, key[0], base, suffix, options, book.monoids[options.reduce_fx])
+                entry = found[key] = Entry(stage, key[0], base, suffix, options, metrics.monoids[options.reduce_fx])
                 entry.at = 1
             entry.running = entry.merge(entry.running, Running(total, weight))
     return found
 
 
-def _tell_unshared(book: LogBook, entries: list[Entry], world: World) -> None:
+def _tell_unshared(metrics: Metrics, entries: list[Entry], world: World) -> None:
     """A user may expect an epoch's value to be of all data. Say it once a stage, in one process."""
     names = sorted({entry.name for entry in entries})
     if names and world.rank == 0:
-        book.tell(
+        metrics.tell(
             f"self.log({names[0]!r}, ...): each of the {world.size} processes has an epoch's value of its own data for "
             f"{', '.join(names)}, and the loggers get that of process 0; sync_dist=True makes it that of all."
         )
 
 
-def step_metrics(book: LogBook, world: World) -> dict[str, Any]:
+def step_metrics(metrics: Metrics, world: World) -> dict[str, Any]:
     """The last step's values for the loggers, those with sync_dist over all processes. A collective call."""
-    own = book.step_metrics()
-    shared = [e for e in book.filled(TRAIN) if e.step_name in own and e.options.sync_dist and e.options.on_step]
+    own = metrics.step_metrics()
+    shared = [e for e in metrics.filled(TRAIN) if e.step_name in own and e.options.sync_dist and e.options.on_step]
     told = {entry.step_name: (entry.options.reduce_fx, float(entry.last)) for entry in shared if entry.last is not None}
     found: dict[str, tuple[str, Running]] = {}
     for of_a_rank in world.gather(told):
         for name, (reduce_fx, value) in of_a_rank.items():
-            monoid = book.monoids[reduce_fx]
+            monoid = metrics.monoids[reduce_fx]
             before = found[name][1] if name in found else monoid.empty
             found[name] = reduce_fx, monoid.merge(before, monoid.lift(value, 1))
-    return {**own, **{name: book.monoids[how].compute(running) for name, (how, running) in found.items()}}
+    return {**own, **{name: metrics.monoids[how].compute(running) for name, (how, running) in found.items()}}
