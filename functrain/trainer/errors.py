@@ -57,7 +57,7 @@ def noted(where: Callable[[], str]) -> Generator[None]:
 
 
 @contextmanager
-def beside(error: BaseException) -> Generator[None]:
+def note_secondary(error: BaseException) -> Generator[None]:
     """What fails in the block, on the way out of a run that this error ends, is noted with it."""
     try:
         yield

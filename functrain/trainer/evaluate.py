@@ -85,7 +85,7 @@ def _run_loader(
 ) -> list[Any]:
     suffix = f"/dataloader_idx_{index}" if len(loaders) > 1 else ""
     run.metrics.begin(stage, in_step=True, suffix=suffix)
-    drawn = Drawn(islice(iter(loaders[index]), batches), run, f"the {stage} loader {index}")
+    drawn = CountedBatches(islice(iter(loaders[index]), batches), run, f"the {stage} loader {index}")
     hooks = [getattr(run.hooks, f"on_{stage}_batch_{when}") for when in ("start", "end")]
     with noted(lambda: f"in the {stage} loop, loader {index}, batch {drawn.count - 1}{describe(run.metrics.batch)}"):
         if any(hooks) or wants:
@@ -121,7 +121,7 @@ def _one_by_one(run: Run, stage: str, index: int, batches: Iterable[Any], hooks:
     return outputs
 
 
-class Drawn:
+class CountedBatches:
     """An iterator over batches that counts them, and ends where Ctrl-C was pressed."""
 
     def __init__(self, batches: Iterator[Any], run: Run, loader: str) -> None:

@@ -25,7 +25,7 @@ from functrain.kernel.state import Clock
 from functrain.trainer import remarks, rows
 from functrain.trainer.checkpoint import storable_outputs
 from functrain.trainer.data import loaders_rng
-from functrain.trainer.errors import ConfigurationError, beside, describe, noted
+from functrain.trainer.errors import ConfigurationError, describe, note_secondary, noted
 from functrain.trainer.evaluate import run_stage
 from functrain.trainer.events import Event, Moment, Position, Table, named, numbered, turned_before
 from functrain.trainer.generators import random_state
@@ -92,7 +92,7 @@ class FitLoop:
                 self.rest_of_epoch()
         finally:
             self.engine.publish()  # hooks of the run's end may look at the module
-            self.let_go()
+            self.close_epoch()
         remarks.tell_exceeded(self.run, began)
 
     @property
@@ -174,9 +174,9 @@ class FitLoop:
         """Draw from the loader where the checkpoint left it."""
         if self.cursor is not None:
             cursor, self.cursor = self.cursor, None
-            self.batches = self.told(self.run.source.open(self.run.clock.epoch, cursor))
+            self.batches = self.with_location(self.run.source.open(self.run.clock.epoch, cursor))
 
-    def told(self, batches: Iterator[Any]) -> Iterator[Any]:
+    def with_location(self, batches: Iterator[Any]) -> Iterator[Any]:
         """The batches; an error of the loader says where the run was."""
         # The engine may draw many before it trains on them, so its clock does not know.
         epoch, asked = self.run.clock.epoch, self.run.clock.batch
@@ -198,7 +198,7 @@ class FitLoop:
                     count = self.engine.train(self.batches, n)
                     self.ended = not count or (count < n and not self.run.stop.raised)
             except BaseException as error:
-                with beside(error):
+                with note_secondary(error):
                     self.log_passed()
                 raise
             self.close_window()
@@ -291,7 +291,7 @@ class FitLoop:
             self.run.plan = self.run.plan._replace(val_before=self.seen)
 
     def open(self, kind: str) -> None:
-        self.batches = self.told(self.run.source.open(self.run.clock.epoch))
+        self.batches = self.with_location(self.run.source.open(self.run.clock.epoch))
         self.in_epoch = True
 
     def log(self, kind: str) -> None:
@@ -352,22 +352,22 @@ class FitLoop:
             kinds.append("steps")
         if self.validates_now and self.mid_epoch():
             kinds.append("validation")
-        self.each("checkpoint", kinds)
+        self.fire("checkpoint", kinds)
 
     def stop(self, kind: str) -> None:
         if kind == "epoch":
-            self.each("should_stop", ["epoch"])
+            self.fire("should_stop", ["epoch"])
         elif self.validates_now and self.mid_epoch():
-            self.each("should_stop", ["validation"])
+            self.fire("should_stop", ["validation"])
         else:
             return
         self.size.settle(self.run)
 
-    def each(self, name: str, kinds: list[str]) -> None:
+    def fire(self, name: str, kinds: list[str]) -> None:
         """One of the Trainer's own events, for the callbacks that act at it, one by one."""
         for kind in kinds:
             moment = Moment(kind, self.run.before, self.run.clock)
-            for key, act in self.run.acting(name):
+            for key, act in self.run.handlers(name):
                 self.call(f"{kind}: {key}", act, self.run.owner, self.run.module, moment)
 
     def training_epoch_end(self, kind: str) -> None:
@@ -390,7 +390,7 @@ class FitLoop:
         if not self.mid_epoch():
             self.engine.epoch_end(self.run.callback_metrics())
 
-    def turn_epoch(self, kind: str) -> None:
+    def advance_epoch(self, kind: str) -> None:
         """The epoch is done, and the position moves on; not where it was cut short."""
         if self.mid_epoch():
             return
@@ -399,9 +399,9 @@ class FitLoop:
         self.run.clock = clock.next_epoch()
         self.metrics.turn(TRAIN)
         self.in_epoch, self.outputs, self.cursor = False, [], None
-        self.let_go()
+        self.close_epoch()
 
-    def let_go(self) -> None:
+    def close_epoch(self) -> None:
         """Nothing more is drawn from this epoch's iterator."""
         self.batches = iter(())
         self.run.source.close()
@@ -494,7 +494,7 @@ EVENTS: Table = {
         Event("step_schedulers", FitLoop.step_schedulers),
         Event("checkpoint", FitLoop.checkpoint),
         Event("stop", FitLoop.stop),
-        Event("turn_epoch", FitLoop.turn_epoch),
+        Event("turn_epoch", FitLoop.advance_epoch),
     ),
 }
 """What happens at an epoch's start, after batches, where the loader's end was found behind them, and at the epoch's

@@ -61,7 +61,7 @@ def windows_of(flags: Flags, callbacks: Iterable[Any]) -> Schedule:
 def plan_of(run: Run) -> Plan:
     """The plan of a fit, once its training loader and its optimizers are known."""
     intervals = [n for callback in run.callbacks if (n := callback.every_n_updates())]
-    logs = bool(run.loggers or run.acting("log_step"))
+    logs = bool(run.loggers or run.handlers("log_step"))
     windows, batches = windows_of(run.flags, run.callbacks), run.loaders.cap(run.source.batches)
     several = not (run.hooks.per_batch or run.engine.per_batch)
     passes_logs = logs and several and run.engine.passes_logs and run.logs_may_lag

@@ -154,7 +154,7 @@ class Run:
 
     # callbacks
 
-    def acting(self, name: str) -> list[tuple[str, Any]]:
+    def handlers(self, name: str) -> list[tuple[str, Any]]:
         """What the callbacks do at one of the Trainer's own events, in order."""
         return [(key, getattr(c, name)) for key, c in keyed(self.callbacks) if overrides(c, name)]
 

@@ -12,7 +12,7 @@ from functrain.trainer import checkpoint as checkpoints
 from functrain.trainer import ckpt_path as ckpt_paths
 from functrain.trainer import rows
 from functrain.trainer.ckpt_path import CkptPath
-from functrain.trainer.errors import beside
+from functrain.trainer.errors import note_secondary
 from functrain.trainer.evaluate import end_stage, run_stage, sanity_check
 from functrain.trainer.events import Moment
 from functrain.trainer.fit import FitLoop
@@ -51,11 +51,11 @@ def running(run: Run) -> Generator[None]:
             _finish(run, "interrupted")
     except BaseException as error:
         # The first error is the one to be seen; what fails after it is noted.
-        with beside(error):
+        with note_secondary(error):
             run.writes.settle()
-        with beside(error):
+        with note_secondary(error):
             run.hooks.call("on_exception", error)
-        with beside(error):
+        with note_secondary(error):
             _finish(run, "failed")
         raise
     finally:
@@ -129,7 +129,7 @@ def fit(run: Run, wish: CkptPath, savers: list[Any]) -> None:
     loop.epochs()
     if run.stop.interrupted:
         run.hooks.call("on_keyboard_interrupt")
-        for _, save in run.acting("checkpoint"):
+        for _, save in run.handlers("checkpoint"):
             save(run.owner, run.module, Moment("interrupt", run.before, run.clock))
     on_first(run.world, run.writes.settle)
     _end_training(run)
