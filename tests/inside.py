@@ -181,23 +181,33 @@ def smuggle_a_transfer(monkeypatch: Any) -> None:
 
 
 def writing_late(kind: Any) -> Any:
-    """A Trainer that leaves out the row of the first update."""
+    """A Trainer that leaves out the rows of before the second update."""
 
     class WritingLate(kind):
-        def write_step_metrics(self, *given: Any, **named: Any) -> None:
-            if self.global_step > 1:
-                super().write_step_metrics(*given, **named)
+        def _attach(self, *given: Any) -> Any:
+            run = super()._attach(*given)
+            for logger in run.loggers:
+                write = logger.log_metrics
+                logger.log_metrics = lambda *row, write=write, **named: run.clock.update > 1 and write(*row, **named)
+            return run
 
     return WritingLate
 
 
 def validating_less(kind: Any) -> Any:
-    """A Trainer that leaves one batch out of each validation."""
+    """A Trainer that leaves one batch out of each validation of a fit."""
 
     class ValidatingLess(kind):
-        def run_validation(self) -> bool:
-            loaders, limits = self._val
-            self._val = loaders, [max((n or 2) - 1, 0) for n in limits]
-            return super().run_validation()
+        def _attach(self, *given: Any) -> Any:
+            run = super()._attach(*given)
+            begin, engine = run.engine.eval_mode, run.engine
+
+            def eval_mode(stage: str) -> None:
+                if run.val is not None:
+                    run.val[1][:] = [max((n or 2) - 1, 0) for n in run.val[1]]
+                begin(stage)
+
+            engine.eval_mode = eval_mode
+            return run
 
     return ValidatingLess
