@@ -2,33 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 from tests.resume.in_processes import INTERRUPTS, KILLS
-
-ROOT = Path(__file__).parents[2]
+from tests.resume.scripts import results_of
 
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
-    """One script for all of them: importing torch is what takes the time."""
-    directory = tmp_path_factory.mktemp("processes")
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.resume.in_processes", str(directory)],
-        cwd=ROOT,
-        env={"PYTHONPATH": f"{ROOT}:{ROOT / 'adapters'}", "PATH": ""},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    """One script for all of them: importing is what takes the time."""
+    return results_of("in_processes", tmp_path_factory.mktemp("processes"), {"PATH": ""})
 
 
 @pytest.mark.parametrize("where", [f"{where} {ns}" for where, many in KILLS.items() for ns in many])
