@@ -15,6 +15,8 @@ from functrain_jax.summary import rows
 class JaxInspector:
     """See `functrain.trainer.adapter.Inspector`."""
 
+    batch_size = staticmethod(batch_size)
+
     def __init__(self, engine: JaxEngine) -> None:
         self.engine = engine
 
@@ -26,9 +28,6 @@ class JaxInspector:
 
     def momenta(self) -> None:
         """An optax transformation does not tell."""
-
-    def batch_size(self, batch: Any) -> int | None:
-        return batch_size(batch)
 
     def scalar(self, value: Any) -> jax.Array:
         return value if isinstance(value, jax.Array) else jnp.asarray(value)

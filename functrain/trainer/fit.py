@@ -432,7 +432,7 @@ class FitLoop:
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Take `state()` back; before `run`."""
+        """Take `state()` back; before `epochs`."""
         self.position, self.called = numbered(EVENTS, state["position"]), list(state["called"])
         self.cursor = self.run.source.load_state(state["source"])
         self.in_epoch, self.ended = state["in_epoch"], state["ended"]
@@ -463,6 +463,7 @@ def _hook(name: str) -> Event:
     """The event at which a hook is called."""
 
     def act(loop: FitLoop, kind: str) -> None:
+        # As FitLoop.hook, with a call less: it may come at every batch.
         for key, call in loop.hooks.calls[name]:
             loop.call(key, call)
 
