@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from functrain.trainer.adapter import Adapter
 from functrain.trainer.run import Run
@@ -11,8 +11,11 @@ from functrain_jax.inspector import JaxInspector
 from functrain_jax.io import JaxCheckpointIO
 from functrain_jax.loaders import JaxLoaders
 
+if TYPE_CHECKING:
+    from functrain_jax.module import Module
 
-def make(module: Any, run: Run) -> Adapter:
+
+def make(module: Module, run: Run) -> Adapter:
     """The adapter of one run of this module."""
     engine = JaxEngine(module, run)
     return Adapter(engine, JaxCheckpointIO(engine.placement.sharding), JaxLoaders(), JaxInspector(engine))

@@ -17,6 +17,7 @@ from functrain_jax.device import looking
 from functrain_jax.loops import slow_in_loops
 
 if TYPE_CHECKING:
+    from functrain_jax.module import Module
     from functrain_jax.programs import Training
     from functrain_jax.trace import Call
 
@@ -106,7 +107,7 @@ def _written(given: Any, after: Any, jaxpr: Any) -> list[Any]:
     return [path for (path, _), origin in zip(now, origins, strict=True) if origin != place[path]]
 
 
-def _check_written(module: Any, paths: list[Any]) -> None:
+def _check_written(module: Module, paths: list[Any]) -> None:
     if not paths:
         return
     name = jax.tree_util.keystr(paths[0], simple=True, separator=".")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -43,13 +43,16 @@ from functrain_jax.rates import Rates
 from functrain_jax.throttle import Throttle
 from functrain_jax.values import Values
 
+if TYPE_CHECKING:
+    from functrain_jax.module import Module
+
 
 class JaxEngine:
     """See `functrain.trainer.adapter.Engine`."""
 
     compiled = passes_logs = True
 
-    def __init__(self, module: Any, run: Run) -> None:
+    def __init__(self, module: Module, run: Run) -> None:
         self.module = module
         self.run = run
         self.placement = placement_of(run.flags)

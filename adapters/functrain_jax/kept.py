@@ -11,7 +11,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FunctionType, SimpleNamespace
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import jax
 import numpy as np
@@ -22,6 +22,9 @@ from functrain_jax.binding import Bindings
 from functrain_jax.binding.composite import OWN
 from functrain_jax.context import Surroundings
 from functrain_jax.frozen import DEPTH, frozen, of_library
+
+if TYPE_CHECKING:
+    from functrain_jax.module import Module
 
 SETS, VERSIONS = 8, 8
 """So many sets of programs, for other flags or optimizers, and versions of one, for other constants, are kept."""
@@ -48,7 +51,7 @@ class Entry(NamedTuple):
 class Kept:
     """All programs of one module. Copies and pickles of the module begin without."""
 
-    def __init__(self, owner: Any = None) -> None:
+    def __init__(self, owner: Module | None = None) -> None:
         self.owner = None if owner is None else weakref.ref(owner)
         self.sets: list[tuple[Any, Programs[Any]]] = []
         self.changed: dict[str, int] = {}
@@ -59,7 +62,7 @@ class Kept:
         return Kept, ()
 
     @classmethod
-    def of(cls, module: Any) -> Kept:
+    def of(cls, module: Module) -> Kept:
         """The module's own."""
         kept = vars(module).get("_programs")
         if kept is None or kept.owner is None or kept.owner() is not module:
@@ -179,7 +182,7 @@ def _described(value: Any) -> bool:
 
 
 @contextmanager
-def reading(module: Any, names: set[str]) -> Iterator[None]:
+def reading(module: Module, names: set[str]) -> Iterator[None]:
     """Within the block every attribute of the module that is read is noted."""
     before = ModuleBase.__dict__.get("__getattribute__")
 

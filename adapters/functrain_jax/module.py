@@ -152,7 +152,7 @@ class Module(HyperparametersMixin, ModuleBase):
         )
 
 
-def _make(module: Any, run: Run) -> Adapter:
+def _make(module: Module, run: Run) -> Adapter:
     from functrain_jax.adapter import make
 
     return make(module, run)

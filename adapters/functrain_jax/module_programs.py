@@ -26,7 +26,7 @@ class ModulePrograms:
     """
 
     def __init__(
-        self, binding: Bindings, policy: Policy, placement: Placement, datamodule: Any, around: Surroundings
+        self, binding: Bindings, policy: Policy, placement: Placement, datamodule: object, around: Surroundings
     ) -> None:
         self.binding = binding
         self.policy = policy

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -29,6 +29,9 @@ from functrain_jax.device import Guarded, debugging, looking
 from functrain_jax.discovery import Discovery, discover, shapes_of
 from functrain_jax.kept import reading
 from functrain_jax.trace import Call, Tracer
+
+if TYPE_CHECKING:
+    from functrain_jax.module import Module
 
 BAD_LOSS, BAD_PARAMETER = 1, 2
 """What of a batch was not finite, where that is watched."""
@@ -53,12 +56,11 @@ class Training:
         watch: bool,
     ) -> None:
         module = tracer.module
-        if not callable(getattr(module, "training_step", None)):
+        step = getattr(module, "training_step", None)
+        if not callable(step):
             raise ConfigurationError(f"{type(module).__name__}.training_step is not defined; trainer.fit needs it.")
         names = ("batch", "batch_idx", "optimizer_idx", "hiddens")
-        self.method = ended(
-            module, "training", adapt(module.training_step, names, f"{type(module).__name__}.training_step")
-        )
+        self.method = ended(module, "training", adapt(step, names, f"{type(module).__name__}.training_step"))
         self.tracer = tracer
         self.backend = backend
         self.rules = rules
@@ -331,7 +333,7 @@ def _batch_idx(state: TrainState) -> Any:
     return state.clock.batch if state.metrics is None else state.metrics.get("batch", state.clock.batch)
 
 
-def ended(module: Any, stage: str, step: Callable[..., Any]) -> Callable[..., Any]:
+def ended(module: Module, stage: str, step: Callable[..., Any]) -> Callable[..., Any]:
     """The step with the module's `<stage>_step_end` behind it, where it has one."""
     name = f"{stage}_step_end"
     if not overrides(module, name):

@@ -4,14 +4,17 @@ only."""
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
+
+if TYPE_CHECKING:
+    from functrain_jax.module import Module
 
 Row = tuple[str, str, int, int, int]
 
 
-def rows(module: Any, params: dict[str, Any], moved: set[str] | None, max_depth: int) -> list[Row]:
+def rows(module: Module, params: dict[str, Any], moved: set[str] | None, max_depth: int) -> list[Row]:
     """Name, type, parameters, trainable ones and bytes of every part with parameters, down to a depth (-1:
     all).
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 
@@ -18,6 +18,9 @@ from functrain_jax.context import Context, Surroundings
 from functrain_jax.kept import reading
 from functrain_jax.order import batch_size, plain
 from functrain_jax.precision import Policy
+
+if TYPE_CHECKING:
+    from functrain_jax.module import Module
 
 TRACE_ERRORS = (
     jax.errors.TracerBoolConversionError,
@@ -38,7 +41,7 @@ class Call(NamedTuple):
     params: Any
 
 
-def alone(module: Any) -> Surroundings:
+def alone(module: Module) -> Surroundings:
     """Return the surroundings of a module that nobody runs: its own hook, and metrics that are kept for no one."""
     metrics = Metrics()
     metrics.begin(TRAIN, in_step=True)

@@ -387,7 +387,7 @@ def _device(map_location: Any) -> torch.device | None:
     return devices[0] if len(devices) == 1 else None
 
 
-def _make(module: Any, run: Run) -> Adapter:
+def _make(module: LightningModule, run: Run) -> Adapter:
     from functrain_torch.adapter import make
 
     return make(module, run)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import numpy as np
@@ -21,6 +21,9 @@ from functrain_jax.binding.plain import PlainBinding
 from functrain_jax.binding.protocol import Binding, Mode, Trees
 from functrain_jax.binding.trees import like, merged, without
 from functrain_jax.device import check_one_device
+
+if TYPE_CHECKING:
+    from functrain_jax.module import Module
 
 UNSET = object()
 OWN = (
@@ -55,7 +58,7 @@ class Bindings:
         kept: the attributes whose parameters no optimizer moves: they count among the vars, and a step may write them.
     """
 
-    def __init__(self, module: Any) -> None:
+    def __init__(self, module: Module) -> None:
         self.module = module
         claimed: dict[type[Binding], list[str]] = {kind: [] for kind in _kinds}
         for name, value in vars(module).items():
