@@ -4,6 +4,7 @@ nothing on the way back."""
 from __future__ import annotations
 
 import base64
+import json
 import os
 import sys
 from collections.abc import Mapping
@@ -97,6 +98,28 @@ def _own_name(where: str, arrays: Mapping[str, Any]) -> str:
     while own in arrays:
         number, own = number + 1, f"{name}~{number}"
     return own
+
+
+def pack(value: Any) -> bytes:
+    """A part of a checkpoint as bytes.
+
+    Raises:
+        ConfigurationError: something in it is neither plain nor an array; names the place.
+    """
+    arrays: dict[str, Any] = {}
+    rest = encode(value, arrays)
+    held = {name: base64.b64encode(np.asarray(array).tobytes()).decode() for name, array in arrays.items()}
+    return json.dumps([rest, held]).encode()
+
+
+def unpack(data: bytes) -> Any:
+    """What `pack` was given, its arrays as numpy's."""
+    rest, held = json.loads(data)
+    arrays = {
+        name: np.frombuffer(base64.b64decode(held[name]), dtype).reshape(shape)
+        for name, (dtype, shape) in specs(rest).items()
+    }
+    return decode(rest, arrays)
 
 
 def decode(value: Any, arrays: Mapping[str, Any]) -> Any:

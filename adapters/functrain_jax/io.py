@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 
-from functrain_jax import checkpoint
+from functrain_jax import checkpoint, encoding
 
 
 class JaxCheckpointIO:
@@ -19,6 +19,8 @@ class JaxCheckpointIO:
     suffix = ".ckpt"
     save = staticmethod(checkpoint.begin)
     mark = staticmethod(checkpoint.mark)
+    pack = staticmethod(encoding.pack)
+    unpack = staticmethod(encoding.unpack)
 
     def __init__(self, sharding: jax.sharding.Sharding) -> None:
         self.sharding = sharding

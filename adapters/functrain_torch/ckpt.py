@@ -49,6 +49,22 @@ def begin(path: str | os.PathLike[str], checkpoint: Mapping[str, Any]) -> Saving
     return saving.in_thread(partial(_store, path, _Copies().of(_plain(checkpoint, ""))))
 
 
+def pack(value: Any) -> bytes:
+    """A part of a checkpoint as bytes.
+
+    Raises:
+        ConfigurationError: it holds a value that could not be read back safely; says where.
+    """
+    file = io.BytesIO()
+    torch.save(_Copies().of(_plain(value, "")), file)
+    return file.getvalue()
+
+
+def unpack(data: bytes) -> Any:
+    """What `pack` was given."""
+    return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+
+
 class _Copies:
     """Copies plain values into the host's memory. Tensors that share memory share it in the copy, as the file has it
     once."""

@@ -12,3 +12,5 @@ class TorchCheckpointIO:
     save = staticmethod(ckpt.begin)
     load = staticmethod(ckpt.read)
     mark = staticmethod(ckpt.mark)
+    pack = staticmethod(ckpt.pack)
+    unpack = staticmethod(ckpt.unpack)

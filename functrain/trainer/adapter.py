@@ -167,6 +167,15 @@ class CheckpointIO(Protocol):
         `CheckpointError` naming the file."""
         ...
 
+    def pack(self, value: Any, /) -> bytes:
+        """A part of a checkpoint for another process of the run: the same bytes for the same value. Raises where it
+        cannot be stored."""
+        ...
+
+    def unpack(self, data: bytes, /) -> Any:
+        """What `pack` was given, with its arrays in the host's memory."""
+        ...
+
     def mark(self, path: str, /) -> Mark | None:
         """Who wrote a checkpoint, read in no time and never through a link; None where the file does not say."""
         ...

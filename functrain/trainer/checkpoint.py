@@ -15,7 +15,7 @@ from typing import Any
 
 from functrain import __version__
 from functrain.kernel.state import Clock
-from functrain.trainer import setup
+from functrain.trainer import processes, setup
 from functrain.trainer.adapter import Saving
 from functrain.trainer.data import loaders_rng, set_loaders_rng
 from functrain.trainer.errors import CheckpointError, ConfigurationError
@@ -55,6 +55,8 @@ def begin_save(
     for logger in run.writing_loggers:
         logger.save()
     before, state = run.saved, assemble(run, weights_only)
+    if run.world.size > 1 and not weights_only:
+        state = processes.with_others(run, state)
     under_way: list[Saving] = []
     on_first(run.world, lambda: under_way.append(run.checkpoints.save(path, state)))
     if not weights_only:
@@ -281,6 +283,8 @@ def load(run: Run, path: str | os.PathLike[str], weights_only: bool) -> dict[str
     saved = check_format(run.checkpoints.load(path), path)
     with naming(path):
         clock = None if weights_only else clock_of(saved)
+        if clock is not None:
+            saved = processes.own(run.world, saved, path)
     for owner in (run.datamodule, run.module):
         if owner is not None and overrides(owner, "on_load_checkpoint"):
             owner.on_load_checkpoint(saved)
@@ -354,8 +358,6 @@ def continue_from(run: Run, loop: Loop, saved: dict[str, Any], path: str) -> Non
     restore_callbacks(run, saved, path)
     if run.datamodule is not None and "datamodule" in saved:
         run.datamodule.load_state_dict(saved["datamodule"])
-    if run.world.size > 1 and run.world.rank == 0:
-        _tell_shared(path, run.world.size)
     clock = run.clock
     run.saved = (path, clock)
     run.print(f"Continuing from {path}: epoch {clock.epoch}, batch {clock.batch}.")
@@ -364,16 +366,6 @@ def continue_from(run: Run, loop: Loop, saved: dict[str, Any], path: str) -> Non
         if not run.stop.requested:
             why = f"the limits are reached: max_epochs={max_epochs(run.flags)}, max_steps={run.flags.max_steps}"
         run.print(f"Nothing is left to train there: {why}.")
-
-
-def _tell_shared(path: str, size: int) -> None:
-    warnings.warn(
-        f"{path} holds the random state, the loaders' place and the running metrics of process 0, and all {size} "
-        "processes continue with them: what they draw is the same in each. Where it must differ, seed them in "
-        "on_train_start.",
-        UserWarning,
-        stacklevel=2,
-    )
 
 
 def storable_outputs(outputs: list[Any]) -> list[Any] | None:

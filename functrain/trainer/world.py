@@ -162,8 +162,33 @@ def on_first(world: World, call: Callable[[], T]) -> T:
     if failure is not None:
         raise failure
     if told:
-        raise RuntimeError(f"process 0 of {world.size} failed, so this one, {world.rank}, ends too: {told}")
+        raise _ends_too(world, 0, told)
     return value
+
+
+def of_all(world: World, call: Callable[[], T]) -> list[T]:
+    """What `call` returns on each process, in the order of ranks. A plain value.
+
+    Raises:
+        RuntimeError: it has failed on another process, which raises its own error.
+    """
+    value: Any = None
+    failure: Exception | None = None
+    try:
+        value = call()
+    except Exception as error:
+        failure = error
+    told = world.gather((value, failure and f"{type(failure).__name__}: {failure}"))
+    if failure is not None:
+        raise failure
+    for rank, (_, error) in enumerate(told):
+        if error:
+            raise _ends_too(world, rank, error)
+    return [each for each, _ in told]
+
+
+def _ends_too(world: World, rank: int, error: str) -> RuntimeError:
+    return RuntimeError(f"process {rank} of {world.size} failed, so this one, {world.rank}, ends too: {error}")
 
 
 def rank_zero_only(function: Callable[P, T]) -> Callable[P, T | None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import traceback
+from importlib import import_module
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from typing import Any
@@ -37,8 +38,8 @@ class Pair:
             self.processes.append(process)
 
     def run(self, name: str, folder: Any, **arguments: Any) -> list[Any]:
-        """What the function of this name of `programs` returns in each process; `arguments` that are a list of two are
-        one for each.
+        """What the function of this name (of `programs`; 'file.name' of another file) returns in each process;
+        `arguments` that are a list of two are one for each.
 
         Raises:
             AssertionError: one of them fails; holds what each has to say.
@@ -79,7 +80,9 @@ def _serve(pipe: Connection, rank: int, framework: str) -> None:
             return
         joined[:] = [Pipes(rank, SIZE, address, lambda: pipe.send("ready"))]
         try:
-            result = ("returned", getattr(programs, name)(folder, **arguments))
+            place, _, function = name.rpartition(".")
+            module = import_module(f"tests.processes.{place or 'programs'}")
+            result = ("returned", getattr(module, function)(folder, **arguments))
         except BaseException as error:
             result = ("raised", f"{type(error).__name__}: {error}\n{traceback.format_exc()}")
         finally:

@@ -20,13 +20,15 @@ BATCHES = 6
 REDUCTIONS = ("mean", "sum", "min", "max")
 framework: Any = None
 Line: Any = None
+Noisy: Any = None
 
 
 def choose(name: str) -> None:
     """The framework of this process."""
-    global framework, Line
+    global framework, Line, Noisy
     framework = import_module(f"functrain_{name}")
     Line = (_torch_line if name == "torch" else _jax_line)()
+    Noisy = (_torch_noisy if name == "torch" else _jax_noisy)()
 
 
 def _torch_line() -> Any:
@@ -79,6 +81,88 @@ def _jax_line() -> Any:
     return Line
 
 
+def _torch_noisy() -> Any:
+    import torch
+    import torchmetrics
+
+    class Noisy(framework.LightningModule):
+        """A line with noise, whose gradients are those of all processes."""
+
+        def __init__(self, world: Any) -> None:
+            super().__init__()
+            self.w = torch.nn.Parameter(torch.zeros(1))
+            self.world = world
+            self.mean = torchmetrics.MeanMetric()
+
+        def training_step(self, batch, batch_idx):
+            loss = ((self.w - batch * torch.rand(())) ** 2).mean()
+            self.log("own", loss, on_epoch=True)
+            self.mean.update(loss.detach())
+            self.log("mean", self.mean, on_step=False, on_epoch=True)
+            return {"loss": loss}
+
+        def on_before_optimizer_step(self, optimizer):
+            self.w.grad = self.world.sum(self.w.grad) / self.world.size
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=1e-3, momentum=0.5)
+
+    return Noisy
+
+
+def _jax_noisy() -> Any:
+    import jax
+    import jax.numpy as jnp
+    import optax
+    from jax.experimental import io_callback
+
+    def summed(world: Any) -> optax.GradientTransformation:
+        def mean(grad: Any) -> Any:
+            return np.asarray(world.sum(np.asarray(grad)) / world.size, np.float32)
+
+        def update(grads: Any, state: Any, params: Any = None) -> Any:
+            asked = jax.tree.map(lambda g: io_callback(mean, jax.ShapeDtypeStruct(g.shape, g.dtype), g), grads)
+            return asked, state
+
+        return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+
+    class Noisy(framework.Module):
+        """A line with noise, whose gradients are those of all processes."""
+
+        def __init__(self, world: Any) -> None:
+            self.params = {"w": jnp.zeros(1)}
+            self.world = world
+
+        def training_step(self, batch, batch_idx):
+            loss = ((self.params["w"] - batch * jax.random.uniform(self.next_key())) ** 2).mean()
+            self.log("own", loss, on_epoch=True)
+            return {"loss": loss}
+
+        def configure_optimizers(self):
+            return optax.chain(summed(self.world), optax.sgd(1e-3, momentum=0.5))
+
+    return Noisy
+
+
+def array(values: Any) -> Any:
+    """An array of the host in the form that loaders of the framework give."""
+    if framework.__name__ == "functrain_torch":
+        import torch
+
+        return torch.from_numpy(values)
+    return values
+
+
+def weight(module: Any) -> float:
+    """The one weight of a module."""
+    return float((module.params["w"] if hasattr(module, "params") else module.w)[0])
+
+
+def rank() -> int:
+    """The number of this process."""
+    return int(os.environ["RANK"])
+
+
 class Batches:
     """A loader of so many batches of equal values."""
 
@@ -86,12 +170,7 @@ class Batches:
         self.count, self.first, self.rows = count, first, rows
 
     def __iter__(self) -> Any:
-        made = (np.full((self.rows, 1), self.first + i, np.float32) for i in range(self.count))
-        if framework.__name__ == "functrain_torch":
-            import torch
-
-            return map(torch.from_numpy, made)
-        return made
+        return (array(np.full((self.rows, 1), self.first + i, np.float32)) for i in range(self.count))
 
     def __len__(self) -> int:
         return self.count
