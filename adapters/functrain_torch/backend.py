@@ -171,7 +171,8 @@ def gradients(parameters: Iterable[Tensor]) -> list[Tensor]:
 
 def multiply(parameters: Iterable[Tensor], factor: Scalar) -> None:
     """Multiply all gradients with one scalar, in place and at once."""
-    torch._foreach_mul_(gradients(parameters), factor)  # pyright: ignore[reportPrivateImportUsage]
+    if grads := gradients(parameters):
+        torch._foreach_mul_(grads, factor)  # pyright: ignore[reportPrivateImportUsage]
 
 
 def bound(parameters: Iterable[Tensor], limit: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol
@@ -98,7 +99,11 @@ class Manual:
         self.hooks = hooks
         self.device = strategy.device
         self._stepped = False
-        self._finite: list[bool] = []
+        self._skipped = 0
+        # Since the last backward: which parameters' gradients were unscaled, and which players' were found finite.
+        self._unscaled: set[int] = set()
+        self._finite: dict[int, bool] = {}
+        self._backward = self._told = False
         self._handles: list[Any] = []
 
     @property
@@ -121,21 +126,22 @@ class Manual:
     def train(self, batch: Any) -> None:
         """One batch: the training step does everything; an update is counted where any optimizer stepped."""
         backend, clock = self.parts.backend, self.state.clock
-        self._stepped, self._finite = False, []
+        self._stepped, self._skipped = False, 0
         if backend.context is None:
             backend.output = backend.forward(self.state, batch, 0)
         else:
             with backend.context():
                 backend.output = backend.forward(self.state, batch, 0)
-        self._move_scale()
-        skipped = clock.skipped + self._finite.count(False)
-        clock = Clock(clock.epoch, clock.batch + 1, clock.update + self._stepped, skipped)
+        self.settle()
+        clock = Clock(clock.epoch, clock.batch + 1, clock.update + self._stepped, clock.skipped + self._skipped)
         self.holder.state = self.state._replace(clock=clock)
 
     def start_counting(self) -> None:
         """From now on every step of an optimizer is counted, torch's own `step` too; until `stop_counting`."""
         for index, optimizer in enumerate(self.parts.configured.optimizers):
             self._handles.append(optimizer.register_step_post_hook(lambda *_, index=index: self._count(index)))
+            if self.rule is not None:
+                self._handles.append(optimizer.register_step_pre_hook(lambda *_, index=index: self._check(index)))
         if self.parts.backend.context is not None:
             self._handles.extend(UpdatesOutside(self.parts.backend.context, self.device.type).register())
 
@@ -149,14 +155,44 @@ class Manual:
         me = self.state.players[player]
         self.holder.state = self.state.with_player(player, me._replace(updates=me.updates + 1))
 
-    def _move_scale(self) -> None:
-        """One loss scale for all optimizers, moved once a batch: gradients that wait for their step keep theirs."""
-        rule, scale, finite = self.rule, self.scale, self._finite
-        if rule is None or scale is None or not finite:
+    def _check(self, player: int) -> None:
+        """Tell of a step with gradients that are scaled still, as torch's own optimizer takes it."""
+        me = self.state.players[player]
+        if me.scale is None or not self._backward or self._told or all(id(p) in self._unscaled for p in me.acc.grads):
             return
-        scale = next_scale(self.parts.backend, rule, scale, all(finite))
-        players = tuple(player._replace(scale=scale) for player in self.state.players)
+        self._told = True
+        warnings.warn(
+            f"{type(self.module).__name__}: {type(me.opt).__name__}.step() is torch's own, and takes gradients as "
+            f"manual_backward left them, scaled by {me.scale.value:g} for precision=16: step what self.optimizers() "
+            "returns, or call loss.backward() instead.",
+            UserWarning,
+            stacklevel=4,
+        )
+
+    def settle(self) -> None:
+        """Move the loss scale, one for all optimizers, by the steps since the last backward: once, as they are one
+        round. Gradients that wait for their step move with it."""
+        rule, scale = self.rule, self.scale
+        if rule is None or scale is None or not self._finite:
+            return
+        new = next_scale(self.parts.backend, rule, scale, all(self._finite.values()))
+        if new.value != scale.value:
+            waiting = [p for p in self._parameters() if id(p) not in self._unscaled]
+            multiply(waiting, new.value / scale.value)
+        players = tuple(player._replace(scale=new) for player in self.state.players)
         self.holder.state = self.state._replace(players=players)
+        self._finite = {}
+
+    def scaled(self) -> dict[int, Tensor]:
+        """The gradients that are there, by the parameter's id, all of them scaled: as if no step were taken yet."""
+        there = {id(p): p.grad for p in self.module.parameters() if p.grad is not None}
+        if self.scale is None:
+            return there
+        return {key: grad * self.scale.value if key in self._unscaled else grad for key, grad in there.items()}
+
+    def _parameters(self) -> list[Tensor]:
+        """Those of all optimizers, each once."""
+        return list({id(p): p for player in self.state.players for p in player.acc.grads}.values())
 
     def handled(self) -> list[HandledOptimizer]:
         """The optimizers as `self.optimizers()` returns them."""
@@ -169,7 +205,13 @@ class Manual:
         Args:
             args, kwargs: those of `Tensor.backward`; an optimizer, or None, may stand before them.
         """
+        self.settle()
         if self.scale is not None:
+            if self._unscaled:
+                # What was stepped with and is still there gets more of the same scale.
+                multiply([p for p in self._parameters() if id(p) in self._unscaled], self.scale.value)
+                self._unscaled = set()
+            self._backward = True
             loss = loss.float() * self.scale.value
         hooks = self.hooks
         if hooks.on_before_backward is not None:
@@ -194,7 +236,8 @@ class Manual:
             if closure is not None:
                 with torch.enable_grad():
                     loss = closure()
-            if not self._unscale(player):
+            if not self.unscale(player):
+                self._skipped += 1
                 self._count(player)
                 return loss
             if closure is not None:
@@ -211,15 +254,27 @@ class Manual:
             if first:
                 return first.pop()
             loss = closure()
-            self._unscale(player)
+            self.unscale(player)
             return loss
 
         return again
 
-    def _unscale(self, player: int) -> bool:
+    def unscale_of(self, optimizer: Any) -> None:
+        """Unscale the gradients of an optimizer of the module, its own or as `self.optimizers()` returns it."""
+        own = getattr(optimizer, "optimizer", optimizer)
+        for player, configured in enumerate(self.parts.configured.optimizers):
+            if configured is own and self.rule is not None:
+                self.unscale(player)
+
+    def unscale(self, player: int) -> bool:
+        """Unscale an optimizer's gradients, once between two backwards. Returns whether they are finite."""
+        known = self._finite.get(player)
+        if known is not None:
+            return known
         me, backend = self.state.players[player], self.parts.backend
         assert me.scale is not None
-        multiply(me.acc.grads, 1.0 / me.scale.value)
-        finite = bool(backend.isfinite(backend.norm(me.acc.grads, float("inf"))))
-        self._finite.append(finite)
+        scaled = [p for p in me.acc.grads if id(p) not in self._unscaled]
+        multiply(scaled, 1.0 / me.scale.value)
+        self._unscaled.update(map(id, scaled))
+        finite = self._finite[player] = bool(backend.isfinite(backend.norm(me.acc.grads, float("inf"))))
         return finite

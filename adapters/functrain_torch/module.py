@@ -168,7 +168,7 @@ class LightningModule(TransferHooks, ModuleBase, HyperparametersMixin, nn.Module
     def clip_gradients(
         self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
-        """Clip the gradients of an optimizer's parameters.
+        """Clip the gradients of an optimizer's parameters; by hand and under a loss scale they are unscaled before.
 
         Args:
             gradient_clip_val: the bound; default: the Trainer's flag.
@@ -179,6 +179,9 @@ class LightningModule(TransferHooks, ModuleBase, HyperparametersMixin, nn.Module
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         if not bound:
             return
+        engine = run.run.engine
+        if engine.trains and not engine.automatic:
+            engine.manual.unscale_of(optimizer)
         if (gradient_clip_algorithm or run.gradient_clip_algorithm) == "value":
             nn.utils.clip_grad_value_(parameters, bound)
         else:
@@ -241,7 +244,11 @@ class LightningModule(TransferHooks, ModuleBase, HyperparametersMixin, nn.Module
 
     def manual_backward(self, loss: Tensor, optimizer: Any = None, *args: Any, **kwargs: Any) -> None:
         """Backward within `training_step`, the loss scaled as the precision needs it; by `backward` where it is
-        overridden."""
+        overridden.
+
+        Under precision=16 a step whose gradients are not finite is skipped, and no other. The scale moves before the
+        next backward, once for all steps since the last one.
+        """
         self._manual("manual_backward()").backward(loss, optimizer, *args, **kwargs)
 
     def toggle_optimizer(self, optimizer: Any, optimizer_idx: int | None = None) -> None:

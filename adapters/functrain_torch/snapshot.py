@@ -26,6 +26,8 @@ def state_dict(engine: TorchEngine, weights_only: bool) -> dict[str, Any]:
     saved: dict[str, Any] = {"state_dict": engine.strategy.state_dict(engine.module)}
     if weights_only:
         return saved
+    if not engine.automatic:
+        engine.manual.settle()
     state, configured = _state_of(engine), engine.configured
     saved["optimizer_states"] = [optimizer.state_dict() for optimizer in configured.optimizers]
     saved["lr_schedulers"] = [config.scheduler.state_dict() for config in configured.schedulers]
@@ -33,7 +35,8 @@ def state_dict(engine: TorchEngine, weights_only: bool) -> dict[str, Any]:
     saved["parameter_names"] = [parameter_names(engine.module, optimizer) for optimizer in configured.optimizers]
     saved["players"] = [_player(engine, i, player) for i, player in enumerate(state.players)]
     if not engine.automatic:
-        saved["grads"] = {name: p.grad for name, p in engine.module.named_parameters() if p.grad is not None}
+        grads = engine.manual.scaled()
+        saved["grads"] = {name: grads[id(p)] for name, p in engine.module.named_parameters() if id(p) in grads}
     saved["modes"] = {path: training for path, training in engine.modes.training().items() if not training}
     saved["frozen"] = [name for name, p in engine.module.named_parameters() if not p.requires_grad]
     metrics, redone = engine.run.metrics, engine.run.redone is not None
