@@ -27,6 +27,19 @@ def position(trainer: Any) -> tuple[int, int, int]:
     return tuple(clock(trainer)[:3])
 
 
+# spans
+
+
+def span(trainer: Any, name: str, call: Any) -> Any:
+    """What the last run would call in place of `call`, to have it measured."""
+    return trainer.run.span(name, call)
+
+
+def span_of_each(trainer: Any, name: str, items: Any) -> Any:
+    """What the last run would iterate over in place of `items`, to have each of them measured."""
+    return trainer.run.span_of_each(name, items)
+
+
 # the state
 
 

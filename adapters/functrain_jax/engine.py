@@ -7,6 +7,7 @@ reads it.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -159,6 +160,8 @@ class JaxEngine:
             lambda tracer: Training(tracer, backend, rules, turns, pieces, watch),
         )
         self.training = self.programs.maker
+        self.launch = self.run.span("training_step", operator.call)
+        self.transfer = self.run.span("batch_transfer", Chunk.on_device)
         self.feed.longest = 1 if self._one_by_one() else longest_dispatch(self.run.plan)
         self.facts["kept"] |= {f"evaluation mode of {path}": "yes" for path in self.modes.evaluating()}
         self.modes.resume()
@@ -207,11 +210,11 @@ class JaxEngine:
             metrics = jax.tree.map(self.placement.numbers, self.training.metrics(found, running))
             ends = plans.log_places(self.run.plan, clock, chunk.count) if parts else []
             calls = self._calls(found.slow, turns, ends, chunk)
-            buffers = chunk.on_device(self.placement.batch)
+            buffers = self.transfer(chunk, self.placement.batch)
             self._place_clock()
         noted: list[Any] = []
         for place, turn in calls:
-            self.state, after = program(self.state, metrics, place, turn, buffers)
+            self.state, after = self.launch(program, self.state, metrics, place, turn, buffers)
             metrics = {name: after[name] for name in metrics}
             noted.append(after["noted"])
             if "bad" in metrics and int(metrics["bad"]):

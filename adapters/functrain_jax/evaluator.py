@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -40,6 +41,8 @@ class Evaluator:
         self.prepare = prepare
         self.x64 = x64
         self.by_stage: dict[str, Programs[Evaluation]] = {}
+        self.launches: dict[str, Callable[..., Any]] = {}
+        self.transfer = run.span("batch_transfer", Chunk.on_device)
         self.feeds: dict[tuple[str, int, bool], Feed] = {}
 
     def evaluate(self, state: TrainState, stage: str, batch: Any, batch_idx: int, loader_idx: int) -> Any:
@@ -72,6 +75,7 @@ class Evaluator:
         metrics, clock = self.run.metrics, self.run.clock
         if stage not in self.by_stage:
             self.by_stage[stage] = self.programs.evaluation(stage)
+            self.launches[stage] = self.run.span(f"{stage}_step", operator.call)
         programs, spec = self.by_stage[stage], (loader, metrics.suffix, chunk.spec, outputs)
         entry = programs.find(spec, self.programs.constants)
         if entry is None:
@@ -87,8 +91,8 @@ class Evaluator:
         control = np.array([chunk.count, clock.epoch, clock.update, first], np.int32)
         with jax.transfer_guard_host_to_device("allow"):
             running = jax.tree.map(self.placement.numbers, logged.running(metrics, self.programs.policy.store))
-            moved = self.placement.numbers(control), chunk.on_device(self.placement.batch)
-        values, output = entry.program(state.params, state.vars, state.rng, running, *moved)
+            moved = self.placement.numbers(control), self.transfer(chunk, self.placement.batch)
+        values, output = self.launches[stage](entry.program, state.params, state.vars, state.rng, running, *moved)
         logged.put(metrics, values, set(logged.metrics))
         logged.put_rows(metrics, values["rows"], first, chunk.count)
         return output

@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 
 from functrain.kernel.host import HostBackend
 from functrain.kernel.state import Accumulator, Scalar, TrainState
+from functrain.trainer.spans import Span
 from functrain_torch.strategy import OneDevice, Strategy
 
 Forward: TypeAlias = Callable[[TrainState, Any, int], Any]
@@ -46,6 +47,15 @@ class TorchBackend(HostBackend):
         self.output: Any = None
         if strategy.travels:
             self.accumulate = self._accumulate_travelling
+
+    def measure(self, span: Span) -> None:
+        """From now on the calls of a step are what `span(name, call)` returns for them."""
+        self.forward = span("training_step", self.forward)
+        self.backward = span("backward", self.backward)
+        if self.stepping is None:
+            self.step = span("optimizer_step", self.step)
+        else:
+            self.stepping = span("optimizer_step", self.stepping)
 
     # the step
 

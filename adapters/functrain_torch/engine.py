@@ -87,12 +87,15 @@ class TorchEngine:
             self.module.to(self.policy.dtype)
         self.strategy.prepare(self.module)
         self.context = context_of(self.policy, self.strategy, self.automatic)
-        self.transfer = Transfer(self.run.hooks, self.strategy.device, self.policy.dtype)
+        transfer = Transfer(self.run.hooks, self.strategy.device, self.policy.dtype)
+        self.transfer = None if transfer.idle else self.run.span("batch_transfer", transfer)
 
     def configure(self) -> None:
         run, module = self.run, self.module
         self.parts = step_parts(module, run.flags, run.context, hooks=run.hooks, strategy=self.strategy)
         self.manual = Manual(self, module, self.parts, run.hooks, self.strategy)
+        self.parts.backend.measure(run.span)
+        self.manual.measure(run.span)
         self.state, self.trains = self.parts.init(), True
         frozen = [path for path, p in module.named_parameters() if not p.requires_grad]
         self.facts["kept"] = options(self.configured) | {f"freezing of {path}": "yes" for path in frozen}
@@ -131,7 +134,7 @@ class TorchEngine:
         self.outputs = []
         count = 0
         for batch in islice(batches, n):
-            if not transfer.idle:
+            if transfer is not None:
                 batch = transfer(batch, 0)
             metrics.batch = batch
             if special is None:
@@ -264,12 +267,12 @@ class TorchEngine:
         self.modes.train(stage)
 
     def evaluate(self, stage: str, batch: Any, batch_idx: int, loader_idx: int) -> Any:
-        if not self.transfer.idle:
+        if self.transfer is not None:
             batch = self.transfer(batch, loader_idx)
         self.run.metrics.batch = batch
         step = self._steps.get(stage)
         if step is None:
-            step = self._steps[stage] = evaluation_step(self.module, stage)
+            step = self._steps[stage] = self.run.span(f"{stage}_step", evaluation_step(self.module, stage))
         if self.context is None:
             return step(batch, batch_idx, loader_idx)
         with self.context():

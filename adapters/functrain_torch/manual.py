@@ -14,6 +14,7 @@ from torch import Tensor
 from functrain.kernel.scale import ScaleRule, next_scale
 from functrain.kernel.state import Clock, LossScale, TrainState
 from functrain.trainer.hooks import Hooks
+from functrain.trainer.spans import Span
 from functrain_torch.backend import multiply
 from functrain_torch.parts import StepParts
 from functrain_torch.precision import UpdatesOutside
@@ -135,6 +136,11 @@ class Manual:
         self.settle()
         clock = Clock(clock.epoch, clock.batch + 1, clock.update + self._stepped, clock.skipped + self._skipped)
         self.holder.state = self.state._replace(clock=clock)
+
+    def measure(self, span: Span) -> None:
+        """From now on what the training step calls is what `span(name, call)` returns for it."""
+        self.backward = span("backward", self.backward)
+        self.step = span("optimizer_step", self.step)
 
     def start_counting(self) -> None:
         """From now on every step of an optimizer is counted, torch's own `step` too; until `stop_counting`."""

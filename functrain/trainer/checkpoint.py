@@ -51,6 +51,10 @@ def begin_save(
     Args:
         then: called in the main thread when the file is there, or with the error where it could not be written.
     """
+    run.span("save_checkpoint", _begin_save)(run, path, weights_only, then)
+
+
+def _begin_save(run: Run, path: str, weights_only: bool, then: Callable[[BaseException | None], None] | None) -> None:
     run.writes.settle()
     for logger in run.writing_loggers:
         logger.save()

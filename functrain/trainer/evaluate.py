@@ -125,7 +125,7 @@ class CountedBatches:
     """An iterator over batches that counts them, and ends where Ctrl-C was pressed."""
 
     def __init__(self, batches: Iterator[Any], run: Run, loader: str) -> None:
-        self.batches = batches
+        self.batches = run.span_of_each("next_batch", batches)
         self.loader = loader
         self.run = run
         self.count = self.done = 0

@@ -181,7 +181,7 @@ class FitLoop:
         # The engine may draw many before it trains on them, so its clock does not know.
         epoch, asked = self.run.clock.epoch, self.run.clock.batch
         with noted(lambda: f"while the training loader was asked for batch {asked} of epoch {epoch}"):
-            for batch in batches:
+            for batch in self.run.span_of_each("next_batch", batches):
                 asked += 1
                 yield batch
 

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from functools import wraps
 from typing import Any, Concatenate, Protocol, TypeVar
 
+from functrain.trainer.spans import Span, unmeasured
+
 MODULE, CALLBACK, DATA = "module", "callback", "data"
 Owner = TypeVar("Owner")
 
@@ -386,12 +388,15 @@ class Hooks:
         callbacks: Iterable[object],
         data: object | None,
         metrics: Logging,
+        span: Span = unmeasured,
     ) -> None:
         callbacks = tuple(callbacks)
         self.calls: dict[str, tuple[tuple[str, Callable[..., Any]], ...]] = {}
         for hook in HOOKS:
             own = _calls(hook, trainer, module, callbacks, data)
-            self.calls[hook.name] = calls = tuple((key, _named(call, hook.name, metrics)) for key, call in own)
+            self.calls[hook.name] = calls = tuple(
+                (key, span(what, _named(call, hook.name, metrics))) for key, what, call in own
+            )
             setattr(self, hook.name, _together(tuple(call for _, call in calls)))
         self.takes_outputs: frozenset[str] = frozenset(
             hook.name for hook in HOOKS if "outputs" in hook.args and _takes_outputs(hook, callbacks, module)
@@ -409,18 +414,21 @@ class Hooks:
 
 def _calls(
     hook: Hook, trainer: object, module: object, callbacks: tuple[object, ...], data: object | None
-) -> Iterator[tuple[str, Callable[..., Any]]]:
+) -> Iterator[tuple[str, str, Callable[..., Any]]]:
+    """Who is called at a hook, in order: the owner's key, 'Class.hook', the call."""
     if DATA in hook.owners and data is not None and overrides(data, hook.name):
-        yield DATA, adapt(getattr(data, hook.name), hook.args, f"{type(data).__name__}.{hook.name}")
+        what = f"{type(data).__name__}.{hook.name}"
+        yield DATA, what, adapt(getattr(data, hook.name), hook.args, what)
         if MODULE in hook.owners and CALLBACK not in hook.owners and hook.args:
             return  # a data module's transfer hooks stand for the module's
     if CALLBACK in hook.owners and hook.name not in ("on_save_checkpoint", "on_load_checkpoint"):
         for key, callback in keyed(callbacks):
             if overrides(callback, hook.name):
-                yield key, _bound(getattr(callback, hook.name), hook, trainer, module, type(callback).__name__)
+                what = f"{type(callback).__name__}.{hook.name}"
+                yield key, what, _bound(getattr(callback, hook.name), hook, trainer, module, what)
     if MODULE in hook.owners and overrides(module, hook.name):
         method, what = getattr(module, hook.name), f"{type(module).__name__}.{hook.name}"
-        yield MODULE, adapt(method, hook.args, what, hook.rest)
+        yield MODULE, what, adapt(method, hook.args, what, hook.rest)
 
 
 def _takes_outputs(hook: Hook, callbacks: tuple[object, ...], module: object) -> bool:
@@ -435,10 +443,10 @@ def _takes_outputs(hook: Hook, callbacks: tuple[object, ...], module: object) ->
     return False
 
 
-def _bound(method: Callable[..., Any], hook: Hook, trainer: object, module: object, owner: str) -> Callable[..., Any]:
+def _bound(method: Callable[..., Any], hook: Hook, trainer: object, module: object, what: str) -> Callable[..., Any]:
     if hook.name in ("on_init_start", "on_init_end"):
         return lambda: method(trainer)
-    call = adapt(method, ("trainer", "pl_module", *hook.args), f"{owner}.{hook.name}")
+    call = adapt(method, ("trainer", "pl_module", *hook.args), what)
     return lambda *args: call(trainer, module, *args)
 
 

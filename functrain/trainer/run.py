@@ -3,7 +3,7 @@ and answers about it; decides nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -20,6 +20,7 @@ from functrain.trainer.loaders import LoaderFinder, Loaders
 from functrain.trainer.metrics import Metrics
 from functrain.trainer.narrow import class_of
 from functrain.trainer.saving import Writes
+from functrain.trainer.spans import Call, Profiler, T, measured, measured_items
 from functrain.trainer.stop import Stop
 from functrain.trainer.world import Alone, World
 
@@ -61,6 +62,7 @@ class Run:
         stage: 'fit', 'validate', 'test' or 'predict'.
         world: the processes of the run.
         writing_loggers: the loggers that this process writes to: all of them in the first one, none elsewhere.
+        profiler: measures the spans of the run; None for nothing.
         owner: the Trainer. It is handed to hooks and callbacks; nothing here reads it.
         clock: THE position. The loop writes it after a dispatch, the engine within one.
         before: the position when the last dispatch began.
@@ -87,6 +89,7 @@ class Run:
     hooks: Hooks
     identity: Identity
     stop: Stop
+    profiler: Profiler | None = None
     world: World = field(default_factory=Alone)
     clock: Clock = field(default_factory=Clock)
     plan: Plan = field(default_factory=lambda: Plan(None))
@@ -152,11 +155,29 @@ class Run:
         scalar, metrics = self.inspector.scalar, self.metrics
         return {name: scalar(value) for name, value in {**metrics.logged, **metrics.step_metrics()}.items()}
 
+    # spans
+
+    def span(self, name: str, call: Call) -> Call:
+        """Return what is to be called in place of `call`, so that a profiler measures it: `call` itself without one.
+
+        For the start of a run: the step then calls what this returned, and asks nothing.
+        """
+        return measured(self.profiler, name, call)
+
+    def span_of_each(self, name: str, items: Iterator[T]) -> Iterator[T]:
+        """Return an iterator over the same items, so that a profiler measures how each of them comes: `items` itself
+        without one."""
+        return measured_items(self.profiler, name, items)
+
     # callbacks
 
     def handlers(self, name: str) -> list[tuple[str, Any]]:
         """What the callbacks do at one of the Trainer's own events, in order."""
-        return [(key, getattr(c, name)) for key, c in keyed(self.callbacks) if overrides(c, name)]
+        return [
+            (key, self.span(f"{type(callback).__name__}.{name}", getattr(callback, name)))
+            for key, callback in keyed(self.callbacks)
+            if overrides(callback, name)
+        ]
 
     @property
     def logs_may_lag(self) -> bool:

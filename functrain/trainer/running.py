@@ -79,7 +79,7 @@ def _prepare(run: Run) -> None:
         given = callbacks_of(model.configure_callbacks(), f"{type(model).__name__}.configure_callbacks(): [%s]")
         kinds = {class_of(callback) for callback in given}
         run.callbacks[:] = in_order([*(c for c in run.callbacks if type(c) not in kinds), *given])
-        run.hooks = Hooks(run.owner, model, run.callbacks, datamodule, run.metrics)
+        run.hooks = Hooks(run.owner, model, run.callbacks, datamodule, run.metrics, run.span)
     run.loaders = LoaderFinder(run.flags, (datamodule, model), run.hooks, run.loader_tools, run)
 
 

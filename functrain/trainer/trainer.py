@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Generator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Self
 
 from functrain.trainer import adapters, rows, running
@@ -27,6 +28,7 @@ from functrain.trainer.metrics import Metrics
 from functrain.trainer.module import set_context
 from functrain.trainer.planning import max_epochs
 from functrain.trainer.run import Run, in_order, print_above
+from functrain.trainer.spans import Profiler, measured
 from functrain.trainer.stop import Stop
 from functrain.trainer.world import find, ranks
 
@@ -38,10 +40,12 @@ class Trainer(Flagged):
 
     Attributes:
         callbacks, loggers: in the order in which they are called.
+        profiler: measures the spans of the runs that begin from now on; None for nothing.
     """
 
     def _connect(self) -> None:
         self.world = find()
+        self.profiler: Profiler | None = None
         self.user_callbacks: list[Any] = callbacks_of(self.flags.callbacks, "Trainer(callbacks=[%s])")
         for callback in self.user_callbacks:
             if overrides(callback, "on_init_start"):
@@ -215,7 +219,8 @@ class Trainer(Flagged):
             callbacks=self.callbacks,
             loggers=self.loggers,
             metrics=metrics,
-            hooks=Hooks(self, model, self.callbacks, datamodule, metrics),
+            hooks=Hooks(self, model, self.callbacks, datamodule, metrics, partial(measured, self.profiler)),
+            profiler=self.profiler,
             identity=Identity() if stage == "fit" or before is None else before.identity,
             world=self.world,
             stop=Stop(max_time(self.flags.max_time) if stage == "fit" else None, alone=self.world.size == 1),
