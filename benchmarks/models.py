@@ -197,7 +197,12 @@ class ByHand:
 
     def __init__(self, model: Any, setting: str) -> None:
         self.setting = setting
-        self.graph, params, rest = nnx.split(model(), nnx.Param, ...)
+        net = model()
+        if setting == "loss scale":
+            for _, part in nnx.iter_modules(net):
+                if isinstance(part, nnx.BatchNorm):
+                    part.dtype = jnp.float16  # its statistics are float32, and so would be all that comes after it
+        self.graph, params, rest = nnx.split(net, nnx.Param, ...)
         self.tx = optax.adam(1e-3)
         if setting == "clipping":
             self.tx = optax.chain(optax.clip_by_global_norm(CLIP), self.tx)

@@ -134,7 +134,7 @@ class Training:
             return value, weight, state._replace(vars=call.vars, hidden=hidden, metrics=metrics)
 
         loss.__qualname__ = f"{type(self.tracer.module).__name__}.training_step"
-        backend = replace(self.backend, loss=loss, open_windows=not plain)
+        backend = replace(self.backend, loss=loss, open_windows=not plain, branches=not found.slow)
 
         def run(state: TrainState, metrics: Any, where: Any, turns: Any, buffers: Any) -> Any:
             kept, noted = state.rng, None

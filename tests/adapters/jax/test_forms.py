@@ -13,6 +13,7 @@ from jax.extend.core import jaxprs_in_params
 
 import functrain_jax as ft
 from functrain.callbacks import LambdaCallback
+from functrain_jax.loops import has_primitive
 from tests.adapters.jax.common import Batches, cross_entropy, everything, same, trainer
 
 BRANCHES = {"while", "scan", "cond"}
@@ -96,6 +97,14 @@ def test_no_gradient_of_a_convolution_is_within_a_loop(flags, monkeypatch):
     assert len(found) >= 2, "forward and backward"
     assert not any(found)
     assert run.global_step == (2 if "accumulate_grad_batches" in flags else 6)
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="other devices are as fast with branches")
+def test_clipping_puts_no_branch_into_a_program_with_convolutions(monkeypatch):
+    programs = Programs(monkeypatch)
+    trainer(max_epochs=1, gradient_clip_val=0.1).fit(Images(), loader())
+    assert programs.jaxprs
+    assert not any(has_primitive(jaxpr, name) for jaxpr in programs.jaxprs for name in BRANCHES)
 
 
 def test_the_convolutions_of_a_scan_are_found_within_a_loop():

@@ -187,6 +187,18 @@ def test_the_largest_component_of_gradients_keeps_what_is_not_finite(dtype):
             assert bool(backend.isfinite(-found)) == bool(np.isfinite(odd))
 
 
+@pytest.mark.parametrize("branches", [True, False])
+@pytest.mark.parametrize("size", [0.0, 1e-30, 1e-12, 1.0, 1e15, 1e25, np.inf, np.nan])
+def test_the_norm_of_gradients_holds_at_any_size_with_a_branch_and_without(size, branches):
+    backend = JaxBackend(None, (), branches=branches)
+    grads = {"a": jnp.array([3.0 * size, 0.0], jnp.float32), "b": jnp.array([[-4.0 * size]], jnp.float32)}
+    found = backend.norm(grads, 2.0)
+    if np.isfinite(size):
+        np.testing.assert_allclose(found, np.float32(5.0 * size), rtol=1e-6)
+    else:
+        assert not np.isfinite(found)
+
+
 @pytest.mark.parametrize("window", [3, 4, 5])
 @pytest.mark.parametrize("tx", ["adam", "plateau"])
 def test_windows_train_to_the_same_bits_however_they_are_cut_into_dispatches(window, tx):
