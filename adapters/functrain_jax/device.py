@@ -113,8 +113,8 @@ def stacked_flags(plan: Plan, clock: Clock, count: int, size: int) -> np.ndarray
     """For each of the next `count` batches and each player: does it play, does its window close; bool[size,
     players, 2]."""
     flags = np.zeros((size, len(plan.players), 2), np.bool_)
-    for i in range(count):
-        flags[i] = plans.turns(plan, clock.epoch, clock.batch + i)
+    for player, turn in enumerate(plans.turns_of(plan, clock.epoch, clock.batch + np.arange(count))):
+        flags[:count, player, 0], flags[:count, player, 1] = turn
     return flags
 
 
@@ -122,8 +122,7 @@ def window_ends(turns: np.ndarray, count: int) -> np.ndarray:
     """For each of `count` batches and the one after them the end of the only player's window: the place after its last
     batch, or `OPEN` where it does not close among them; int32[size + 1]."""
     ends = np.full(len(turns) + 1, OPEN, np.int32)
-    start = 0
-    for last in np.flatnonzero(turns[:count, 0, 1]):
-        ends[start : last + 1] = last + 1
-        start = last + 1
+    closed = np.flatnonzero(turns[:count, 0, 1]) + 1
+    if len(closed):
+        ends[: closed[-1]] = np.repeat(closed, np.diff(closed, prepend=0))
     return ends

@@ -6,7 +6,7 @@ everything is a function of the position alone: a resumed run finds the same eve
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from functrain.kernel.state import Clock
 from functrain.kernel.step import Turn
@@ -69,25 +69,29 @@ class Plan(NamedTuple):
 
 def turns(plan: Plan, epoch: int, batch: int) -> tuple[Turn, ...]:
     """Who plays and whose window closes at batch number `batch` (from 0) of the epoch."""
+    if plan.players != (PlayerPlan(),):
+        return turns_of(plan, epoch, batch)
+    last = plan.batches is not None and batch + 1 >= plan.batches
+    return (ALWAYS if last or (batch + 1) % plan.windows.at(epoch) == 0 else Turn(True, False),)
+
+
+def turns_of(plan: Plan, epoch: int, batch: Any) -> tuple[Turn, ...]:
+    """As `turns`; `batch` may be an array of numbers of batches, and the turns hold arrays of bools then."""
     last = plan.batches is not None and batch + 1 >= plan.batches
     size = plan.windows.at(epoch)
-    if plan.players == (PlayerPlan(),):
-        return (ALWAYS if last or (batch + 1) % size == 0 else Turn(True, False),)
-    return tuple(_turn(player, size, batch, last) for player in plan.players)
+    return tuple(_turn(player, player.window or size, batch, last) for player in plan.players)
 
 
-def _turn(player: PlayerPlan, size: int, batch: int, last: bool) -> Turn:
-    size = player.window or size
+def _turn(player: PlayerPlan, size: int, batch: Any, last: Any) -> Turn:
     if player.turn is None:
-        return Turn(True, last or (batch + 1) % size == 0)
+        return Turn(True, last | ((batch + 1) % size == 0))
     first, length, cycle = player.turn
-    rounds, place = divmod(batch, cycle)
-    plays = first <= place < first + length
-    played = rounds * length + min(max(place - first + 1, 0), length)
-    if last:
-        # A player whose turn is over may still hold an open window: it steps with what it has.
-        return Turn(plays, plays or played % size != 0)
-    return Turn(plays, plays and played % size == 0)
+    place = batch % cycle
+    plays, has_played = (first <= place) & (place < first + length), first + length <= place
+    played = batch // cycle * length + plays * (place - first + 1) + has_played * length
+    held = played % size
+    # A player whose turn is over may still hold an open window: at the end it steps with what it has.
+    return Turn(plays, (plays & (held == 0)) | (last & (plays | (held > 0))))
 
 
 def closes(plan: Plan, epoch: int, batch: int) -> bool:

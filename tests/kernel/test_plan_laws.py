@@ -187,3 +187,13 @@ def test_the_parts_of_a_dispatch_end_where_step_metrics_are_due_and_at_its_end(p
         if due.log_due(plan, clock_, before):
             want.add(n)
     assert due.log_places(plan, clock, batches) == sorted(want | {batches})
+
+
+@given(plans, st.integers(0, 3), st.integers(0, 14), st.integers(1, 14))
+def test_the_turns_of_many_batches_at_once_are_those_of_each(plan, epoch, start, count):
+    if plan.batches is not None:
+        count = min(count, max(plan.batches - start, 1))
+    batches = np.arange(start, start + count)
+    for player, turn in enumerate(due.turns_of(plan, epoch, batches)):
+        plays, closes = (np.broadcast_to(each, count).tolist() for each in turn)
+        assert list(zip(plays, closes, strict=True)) == [due.turns(plan, epoch, int(b))[player] for b in batches]
