@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import jax
@@ -27,7 +28,7 @@ SHORTEST = 2
 """A buffer for one batch has room for two: where an index can only be 0 the compiler leaves it out, and what it makes
 of the rest may differ in the last bit."""
 
-LONGEST = 512
+LONGEST = 256
 """At most so many batches in one dispatch."""
 
 DISPATCH_BYTES = 8 * 2**20
@@ -169,18 +170,21 @@ class Feed:
 
         Tuples of numpy arrays are the common case, and go several times faster.
         """
-        size, count = chunk.size, chunk.count
+        size, count, array = chunk.size, chunk.count, np.ndarray
         parts = list(zip(chunk.buffers, chunk.spec.shapes, chunk.spec.types, strict=True))
-        plain = self.prepare is None and kind in (tuple, list)
-        plain = plain and chunk.spec.structure == jax.tree.structure(kind(range(len(parts))))
+        length = len(parts)
+        simple = self.prepare is None and kind in (tuple, list)
+        simple = simple and chunk.spec.structure == jax.tree.structure(kind(range(length)))
         if count == size:
             return None
         for batch in given:
-            if plain and type(batch) is kind and len(batch) == len(parts):
-                for leaf, (buffer, shape, dtype) in zip(batch, parts, strict=True):
-                    if type(leaf) is not np.ndarray or leaf.shape != shape or leaf.dtype != dtype:
-                        break
-                    buffer[count] = leaf
+            if simple and type(batch) is kind and len(batch) == length:
+                for leaf, (buffer, shape, dtype) in zip(batch, parts, strict=False):
+                    # numpy keeps one object for each of its common types, and to ask whether it is that one costs less
+                    if type(leaf) is array and leaf.dtype is dtype and leaf.shape == shape:
+                        buffer[count] = leaf
+                        continue
+                    break
                 else:
                     chunk.count = count = count + 1
                     if count == size:
@@ -275,9 +279,12 @@ def _path(batch: Any, index: int) -> str:
     return jax.tree_util.keystr(jax.tree_util.tree_leaves_with_path(batch)[index][0])
 
 
+_SHAPE, _DTYPE = attrgetter("shape"), attrgetter("dtype")
+
+
 def spec_of(leaves: list[np.ndarray], structure: Any) -> BatchSpec:
     """Return the form of a batch."""
-    return BatchSpec(structure, tuple(x.shape for x in leaves), tuple(x.dtype for x in leaves))
+    return BatchSpec(structure, tuple(map(_SHAPE, leaves)), tuple(map(_DTYPE, leaves)))
 
 
 def fits(chunk: Chunk, leaves: list[np.ndarray], structure: Any) -> bool:
