@@ -7,6 +7,7 @@ the properties that tell the position are traced too.
 from __future__ import annotations
 
 import os
+from contextlib import AbstractContextManager
 from typing import Any, Self
 
 from functrain.trainer import adapters
@@ -142,6 +143,11 @@ class Module(HyperparametersMixin, ModuleBase):
         from functrain_jax.load import load_module
 
         return load_module(cls, os.fspath(checkpoint_path), overrides)
+
+    def _set_aside(self) -> AbstractContextManager[None]:
+        from functrain_jax.aside import set_aside
+
+        return set_aside(self)
 
     def freeze(self) -> None:
         """Not available: say {'attribute': None} in `configure_optimizers` instead."""

@@ -23,6 +23,7 @@ from functrain.trainer.errors import NotFiniteError
 from functrain.trainer.run import Run
 from functrain.trainer.step_outputs import of_players
 from functrain_torch import snapshot
+from functrain_torch.aside import check_optimizers
 from functrain_torch.device import apply_determinism, choose_device
 from functrain_torch.family import Family
 from functrain_torch.manual import Manual
@@ -93,6 +94,7 @@ class TorchEngine:
     def configure(self) -> None:
         run, module = self.run, self.module
         self.parts = step_parts(module, run.flags, run.context, hooks=run.hooks, strategy=self.strategy)
+        check_optimizers(self.parts.configured.optimizers, run.outer)
         self.manual = Manual(self, module, self.parts, run.hooks, self.strategy)
         self.parts.backend.measure(run.span)
         self.manual.measure(run.span)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Self
 
 import torch
@@ -271,6 +272,11 @@ class LightningModule(TransferHooks, ModuleBase, HyperparametersMixin, nn.Module
         return engine.manual
 
     # weights
+
+    def _set_aside(self) -> AbstractContextManager[None]:
+        from functrain_torch.aside import set_aside
+
+        return set_aside(self)
 
     def freeze(self) -> None:
         """Stop all parameters from being trained, and go into evaluation mode."""

@@ -15,7 +15,8 @@ from the position alone; so a run that continues from a checkpoint finds the sam
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from functools import partial
 from operator import index
 from typing import Any
@@ -405,6 +406,20 @@ class FitLoop:
         """Nothing more is drawn from this epoch's iterator."""
         self.batches = iter(())
         self.run.source.close()
+
+    @contextmanager
+    def set_aside(self) -> Generator[None]:
+        """Within it another run may draw from the training loader; this one finds its place again as where it continues
+        from a checkpoint. An iterator can be drawn from only once, and is left alone."""
+        source = self.run.source
+        if isinstance(source.loader, Iterator):
+            yield
+            return
+        place = source.state(self.run.clock.batch if self.in_epoch else None, self.cursor)
+        try:
+            yield
+        finally:
+            self.cursor = source.load_state(place)
 
     # what a checkpoint keeps of the loop
 

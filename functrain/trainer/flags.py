@@ -142,6 +142,17 @@ def parse(given: Mapping[str, Any], older: bool = False) -> Flags:
     return replace(flags, **EVERY_STAGE) if flags.fast_dev_run else flags
 
 
+def varied(flags: Flags, changes: Mapping[str, Any]) -> Flags:
+    """The same flags but for these.
+
+    Raises:
+        ConfigurationError: as `parse`.
+    """
+    changed = replace(flags, **_present_names(changes, False))
+    check(changed)
+    return changed
+
+
 def _present_names(given: Mapping[str, Any], older: bool) -> dict[str, Any]:
     present: dict[str, Any] = {}
     said_as: dict[str, str] = {}

@@ -4,6 +4,7 @@ and answers about it; decides nothing."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -45,6 +46,10 @@ class Loop(Protocol):
         """Are there batches of this epoch still to come, as far as is known?"""
         ...
 
+    def set_aside(self) -> AbstractContextManager[None]:
+        """Within it another run may draw from the training loader."""
+        ...
+
     def state(self) -> dict[str, Any]:
         """The loop's part of a checkpoint."""
         ...
@@ -60,6 +65,7 @@ class Run:
 
     Attributes:
         stage: 'fit', 'validate', 'test' or 'predict'.
+        outer: the run under way within which this one is; None where it is within none.
         world: the processes of the run.
         writing_loggers: the loggers that this process writes to: all of them in the first one, none elsewhere.
         profiler: measures the spans of the run; None for nothing.
@@ -90,6 +96,7 @@ class Run:
     identity: Identity
     stop: Stop
     profiler: Profiler | None = None
+    outer: Run | None = None
     world: World = field(default_factory=Alone)
     clock: Clock = field(default_factory=Clock)
     plan: Plan = field(default_factory=lambda: Plan(None))

@@ -142,7 +142,7 @@ def _end_training(run: Run) -> None:
         run.writes.settle()
         run.hooks.call("on_train_end")
         run.hooks.call("on_fit_end")
-        if run.stop.interrupted:
+        if run.stop.interrupted and run.outer is None:
             run.print(ended(run, in_training))
 
 

@@ -21,6 +21,7 @@ class Stop:
     Args:
         seconds: how long the run may take; None for no limit.
         alone: this is the only process of the run.
+        outer: of the run within which this one is: its signals and the end of its time are this one's too.
 
     Attributes:
         requested: `trainer.should_stop`, as this process was asked, or as all have agreed.
@@ -33,14 +34,24 @@ class Stop:
     """
 
     __slots__ = (
-        "_signals", "alone", "deadline", "granted", "interrupted", "late", "raised", "requested", "terminated",
+        "_inner", "_signals", "alone", "deadline", "granted", "interrupted", "late", "raised", "requested",
+        "terminated",
     )  # fmt: skip
 
-    def __init__(self, seconds: float | None = None, alone: bool = True) -> None:
+    def __init__(self, seconds: float | None = None, alone: bool = True, outer: Stop | None = None) -> None:
         self.alone = alone
         self.requested = self.granted = self.interrupted = self.terminated = self.raised = self.late = False
         self.deadline = None if seconds is None else time.monotonic() + seconds
         self._signals = 0
+        self._inner: Stop | None = None
+        if outer is not None:
+            self._hear(outer)
+
+    def _hear(self, outer: Stop) -> None:
+        deadlines = [deadline for deadline in (self.deadline, outer.deadline) if deadline is not None]
+        self.deadline = min(deadlines, default=None)
+        outer._inner = self
+        self._take(outer._signals)
 
     def request(self, wish: bool) -> None:
         """Ask for the run's end, or take that back; of several processes all have to take it back."""
@@ -50,9 +61,14 @@ class Stop:
 
     def interrupt(self, number: int) -> None:
         """A signal of this number has come."""
-        self._signals |= INTERRUPTED | (TERMINATED if number == signal.SIGTERM else 0)
+        self._take(INTERRUPTED | (TERMINATED if number == signal.SIGTERM else 0))
+
+    def _take(self, signals: int) -> None:
+        self._signals |= signals
         if self.alone:
             self._end(self._signals)
+        if self._inner is not None:
+            self._inner._take(signals)
 
     def bits(self) -> int:
         """What this process wants, for `settle`."""

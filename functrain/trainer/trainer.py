@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, Self
 
-from functrain.trainer import adapters, rows, running
+from functrain.trainer import adapters, rows, running, stack
 from functrain.trainer import checkpoint as checkpoints
 from functrain.trainer import ckpt_path as ckpt_paths
 from functrain.trainer.arguments import add_arguments, flags_of
@@ -19,6 +19,7 @@ from functrain.trainer.ckpt_path import BEST_IF_ANY, CkptPath, Default
 from functrain.trainer.errors import ConfigurationError, kind
 from functrain.trainer.flag_checks import callbacks_of, max_time
 from functrain.trainer.flagged import Flagged
+from functrain.trainer.flags import varied
 from functrain.trainer.foreign import DATA_OF, HasDirectory, NamesBest, NamesStop, ShowsProgress
 from functrain.trainer.hooks import Hooks, overrides, tell_misspelt
 from functrain.trainer.identity import Identity
@@ -31,6 +32,9 @@ from functrain.trainer.run import Run, in_order, print_above
 from functrain.trainer.spans import Profiler, measured
 from functrain.trainer.stop import Stop
 from functrain.trainer.world import find, ranks
+
+_OF_RUNS = ("flags", "callbacks", "user_callbacks", "loggers", "run", "_fitted", "_outer", "_busy")
+"""What a Trainer has of a run, and another of one within it."""
 
 
 class Trainer(Flagged):
@@ -46,13 +50,18 @@ class Trainer(Flagged):
     def _connect(self) -> None:
         self.world = find()
         self.profiler: Profiler | None = None
+        self.run: Run | None = None
+        self._fitted: Run | None = None
+        self._outer: Run | None = None
+        self._busy = False
+        self._take_callbacks()
+
+    def _take_callbacks(self) -> None:
+        """The callbacks and loggers of the flags."""
         self.user_callbacks: list[Any] = callbacks_of(self.flags.callbacks, "Trainer(callbacks=[%s])")
         for callback in self.user_callbacks:
             if overrides(callback, "on_init_start"):
                 callback.on_init_start(self)
-        self.run: Run | None = None
-        self._fitted: Run | None = None
-        self._busy = False
         default_callbacks, self.loggers = self.defaults()
         self.callbacks = in_order([*self.user_callbacks, *default_callbacks])
         for callback in self.callbacks:
@@ -174,6 +183,29 @@ class Trainer(Flagged):
             raise ConfigurationError("trainer.save_checkpoint: nothing was run yet; call trainer.fit(module) first.")
         checkpoints.save(run, path, weights_only)
 
+    @contextmanager
+    def stacked(self, **flags: Any) -> Generator[None]:
+        """Within it `fit` and its like may be called in a hook of a run under way, which is set aside: weights, modes,
+        gradients, random states and loaders are put back afterwards, and the run goes on as if nothing had happened.
+
+        What inner runs leave is gone with it: take what is to stay (`module.state_dict()`, metrics) before the block
+        ends. A signal, or the end of the outer run's `max_time`, ends inner runs too.
+
+        Args:
+            flags: those of the inner runs; what is left out is the outer one's, but that inner runs have no loggers,
+                callbacks and checkpoints, show nothing and check nothing first.
+        """
+        outer = self.run if self._busy else None
+        before = {name: self.__dict__[name] for name in _OF_RUNS}
+        inner = varied(self.flags, {**stack.QUIET, **flags})
+        with stack.set_aside(outer):
+            try:
+                self.flags, self.run, self._fitted, self._outer, self._busy = inner, None, None, outer, False
+                self._take_callbacks()
+                yield
+            finally:
+                self.__dict__.update(before)
+
     # running
 
     def _attach(self, stage: str, model: Any, datamodule: Any) -> Run:
@@ -194,7 +226,7 @@ class Trainer(Flagged):
         if self._busy:
             raise ConfigurationError(
                 f"trainer.{stage}() was called while trainer.{self.stage}() of the same Trainer runs; call it "
-                "afterwards, or use another Trainer."
+                "afterwards, use another Trainer, or set the run aside meanwhile: `with trainer.stacked():`."
             )
         if isinstance(datamodule, type):
             raise ConfigurationError(
@@ -223,7 +255,12 @@ class Trainer(Flagged):
             profiler=self.profiler,
             identity=Identity() if stage == "fit" or before is None else before.identity,
             world=self.world,
-            stop=Stop(max_time(self.flags.max_time) if stage == "fit" else None, alone=self.world.size == 1),
+            outer=self._outer,
+            stop=Stop(
+                max_time(self.flags.max_time) if stage == "fit" else None,
+                alone=self.world.size == 1,
+                outer=None if self._outer is None else self._outer.stop,
+            ),
         )
         # What may still refuse comes before anything of the Trainer changes.
         run.use(make(model, run))
@@ -242,7 +279,7 @@ class Trainer(Flagged):
                 yield
         finally:
             self._busy = False
-        if run.stop.terminated:
+        if run.stop.terminated and run.outer is None:
             raise SystemExit(EXIT_TERMINATED)
 
     def _evaluate(
