@@ -6,6 +6,10 @@ everything is a function of the position alone: a resumed run finds the same eve
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from functools import lru_cache
+from itertools import accumulate
+from math import gcd, lcm
 from typing import Any, NamedTuple
 
 from functrain.kernel.state import Clock
@@ -222,26 +226,44 @@ def _batches_to_update(plan: Plan, clock: Clock, updates: int, ahead: int) -> in
     if plan.players == (PlayerPlan(),):
         size = plan.windows.at(clock.epoch)
         return min(ahead, updates * size - clock.batch % size)
-    # Players of several paces have no closed form worth reading: count.
-    for step in range(1, ahead + 1):
-        updates -= closes(plan, clock.epoch, clock.batch + step - 1)
-        if not updates:
-            return step
-    return ahead
+    goal = _updates_before(plan, clock.epoch, clock.batch) + updates
+    batches = range(clock.batch + 1, clock.batch + ahead)
+    return 1 + bisect_left(batches, goal, key=lambda batch: _updates_before(plan, clock.epoch, batch))
 
 
 def after(plan: Plan, clock: Clock, batches: int) -> Clock:
     """The position after so many more batches of this epoch."""
     batch = clock.batch + batches
-    if plan.players == (PlayerPlan(),):
-        size = plan.windows.at(clock.epoch)
-        closed = _closed(plan, size, batch) - _closed(plan, size, clock.batch)
-    else:
-        closed = sum(closes(plan, clock.epoch, b) for b in range(clock.batch, batch))
+    closed = _updates_before(plan, clock.epoch, batch) - _updates_before(plan, clock.epoch, clock.batch)
     return clock._replace(batch=batch, update=clock.update + closed)
 
 
-def _closed(plan: Plan, size: int, batch: int) -> int:
-    # How many windows the epoch's first `batch` batches close; the last one is shorter where it must be.
-    shorter = plan.batches is not None and batch >= plan.batches and batch % size != 0
-    return batch // size + shorter
+def _updates_before(plan: Plan, epoch: int, batch: int) -> int:
+    """In how many of the epoch's first `batch` batches a window closes."""
+    size = plan.windows.at(epoch)
+    if plan.batches is not None and batch >= plan.batches:
+        # What is open closes with the last batch.
+        last = plan.batches - 1
+        return _updates_before(plan, epoch, last) + closes(plan, epoch, last)
+    if plan.players == (PlayerPlan(),):
+        return batch // size
+    updates = _updates_of_period(plan.players, size)
+    periods, rest = divmod(batch, len(updates) - 1)
+    return periods * updates[-1] + updates[rest]
+
+
+@lru_cache(maxsize=64)
+def _updates_of_period(players: tuple[PlayerPlan, ...], size: int) -> tuple[int, ...]:
+    """The updates before each batch of the shortest time after which all players are as at an epoch's start, and those
+    of the whole of it. It is the same for a whole run, so it is kept."""
+    plan, period = Plan(None, Schedule(size), players), lcm(*(_period(player, size) for player in players))
+    return tuple(accumulate((closes(plan, 0, batch) for batch in range(period)), initial=0))
+
+
+def _period(player: PlayerPlan, size: int) -> int:
+    """After how many batches a player is as at an epoch's start."""
+    size = player.window or size
+    if player.turn is None:
+        return size
+    _, length, cycle = player.turn
+    return cycle * size // gcd(length, size)
