@@ -33,6 +33,7 @@ class Discovery(NamedTuple):
         pieces: into how many pieces a batch is cut along time, each of which is an update.
         slow: whether a loop around it would make it slow, or hide which operation gave a NaN that JAX looks for.
         moves: the attributes without an optimizer whose parameters it writes.
+        worked: leaves of a batch that are cast, and whose rounding is seen elsewhere than in a product with weights.
     """
 
     logged: Logged
@@ -42,6 +43,7 @@ class Discovery(NamedTuple):
     pieces: int = 1
     slow: bool = False
     moves: tuple[str, ...] = ()
+    worked: frozenset[int] = frozenset()
 
 
 def discover(training: Training, state: TrainState, batch: Any, platform: str) -> Discovery:
@@ -52,6 +54,7 @@ def discover(training: Training, state: TrainState, batch: Any, platform: str) -
         pieces, batch = len(cut), cut[0]
     cast, binding = training.tracer.policy.cast, training.tracer.binding
     params = cast(state.params)
+    worked: set[int] = set()
 
     def look(player: int, moves: tuple[str, ...]) -> tuple[Call, Any, bool, tuple[str, ...]]:
         """The call, what it returns as shapes, is it slow in loops, and the attributes without an optimizer that it
@@ -59,10 +62,11 @@ def discover(training: Training, state: TrainState, batch: Any, platform: str) -
         calls: list[Call] = []
 
         def output_of(weights: Any, state: TrainState, batch: Any, key: Any) -> Any:
-            return training.traced(weights, state, key, batch, player).output
+            call = training.traced(weights, state, key, batch, player)
+            return call.output, [record.value for record in call.records], call.vars
 
         def run(given: tuple[Any, Any], state: TrainState, batch: Any, key: Any) -> Any:
-            batch = training.tracer.policy.cast_batch(lambda w, b: output_of(w, state, b, key), given, batch)
+            batch = training.tracer.policy.cast_batch(lambda w, b: output_of(w, state, b, key), given, batch, worked)
             calls.append(training.traced(given, state, key, batch, player))
             return (calls[0].params, binding.parameters({}, calls[0].vars)), calls[0].output
 
@@ -82,9 +86,9 @@ def discover(training: Training, state: TrainState, batch: Any, platform: str) -
     logged = Logged.of([record for player in records for record in player])
     names = tuple(tuple(dict.fromkeys(r.key for r in player)) for player in records)
     drew = any(call.drew for call, *_ in looks)
-    return Discovery(
-        logged, names, tuple(output for _, output, *_ in looks), drew, pieces, any(slow for *_, slow, _ in looks), moves
-    )
+    slow = any(slow for *_, slow, _ in looks)
+    outputs = tuple(output for _, output, *_ in looks)
+    return Discovery(logged, names, outputs, drew, pieces, slow, moves, frozenset(worked))
 
 
 def shapes_of(f: Callable[..., Any], *args: Any) -> tuple[Any, Any]:

@@ -44,6 +44,8 @@ class Evaluator:
         self.launches: dict[str, Callable[..., Any]] = {}
         self.transfer = run.span("batch_transfer", Chunk.on_device)
         self.feeds: dict[tuple[str, int, bool], Feed] = {}
+        self.told: set[str] = set()
+        """Leaves of a batch of which it was said that they are rounded."""
 
     def evaluate(self, state: TrainState, stage: str, batch: Any, batch_idx: int, loader_idx: int) -> Any:
         """Run one step on one batch. Returns its output, as numpy arrays for 'predict', else as arrays of the
@@ -83,7 +85,8 @@ class Evaluator:
             with noted(
                 lambda: f"while {stage}_step was traced for batch {first} of loader {loader}{describe(chunk.first())}"
             ):
-                found, shapes = evaluation.discover(state, chunk.example(), loader)
+                found, shapes, worked = evaluation.discover(state, chunk.example(), loader)
+            self.programs.policy.tell_rounded(chunk.filled(), worked, evaluation.name, self.told)
             program = evaluation.program(found, shapes, loader, outputs)
             entry = programs.add(spec, program, found, evaluation.tracer.reads, self.programs.constants)
         logged = entry.found

@@ -93,6 +93,10 @@ class Chunk:
         """Its first batch."""
         return jax.tree.unflatten(self.spec.structure, [buffer[0] for buffer in self.buffers])
 
+    def filled(self) -> Any:
+        """Its batches, one tree of arrays with a leading axis."""
+        return jax.tree.unflatten(self.spec.structure, [buffer[: self.count] for buffer in self.buffers])
+
     def on_device(self, put: Callable[[np.ndarray], jax.Array]) -> Any:
         """The buffers as one tree of arrays with a leading axis of `size`."""
         return jax.tree.unflatten(self.spec.structure, [put(buffer) for buffer in self.buffers])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 import jax
@@ -10,7 +11,7 @@ import jax.numpy as jnp
 
 from functrain.kernel.scale import ScaleRule
 from functrain.kernel.state import Tree
-from functrain_jax.inputs import Inputs, inputs_of
+from functrain_jax.inputs import Inputs, inputs_of, rounded
 
 
 class Policy(NamedTuple):
@@ -42,11 +43,41 @@ class Policy(NamedTuple):
         """Which leaves of the batch a function of weights, cast already, and a batch computes with."""
         return inputs_of(function, weights, batch, self.compute)
 
-    def cast_batch(self, function: Callable[[Tree, Tree], Any], weights: Tree, batch: Tree) -> Tree:
-        """The batch as the function is to get it: inputs in the compute type, all else with all its bits."""
+    def cast_batch(self, function: Callable[[Tree, Tree], Any], weights: Tree, batch: Tree, worked: set[int]) -> Tree:
+        """The batch as the function is to get it: inputs in the compute type, all else with all its bits.
+
+        Args:
+            worked: is added those leaves whose rounding is seen elsewhere than in a product with weights.
+        """
         if not self.low:
             return self.cast(batch)
-        return self.inputs(function, weights, batch).lowered(batch, self.compute)
+        inputs = self.inputs(function, weights, batch)
+        worked |= inputs.worked
+        return inputs.lowered(batch, self.compute)
+
+    def tell_rounded(self, batches: Tree, worked: Collection[int], step: str, told: set[str]) -> None:
+        """Say once of every leaf that loses numbers such as ids or years before a step computes with them.
+
+        Args:
+            batches: of arrays.
+            worked: which leaves are looked at.
+            told: of which it was said already.
+        """
+        for i, (path, leaf) in enumerate(jax.tree_util.tree_leaves_with_path(batches)):
+            name = f"batch{jax.tree_util.keystr(path)}"
+            lost = rounded(leaf, self.compute) if i in worked and name not in told else None
+            if lost is None:
+                continue
+            told.add(name)
+            dtype = jnp.dtype(self.compute).name
+            warnings.warn(
+                f"precision={self.name!r}: {name} goes into a product with weights, so it is cast to {dtype} before "
+                f"{step} computes with it: {lost[0]:.9g} in it becomes {lost[1]:.9g}, also where it is preprocessed or "
+                f"logged. Cast what goes into the network yourself, x.astype(jnp.{dtype}), and the batch stays as it "
+                "is; or scale it in the loader.",
+                UserWarning,
+                stacklevel=2,
+            )
 
 
 # Half precision ends at 65504, so the scale starts below it: a loss that is computed in float16 is scaled in

@@ -272,7 +272,9 @@ class Evaluation:
         self.method = ended(module, stage, adapt(method, names, f"{type(module).__name__}.{self.name}"))
         self.tracer = tracer
 
-    def _call(self, state: tuple[Any, Any], clock: Clock, key: Any, batch: Any, index: Any, loader: int) -> Call:
+    def _call(
+        self, state: tuple[Any, Any], clock: Clock, key: Any, batch: Any, index: Any, loader: int, worked: set[int]
+    ) -> Call:
         params, vars_ = state
         policy, binding = self.tracer.policy, self.tracer.binding
         shifted = binding.shifted(vars_, index)
@@ -281,21 +283,27 @@ class Evaluation:
         def call(given: tuple[Any, Any], batch: Any) -> Call:
             return self.tracer.call(self.name, self.method, clock, key, given, batch, loader, index, loader)
 
-        given = policy.cast(params), binding.cast(shifted, policy.cast)
-        return call(given, policy.cast_batch(lambda given, batch: call(given, batch).output, given, batch))
+        def given_to_user(given: tuple[Any, Any], batch: Any) -> Any:
+            made = call(given, batch)
+            return 0.0, made.output, [record.value for record in made.records]
 
-    def discover(self, state: TrainState, batch: Any, loader: int) -> tuple[Logged, Any]:
-        """Trace the step once, compiling nothing: what it logs, and its output as shapes."""
+        given = policy.cast(params), binding.cast(shifted, policy.cast)
+        return call(given, policy.cast_batch(given_to_user, given, batch, worked))
+
+    def discover(self, state: TrainState, batch: Any, loader: int) -> tuple[Logged, Any, set[int]]:
+        """Trace the step once, compiling nothing: what it logs, its output as shapes, and the leaves of the batch whose
+        rounding is seen."""
         records: list[Record] = []
+        worked: set[int] = set()
 
         def run(params: Any, vars_: Any, batch: Any, key: Any, index: Any) -> Any:
             clock = Clock(index, index, index, index)
-            call = self._call((params, vars_), clock, key, batch, index, loader)
+            call = self._call((params, vars_), clock, key, batch, index, loader, worked)
             records.extend(call.records)
             return call.output
 
         _, output = shapes_of(run, state.params, state.vars, batch, state.rng, jnp.int32(0))
-        return Logged.of(records), output
+        return Logged.of(records), output, worked
 
     def program(
         self, logged: Logged, output: Any, loader: int, outputs: bool
@@ -314,7 +322,7 @@ class Evaluation:
             def one(i: Any, both: tuple[Any, Any]) -> tuple[Any, Any]:
                 metrics = both[0]
                 batch = lax.optimization_barrier(jax.tree.map(lambda x: at(x, i), buffers))
-                call = self._call((params, vars_), clock, key, batch, control[3] + i, loader)
+                call = self._call((params, vars_), clock, key, batch, control[3] + i, loader, set())
                 check_same(logged, call.records)
                 given = jax.tree.map(jnp.asarray, call.output) if outputs else None
                 return logged.merged(metrics, call.records, i), given

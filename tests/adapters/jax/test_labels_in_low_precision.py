@@ -190,3 +190,61 @@ def test_a_step_that_needs_the_types_that_it_gets_is_no_error():
     batch = {"x": X, "y": IDS}
     assert policy_of("bf16").inputs(carried, {"w": jnp.ones(6, jnp.bfloat16)}, batch).cast == {0}
     assert policy_of("bf16").inputs(attends, {"w": jnp.ones((6, 6), jnp.bfloat16)}, batch).cast == {0}
+
+
+class Preprocesses(ft.Module):
+    """Takes years as floats, counts from 2000, and may cast by itself."""
+
+    def __init__(self, own_cast=False, log=False, keep=True):
+        self.params = {"w": jnp.ones((1, 1))}
+        self.own_cast, self.log_it, self.keep = own_cast, log, keep
+
+    def out(self, batch):
+        x = batch["year"]
+        if self.log_it:
+            self.log("latest", x.max())
+        elif self.keep:
+            x = x - 2000.0
+        return (x.astype(jnp.bfloat16) if self.own_cast else x) @ self.params["w"]
+
+    def training_step(self, batch, batch_idx):
+        return self.out(batch).mean() * 1e-6
+
+    def validation_step(self, batch, batch_idx):
+        self.log("out", self.out(batch).astype(jnp.float32).mean())
+
+    def configure_optimizers(self):
+        return optax.sgd(0.0)
+
+
+YEARS = [{"year": np.array([[2003.0], [2003.0]], np.float32)}] * 2
+
+
+@pytest.mark.parametrize("validating", [False, True], ids=["fit", "validate"])
+@pytest.mark.parametrize("log", [False, True], ids=["preprocessed", "logged"])
+def test_years_that_are_rounded_before_they_are_preprocessed_or_logged_are_told_once(log, validating):
+    run, module = trainer(max_epochs=1, precision="bf16", num_sanity_val_steps=0), Preprocesses(log=log)
+    with pytest.warns(UserWarning, match=r"batch\['year'\] goes into a product.*2003 in it becomes 2000") as told:
+        run.validate(module, YEARS) if validating else run.fit(module, YEARS, YEARS)
+    assert len([w for w in told if "2003" in str(w.message)]) == 1
+
+
+@pytest.mark.parametrize("log", [False, True], ids=["preprocessed", "logged"])
+def test_a_step_that_casts_what_goes_into_the_network_gets_its_batch_exactly(log):
+    run = trainer(max_epochs=1, precision="bf16", num_sanity_val_steps=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        run.fit(Preprocesses(own_cast=True, log=log), YEARS, YEARS)
+    assert float(run.callback_metrics["latest" if log else "out"]) == (2003.0 if log else 3.0)
+
+
+def test_numbers_that_low_precision_is_meant_for_are_not_told():
+    small = [{"year": np.random.default_rng(0).normal(size=(8, 1)).astype(np.float32)}] * 2
+    for batches, module in (
+        (small, Preprocesses()),
+        (small, Preprocesses(log=True)),
+        (YEARS, Preprocesses(keep=False)),
+    ):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            trainer(max_epochs=1, precision="bf16", num_sanity_val_steps=0).fit(module, batches, batches)
