@@ -26,16 +26,16 @@ def length_of(loader: Any) -> int | None:
 
 
 def as_loaders(loaders: Any, what: str = "dataloaders") -> list[Any]:
-    """Evaluation loaders as a list, by the rule of all stages: a list of batches is one loader, a list of loaders is
-    several.
+    """Loaders as a list, by the rule of all stages: a list of batches is one loader, a list of loaders is several.
 
     Args:
-        loaders: a loader, a list of batches (arrays, dicts, tuples of arrays), or a list or tuple of loaders, each of
-            which may be a list of batches.
+        loaders: a loader, a list of batches (arrays, dicts, tuples or lists of arrays), or a list or tuple of loaders,
+            each of which may be a list of batches. Lists of arrays alone are batches in a list (as those of
+            `list(DataLoader(...))` are), and loaders in a tuple.
         what: the argument's name, for messages.
 
     Raises:
-        ConfigurationError: batches beside loaders, or a list of lists of arrays, which may be either.
+        ConfigurationError: batches beside loaders.
     """
     if loaders is None:
         return []
@@ -47,12 +47,23 @@ def as_loaders(loaders: Any, what: str = "dataloaders") -> list[Any]:
             f"{what}: a {type(loaders).__name__} with batches beside loaders; give a list of batches, or a list of "
             "loaders."
         )
-    if kinds == {"either"} and is_list(loaders):
+    batches = "batch" in kinds or (kinds == {"either"} and is_list(loaders))
+    return [loaders] if batches else list(loaders)
+
+
+def as_loader(loader: Any, what: str) -> Any:
+    """The one loader that there is, by the same rule.
+
+    Raises:
+        ConfigurationError: there are several.
+    """
+    found = as_loaders(loader, what)
+    if len(found) > 1:
         raise ConfigurationError(
-            f"{what}: a list of {len(loaders)} lists of arrays may be batches or loaders. Write batches "
-            "as tuples, [(x, y), ...]; write loaders in a tuple, ([x, ...], [x, ...])."
+            f"{what}: a {type(loader).__name__} of {len(found)} loaders was given where one is needed; join their data "
+            "sets into one loader (torch.utils.data.ConcatDataset, say). A list of batches is one loader."
         )
-    return [loaders] if "batch" in kinds else list(loaders)
+    return found[0] if found else loader
 
 
 def _kind(item: Any) -> str:

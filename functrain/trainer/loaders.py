@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from functrain.trainer.data import LoaderTools, TrainSource, as_loaders, evaluation_limits
+from functrain.trainer.data import LoaderTools, TrainSource, as_loader, as_loaders, evaluation_limits
 from functrain.trainer.errors import ConfigurationError, kind
 from functrain.trainer.flags import Flags
 from functrain.trainer.generators import Holders, put_back_state, random_state
@@ -120,11 +120,11 @@ class LoaderFinder:
 
     def _train_loader(self, given: Any) -> Any:
         if given is not None:
-            return given
+            return as_loader(given, "train_dataloader")
         for owner in self.owners:
             if overrides(owner, "train_dataloader"):
                 self.hooks.call("on_train_dataloader")
-                return owner.train_dataloader()
+                return as_loader(owner.train_dataloader(), "train_dataloader")
         raise ConfigurationError(
             f"trainer.fit({type(self.owners[-1]).__name__}): no training loader; give train_dataloaders=..., a "
             "datamodule, or define train_dataloader."

@@ -21,6 +21,8 @@ ONE = {
     "nested": [(A, {"y": A}), (A, {"y": A})],
     "numbers": [1.0, 2.0],
     "one of a kind": [(A, A), [A, A]],
+    "lists, as list(DataLoader) gives them": [[A, A], [A, A]],
+    "lists of one": [[A], [A]],
 }
 SEVERAL = {
     "objects": [ArrayLoader(A, 1), ArrayLoader(A, 2)],
@@ -43,9 +45,7 @@ def test_a_list_of_loaders_is_several(given):
     assert as_loaders(given) == list(given)
 
 
-def test_what_may_be_either_says_how_to_write_it():
-    with pytest.raises(ft.ConfigurationError, match=r"test_dataloader: a list of 2 lists of arrays may be.*as tuples"):
-        as_loaders([[A, A], [A]], "test_dataloader")
+def test_batches_beside_loaders_say_how_to_write_it():
     with pytest.raises(ft.ConfigurationError, match="batches beside loaders"):
         as_loaders([A, ArrayLoader(A, 1)])
 
@@ -97,3 +97,46 @@ def test_a_list_of_dict_batches_trains_validates_and_predicts_as_one_loader(worl
     given = trainer.validate(module, batches, verbose=False)
     assert given == [{"first": 6.0}]
     assert [np.asarray(x).shape for x in trainer.predict(module, batches)] == [(3, 2)] * 3
+
+
+class Lists:
+    """Steps for batches that are lists."""
+
+    def training_step(self, batch, batch_idx):
+        return super().training_step({"x": batch[0]}, batch_idx)
+
+    def validation_step(self, batch, batch_idx):
+        super().validation_step({"x": batch[0]}, batch_idx)
+
+    def predict_step(self, batch, batch_idx):
+        return super().predict_step({"x": batch[0]}, batch_idx)
+
+
+class TorchLists(Lists, TorchLine):
+    pass
+
+
+class JaxLists(Lists, JaxLine):
+    pass
+
+
+@pytest.mark.parametrize("world", ["torch", "jax"])
+def test_a_list_of_list_batches_is_one_loader_in_every_stage(world):
+    batches = [[torch.tensor(x) if world == "torch" else x] for x in (A, A + 6, A + 12)]
+    module = TorchLists() if world == "torch" else JaxLists()
+    trainer = (pl if world == "torch" else ft).Trainer(max_epochs=1, **QUIET)
+    trainer.fit(module, batches, batches)
+    assert trainer.global_step == 3
+    assert trainer.validate(module, batches, verbose=False) == [{"first": 6.0}]
+    assert len(trainer.predict(module, batches)) == 3
+
+
+@pytest.mark.parametrize("world", ["torch", "jax"])
+def test_several_loaders_are_told_apart_from_batches_in_training_too(world):
+    batches = [{"x": torch.tensor(A) if world == "torch" else A}] * 2
+    module = TorchLine() if world == "torch" else JaxLine()
+    trainer = (pl if world == "torch" else ft).Trainer(max_epochs=1, **QUIET)
+    with pytest.raises(ft.ConfigurationError, match="train_dataloader: a list of 2 loaders was given where one"):
+        trainer.fit(module, [batches, batches])
+    trainer.fit(module, [batches])
+    assert trainer.global_step == 2
