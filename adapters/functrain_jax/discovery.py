@@ -48,13 +48,21 @@ class Discovery(NamedTuple):
 
 def discover(training: Training, state: TrainState, batch: Any, platform: str) -> Discovery:
     """Trace every player's step once, compiling nothing."""
-    pieces = 1
+    pieces, drawn = 1, False
     if training.pieces is not None:
-        cut = shapes_of(training.cut, batch)[1]
-        pieces, batch = len(cut), cut[0]
+        calls: list[Call] = []
+
+        def cut(given: tuple[Any, Any], state: TrainState, batch: Any) -> Any:
+            calls.append(training.cut(given, state, batch))
+            return calls[-1].output
+
+        rest = state._replace(params=None, vars=None)
+        all_pieces = shapes_of(cut, (state.params, state.vars), rest, batch)[1]
+        pieces, batch, drawn = len(all_pieces), all_pieces[0], calls[-1].drew
     cast, binding = training.tracer.policy.cast, training.tracer.binding
     params = cast(state.params)
     worked: set[int] = set()
+    whole = training.pieces is None
 
     def look(player: int, moves: tuple[str, ...]) -> tuple[Call, Any, bool, tuple[str, ...]]:
         """The call, what it returns as shapes, is it slow in loops, and the attributes without an optimizer that it
@@ -62,12 +70,12 @@ def discover(training: Training, state: TrainState, batch: Any, platform: str) -
         calls: list[Call] = []
 
         def output_of(weights: Any, state: TrainState, batch: Any, key: Any) -> Any:
-            call = training.traced(weights, state, key, batch, player)
+            call = training.traced(weights, state, key, batch, player, whole)
             return call.output, [record.value for record in call.records], call.vars
 
         def run(given: tuple[Any, Any], state: TrainState, batch: Any, key: Any) -> Any:
             batch = training.tracer.policy.cast_batch(lambda w, b: output_of(w, state, b, key), given, batch, worked)
-            calls.append(training.traced(given, state, key, batch, player))
+            calls.append(training.traced(given, state, key, batch, player, whole))
             return (calls[0].params, binding.parameters({}, calls[0].vars)), calls[0].output
 
         given = params, binding.cast(state.vars, cast, moves)
@@ -85,7 +93,7 @@ def discover(training: Training, state: TrainState, batch: Any, platform: str) -
     records = [call.records for call, *_ in looks]
     logged = Logged.of([record for player in records for record in player])
     names = tuple(tuple(dict.fromkeys(r.key for r in player)) for player in records)
-    drew = any(call.drew for call, *_ in looks)
+    drew = drawn or any(call.drew for call, *_ in looks)
     slow = any(slow for *_, slow, _ in looks)
     outputs = tuple(output for _, output, *_ in looks)
     return Discovery(logged, names, outputs, drew, pieces, slow, moves, frozenset(worked))

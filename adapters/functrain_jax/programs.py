@@ -23,15 +23,17 @@ from functrain.kernel import Clock, Rules, TrainState, Turn
 from functrain.trainer.errors import ConfigurationError
 from functrain.trainer.hooks import adapt, overrides
 from functrain_jax import counting, moments
-from functrain_jax.backend import JaxBackend, check_scalar
+from functrain_jax.backend import JaxBackend, check_scalar, keep_form
 from functrain_jax.collect import Logged, Record, check_same
 from functrain_jax.device import Guarded, debugging, looking
 from functrain_jax.discovery import Discovery, discover, shapes_of
-from functrain_jax.kept import reading
 from functrain_jax.trace import Call, Tracer
 
 if TYPE_CHECKING:
     from functrain_jax.module import Module
+
+WHOLE = 2**31 - 1
+"""Folded into a key for what a batch draws as a whole, before its pieces."""
 
 BAD_LOSS, BAD_PARAMETER = 1, 2
 """What of a batch was not finite, where that is watched."""
@@ -73,31 +75,37 @@ class Training:
         step is to see values."""
         return discover(self, state, batch, platform)
 
-    def traced(self, given: tuple[Any, Any], state: TrainState, key: Any, batch: Any, player: int) -> Call:
+    def traced(
+        self, given: tuple[Any, Any], state: TrainState, key: Any, batch: Any, player: int, moves: bool = True
+    ) -> Call:
         """One traced call for a player, with (params, vars) given."""
         args = (_batch_idx(state), player, state.hidden)
-        return self.tracer.call("training_step", self.method, state.clock, key, given, batch, 0, *args)
+        return self.tracer.call("training_step", self.method, state.clock, key, given, batch, 0, *args, moves=moves)
 
-    def call(self, params: Any, state: TrainState, key: Any, batch: Any, player: int, moves: tuple[str, ...]) -> Call:
+    def call(
+        self, params: Any, state: TrainState, key: Any, batch: Any, player: int, moves: tuple[str, ...],
+        transfers: bool = True,
+    ) -> Call:  # fmt: skip
         """One traced call. What no optimizer moves and no step writes is computed with as parameters are, and kept.
 
         Args:
             moves: the attributes without an optimizer whose parameters the step writes.
+            transfers: the batch goes through `on_after_batch_transfer` first.
         """
         binding = self.tracer.binding
         given = params, binding.cast(state.vars, self.tracer.policy.cast, moves)
-        call = self.traced(given, state, key, batch, player)
+        call = self.traced(given, state, key, batch, player, transfers)
         return call._replace(vars=binding.with_kept(call.vars, state.vars, moves))
 
-    def cut(self, batch: Any) -> list[Any]:
-        """A batch in pieces along time."""
-        with reading(self.tracer.module, self.tracer.reads):
-            pieces = list(self.tracer.module.tbptt_split_batch(batch, self.pieces))
-        if not pieces:
-            raise ConfigurationError(
-                f"{type(self.tracer.module).__name__}.tbptt_split_batch gave no piece of the batch."
-            )
-        return pieces
+    def cut(self, given: tuple[Any, Any], state: TrainState, batch: Any) -> Call:
+        """One traced call that gives a batch in pieces along time, moved as a whole before; (params, vars) are given.
+        The keys that it draws are those of no piece."""
+        key = None if state.rng is None else jax.random.fold_in(state.rng, WHOLE)
+        module, size = self.tracer.module, self.pieces
+        call = self.tracer.cut(state.clock, key, given, batch, lambda batch: module.tbptt_split_batch(batch, size))
+        if not call.output:
+            raise ConfigurationError(f"{type(module).__name__}.tbptt_split_batch gave no piece of the batch.")
+        return call
 
     def program(
         self, found: Discovery, plain: bool, outputs: bool, parts: bool
@@ -116,7 +124,7 @@ class Training:
         """
 
         def loss(params: Any, state: TrainState, rng: Any, batch: Any, player: int) -> tuple[Any, Any, TrainState]:
-            call = self.call(params, state, rng, batch, player, found.moves)
+            call = self.call(params, state, rng, batch, player, found.moves, self.pieces is None)
             check_same(found.logged, call.records)
             value, weight, hidden = read_output(call.output, type(self.tracer.module).__name__)
             metrics = found.logged.merged(state.metrics, call.records)
@@ -174,7 +182,9 @@ class Training:
         if self.pieces is not None:
             # All pieces belong to one batch, though each counts as one while they run.
             state = state._replace(metrics={**state.metrics, "batch": state.clock.batch})
-            state, _ = kernel.tbptt(backend, self.rules, state, self.cut(batch))
+            cut = self.cut((state.params, state.vars), state, batch)
+            state = state._replace(vars=keep_form(cut.vars, state.vars))
+            state, _ = kernel.tbptt(backend, self.rules, state, cut.output)
             return jax.tree.map(jnp.asarray, state)
         if turns is None:
             each, closes = (Turn(True, True),) * players, True

@@ -77,9 +77,13 @@ class Tracer:
 
     def call(
         self, name: str, method: Callable[..., Any], clock: Clock, key: Any, state: tuple[Any, Any], batch: Any,
-        loader: int, *args: Any,
+        loader: int, *args: Any, moves: bool = True,
     ) -> Call:  # fmt: skip
-        """The step `name` with (params, vars) bound; `args` follow the batch."""
+        """The step `name` with (params, vars) bound; `args` follow the batch.
+
+        Args:
+            moves: the batch goes through `on_after_batch_transfer` first; not where it has done so.
+        """
         params, vars_ = state
         keys = Keys(key)
         around = self.surroundings[-1] if self.surroundings else alone(self.module)
@@ -90,13 +94,27 @@ class Tracer:
         def step() -> Any:
             moved = batch
             with self._inside(context, collector), reading(self.module, self.reads):
-                if around.after_transfer is not None:
-                    moved = around.after_transfer(plain(batch), loader)
+                if moves and around.after_transfer is not None:
+                    collector.batch = moved = around.after_transfer(plain(batch), loader)
                 return method(plain(moved), *args)
 
         with self._explained(name):
             output, now, moved = self.binding.call(step, params, vars_, dtype=low)
         return Call(output, moved, collector.records, keys.drawn > 0, now)
+
+    def cut(self, clock: Clock, key: Any, state: tuple[Any, Any], batch: Any, split: Callable[[Any], Any]) -> Call:
+        """A batch in pieces, by `split`, after it went through `on_after_batch_transfer` as a whole."""
+
+        def pieces(batch: Any) -> list[Any]:
+            return list(split(batch))
+
+        call = self.call("training_step", pieces, clock, key, state, batch, 0)
+        if call.records:
+            raise ConfigurationError(
+                f"{type(self.module).__name__}: self.log({call.records[0].key[1]!r}, ...) was called while a batch was "
+                "moved or cut along time, which is before its steps: log it in training_step."
+            )
+        return call
 
     @contextmanager
     def _inside(self, context: Context, collector: Collector) -> Iterator[None]:

@@ -1,5 +1,6 @@
 """`<stage>_step_end` and an own `tbptt_split_batch` work as in torch."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -8,6 +9,7 @@ import torch
 
 import functrain_jax as ft
 import functrain_torch as pl
+from functrain.callbacks import LambdaCallback
 
 X = np.random.default_rng(0).normal(size=(6, 4, 5)).astype(np.float32)
 QUIET = {"logger": False, "checkpoint_callback": False, "progress_bar_refresh_rate": 0, "weights_summary": None}
@@ -99,3 +101,82 @@ def without_end(base):
 def test_an_own_way_to_cut_along_time_is_used_as_in_torch():
     cut = both(without_end(Torch), without_end(Jax), truncated_bptt_steps=3)
     assert cut["steps"] == 2 * 6 * 2
+
+
+def test_the_whole_batch_is_moved_before_it_is_cut_along_time_as_in_torch():
+    """A hook that looks along time sees all of it, and what it leaves is what is cut."""
+
+    class Moved:
+        def on_after_batch_transfer(self, batch, dataloader_idx):
+            return batch[:, 1:] - batch[:, :1]
+
+        def training_step(self, batch, batch_idx, hiddens):
+            self.log("size", float(batch.shape[1]), on_step=False, on_epoch=True, reduce_fx="max")
+            loss = (batch.mean() - self.weight()) ** 2
+            return {"loss": loss, "hiddens": 0.5 * batch.mean() ** 0}
+
+        def training_step_end(self, outputs):
+            return outputs
+
+    classes = [type("Cut", (Moved, base), {}) for base in (Torch, Jax)]
+    cut = both(*classes, truncated_bptt_steps=2)
+    assert cut["steps"] == 2 * 6 * 2
+    assert cut["size"] == 2
+
+
+def test_what_moves_a_batch_that_is_cut_may_draw_random_numbers_and_not_log():
+    class Noisy(Jax):
+        def on_after_batch_transfer(self, batch, dataloader_idx):
+            self.vars = {"seen": jax.random.uniform(self.next_key())}
+            return batch
+
+        def training_step(self, batch, batch_idx, hiddens):
+            return {"loss": (batch.mean() - self.weight()) ** 2 + self.vars["seen"], "hiddens": None}
+
+        def training_step_end(self, outputs):
+            self.log("seen", outputs["loss"], on_step=True)
+            return outputs
+
+    module = Noisy()
+    module.vars = {"seen": jnp.zeros(())}
+    drawn = []
+    ends = LambdaCallback(on_train_batch_end=lambda *args: drawn.append(float(module.vars["seen"])))
+    ft.Trainer(max_epochs=1, truncated_bptt_steps=2, callbacks=[ends], **QUIET).fit(module, list(X))
+    assert len(set(drawn)) == len(X)
+
+    class Logging(Noisy):
+        def on_after_batch_transfer(self, batch, dataloader_idx):
+            self.log("mean", batch.mean())
+            return batch
+
+    logging = Logging()
+    logging.vars = {"seen": jnp.zeros(())}
+    with pytest.raises(
+        ft.ConfigurationError, match=r"Logging: self.log\('mean', ...\) was called while a batch was moved"
+    ):
+        ft.Trainer(max_epochs=1, truncated_bptt_steps=2, **QUIET).fit(logging, list(X))
+
+
+def test_an_epoch_mean_is_weighted_by_the_batch_as_the_hook_leaves_it_as_in_torch():
+    class Unpacking:
+        def on_after_batch_transfer(self, batch, dataloader_idx):
+            return batch[0]
+
+        def training_step(self, batch, batch_idx):
+            self.log("mean", batch.mean(), on_step=False, on_epoch=True)
+            return (batch.mean() - self.weight()) ** 2
+
+        def training_step_end(self, outputs):
+            return outputs
+
+        def validation_step(self, batch, batch_idx):
+            self.log("val", batch.mean())
+
+        def validation_step_end(self, outputs):
+            return outputs
+
+    ragged = [X[:1, :1], X[1:2, :4]]
+    torchs, jaxs = (type("Means", (Unpacking, base), {}) for base in (Torch, Jax))
+    found = results(pl, torchs(), [torch.tensor(x) for x in ragged])
+    assert results(ft, jaxs(), ragged) == pytest.approx(found, rel=1e-5)
+    assert found["mean"] == found["val"] == pytest.approx(np.concatenate([x[0] for x in ragged]).mean(), rel=1e-5)
