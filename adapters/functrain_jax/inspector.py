@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from functrain.trainer.metrics import Unknown
 from functrain_jax.engine import JaxEngine
 from functrain_jax.order import batch_size
 from functrain_jax.summary import rows
@@ -19,6 +20,7 @@ class JaxInspector:
 
     def __init__(self, engine: JaxEngine) -> None:
         self.engine = engine
+        self.metric_objects = Unknown()
 
     def rates(self) -> dict[str, float]:
         """By player, of its next update; of one whose rate cannot be known it is told once."""
@@ -31,9 +33,6 @@ class JaxInspector:
 
     def scalar(self, value: Any) -> jax.Array:
         return value if isinstance(value, jax.Array) else jnp.asarray(value)
-
-    def metric_owner(self, metric: Any) -> Any:
-        return metric
 
     def summary(self, max_depth: int) -> list[tuple[str, str, int, int, int]]:
         engine = self.engine

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from functrain_torch import metric_states
 from functrain_torch.engine import TorchEngine
+from functrain_torch.metric_objects import MetricObjects
 from functrain_torch.optimizers import learning_rates, momenta
 from functrain_torch.summary import rows
 from functrain_torch.tree import batch_size
@@ -21,6 +21,7 @@ class TorchInspector:
 
     def __init__(self, engine: TorchEngine) -> None:
         self.engine = engine
+        self.metric_objects = MetricObjects(engine.module)
 
     def rates(self) -> dict[str, float]:
         return learning_rates(self.engine.configured)
@@ -30,9 +31,6 @@ class TorchInspector:
 
     def scalar(self, value: Any) -> Tensor:
         return value if isinstance(value, Tensor) else torch.as_tensor(value)
-
-    def metric_owner(self, metric: Any) -> Any:
-        return metric_states.owner(self.engine.module, metric)
 
     def summary(self, max_depth: int) -> list[tuple[str, str, int, int, int]]:
         return rows(self.engine.module, max_depth)

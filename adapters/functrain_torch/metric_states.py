@@ -48,15 +48,6 @@ def load_states(module: nn.Module, saved: dict[str, Any]) -> None:
         metric._update_count, metric._computed = state["updates"], None
 
 
-def owner(module: nn.Module, metric: Any) -> Any:
-    """What empties a metric object: the collection of the module that it is part of, whose parts share their states;
-    else itself."""
-    for part in module.modules():
-        if hasattr(part, "_compute_groups_create_state_ref") and any(metric is own for own in part.children()):
-            return part
-    return metric
-
-
 def links(module: nn.Module, entries: Iterable[Entry]) -> list[list[Any]]:
     """The paths of the metric objects that were logged: of each (hook, name, path)."""
     paths = {id(metric): path for path, metric in found(module).items()}

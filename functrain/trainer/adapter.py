@@ -4,11 +4,13 @@ what can be looked at. Types only."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol
 
 from functrain.kernel.state import TrainState
 from functrain.trainer.data import LoaderTools
 from functrain.trainer.identity import Mark
+from functrain.trainer.world import World
 
 
 class Named(Protocol):
@@ -181,6 +183,28 @@ class CheckpointIO(Protocol):
         ...
 
 
+class MetricObjects(Protocol):
+    """What is known of objects that accumulate by themselves, as those of torchmetrics do."""
+
+    def owner(self, metric: Any, /) -> Any:
+        """What empties a metric object: the object itself, or the collection that it is a part of."""
+        ...
+
+    def path(self, metric: Any, /) -> str | None:
+        """Its place in the module, the same in all processes; None where it has none, or nobody knows how such objects
+        come together: then its value is this process's own."""
+        ...
+
+    def at(self, path: str, /) -> Any:
+        """The metric object at a place."""
+        ...
+
+    def of_all(self, metric: Any, name: str, world: World, /) -> AbstractContextManager[None]:
+        """Within it `metric.compute()` returns the value over what all processes have seen. Every process enters it
+        with the object of the same place, and computes once."""
+        ...
+
+
 class Inspector(Protocol):
     """What can be asked of a module, its optimizers and its batches without changing them."""
 
@@ -200,8 +224,9 @@ class Inspector(Protocol):
         """A logged value as the framework's users expect to read it (a tensor, an array)."""
         ...
 
-    def metric_owner(self, metric: Any) -> Any:
-        """What empties a metric object: the object itself, or the collection that it is a part of."""
+    @property
+    def metric_objects(self) -> MetricObjects:
+        """What is known of metric objects that the module logs."""
         ...
 
     def summary(self, max_depth: int) -> list[tuple[str, str, int, int, int]]:

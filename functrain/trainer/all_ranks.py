@@ -15,19 +15,61 @@ from functrain.trainer.world import World
 if TYPE_CHECKING:
     from functrain.trainer.metrics import Metrics
 
+Rows = dict[int, dict[str, Any]]
+
 
 def epoch_values(metrics: Metrics, stage: str, world: World) -> list[tuple[Entry, Any]]:
-    """The epoch values of a stage, those that were logged with sync_dist over all processes. A metric that this process
-    has not logged is there all the same. A collective call."""
-    own = metrics.epoch_values(stage)
-    told = {_key(entry): _told(entry) for entry, _ in own if entry.options.sync_dist and entry.metric is None}
-    shared = _merged(metrics, stage, world.gather(told))
-    _tell_unshared(metrics, [entry for entry, _ in own if not entry.options.sync_dist and entry.metric is None], world)
-    rest = [(entry, value) for entry, value in own if _key(entry) not in shared]
-    return [*rest, *((entry, entry.epoch_value()) for entry in shared.values())]
+    """The epoch values of a stage; over all processes those that were logged with sync_dist, and those of metric
+    objects. A metric that this process has not logged is there all the same. A collective call."""
+    own = [entry for entry in metrics.filled(stage) if entry.options.on_epoch]
+    numbers = [e for e in own if e.metric is None and e.options.sync_dist and e.epoch_value() is not None]
+    shared = _merged(metrics, stage, world.gather({_key(entry): _told(entry) for entry in numbers}))
+    values = {key: (entry, entry.epoch_value()) for key, entry in shared.items()}
+    values |= _of_objects(metrics, stage, [entry for entry in own if entry.closed is None], world)
+    rest = [(entry, entry.epoch_value()) for entry in own if _key(entry) not in values]
+    rest = [(entry, value) for entry, value in rest if value is not None]
+    _tell_unshared(metrics, [entry for entry, _ in rest if entry.closed is None], world)
+    return [*rest, *values.values()]
 
 
-def _key(entry: Entry) -> tuple[str, str]:
+def close_objects(metrics: Metrics, world: World) -> None:
+    """A loader is over, and other batches come into its metric objects now: their values are those of all processes. A
+    collective call."""
+    own = [entry for entry in metrics.current.values() if entry.suffix == metrics.suffix and entry.at]
+    for key, (entry, value) in _of_objects(metrics, metrics.stage, own, world).items():
+        metrics.current.setdefault(key, entry).closed = value
+
+
+def _of_objects(metrics: Metrics, stage: str, entries: list[Entry], world: World) -> dict[Key, tuple[Entry, Any]]:
+    """The values over all processes of the metric objects that any of them has logged."""
+    told: dict[Key, tuple[Any, ...]] = {}
+    for entry in entries:
+        path = None if entry.metric is None else metrics.kinds.path(entry.metric)
+        if path is not None:
+            told[_key(entry)] = entry.base, entry.suffix, tuple(entry.options), path
+    known = {_key(entry): entry for entry in entries}
+    found: dict[Key, tuple[Entry, Any]] = {}
+    for key, (base, suffix, options, path) in sorted(_union(world.gather(told)).items()):
+        entry = known.get(key)
+        if entry is None:
+            options = Options(*options)
+            entry = Entry(stage, key[0], base, suffix, options, metrics.monoids[options.reduce_fx])
+            entry.at = 1
+            entry.metric = metrics.kinds.at(path)
+            entry.resets = metrics.kinds.owner(entry.metric)
+        with metrics.kinds.of_all(metrics.kinds.at(path), entry.name, world):
+            found[key] = entry, entry.epoch_value()
+    return found
+
+
+def _union(dicts: Iterable[Mapping[Key, Any]]) -> dict[Key, Any]:
+    return {key: value for each in dicts for key, value in each.items()}
+
+
+Key = tuple[str, str]
+
+
+def _key(entry: Entry) -> Key:
     return entry.hook or "", entry.name
 
 
@@ -54,9 +96,12 @@ def _tell_unshared(metrics: Metrics, entries: list[Entry], world: World) -> None
     """A user may expect an epoch's value to be of all data. Say it once a stage, in one process."""
     names = sorted({entry.name for entry in entries})
     if names and world.rank == 0:
+        how = "sync_dist=True makes it that of all."
+        if any(entry.metric is not None for entry in entries):
+            how += " A metric object has that of all where it is an attribute of the module, of a kind of torchmetrics."
         metrics.tell(
             f"self.log({names[0]!r}, ...): each of the {world.size} processes has an epoch's value of its own data for "
-            f"{', '.join(names)}, and the loggers get that of process 0; sync_dist=True makes it that of all."
+            f"{', '.join(names)}, and the loggers get that of process 0; {how}"
         )
 
 
@@ -65,10 +110,30 @@ def step_metrics(metrics: Metrics, world: World) -> dict[str, Any]:
     own = metrics.step_metrics()
     shared = [e for e in metrics.filled(TRAIN) if e.step_name in own and e.options.sync_dist and e.options.on_step]
     told = {entry.step_name: (entry.options.reduce_fx, float(entry.last)) for entry in shared if entry.last is not None}
+    return {**own, **_of_steps(metrics, world.gather(told))}
+
+
+def evaluation_rows(metrics: Metrics, rows: Rows, world: World) -> Rows:
+    """The values of single batches of an evaluation, by the number of the batch; those with sync_dist over the
+    processes that have such a batch. A collective call."""
+    how = {e.step_name: e.options.reduce_fx for e in metrics.current.values() if e.each and e.options.sync_dist}
+    told = {
+        number: {name: (how[name], float(value)) for name, value in row.items() if name in how}
+        for number, row in rows.items()
+    }
+    everybodys = world.gather(told)
+    numbers = sorted({number for each in everybodys for number in each})
+    merged = {number: _of_steps(metrics, [each.get(number, {}) for each in everybodys]) for number in numbers}
+    both = {number: {**rows.get(number, {}), **merged[number]} for number in numbers}
+    return {number: row for number, row in both.items() if row}
+
+
+def _of_steps(metrics: Metrics, told: Iterable[Mapping[str, tuple[str, float]]]) -> dict[str, Any]:
+    """One value of each name, of those that the processes have: how it is reduced, and what it is."""
     found: dict[str, tuple[str, Running]] = {}
-    for of_a_rank in world.gather(told):
+    for of_a_rank in told:
         for name, (reduce_fx, value) in of_a_rank.items():
             monoid = metrics.monoids[reduce_fx]
             before = found[name][1] if name in found else monoid.empty
             found[name] = reduce_fx, monoid.merge(before, monoid.lift(value, 1))
-    return {**own, **{name: metrics.monoids[how].compute(running) for name, (how, running) in found.items()}}
+    return {name: metrics.monoids[how].compute(running) for name, (how, running) in found.items()}

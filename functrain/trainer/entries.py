@@ -91,7 +91,8 @@ class Entry:
 
     def close(self) -> None:
         """The entry's loader has ended: what comes into its metric object now is another's."""
-        self.closed = self._computed()
+        if self.closed is None:
+            self.closed = self._computed()
 
     def epoch_value(self) -> Any:
         """The value over the epoch so far; None where nothing was seen."""

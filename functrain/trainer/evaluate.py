@@ -101,7 +101,8 @@ def _run_loader(
             f"{stage} loader {index}: the {type(loaders[index]).__name__} gave no batch. Is its data empty, or was it "
             "an iterator that is used up?"
         )
-    run.metrics.end_loader()
+    rows.write_evaluation_steps(run, ended=True)
+    run.metrics.end_loader(run.world)
     return outputs
 
 

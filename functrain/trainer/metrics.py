@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from functrain.kernel.metrics import monoids
 from functrain.trainer import all_ranks
-from functrain.trainer.adapter import Inspector
+from functrain.trainer.adapter import Inspector, MetricObjects
 from functrain.trainer.entries import (
     LATE_HOOKS,
     TRAIN,
@@ -66,7 +67,7 @@ class Metrics:
         self.closing: str | None = None
         self.logged: dict[str, Any] = {}
         self.sizes: Callable[[Any], int | None] | None = None
-        self.owner_of: Callable[[Any], Any] = _itself
+        self.kinds: MetricObjects = Unknown()
         self.objects: dict[str, list[Any]] = {}
         self.keeps_rows = False
         self.rows: dict[int, dict[str, Any]] = {}
@@ -78,7 +79,7 @@ class Metrics:
     def serve(self, module: Any, inspector: Inspector, rows: bool) -> None:
         """Take what this module logs in a run; with `rows` single evaluation steps too."""
         self.sizes, self.keeps_rows = inspector.batch_size, rows
-        self.owner_of = inspector.metric_owner
+        self.kinds = inspector.metric_objects
         attributes: dict[str, Any] = module.__dict__
         self.objects = attributes.setdefault("_logged_objects", {})
 
@@ -170,7 +171,7 @@ class Metrics:
 
     def link(self, entry: Entry, metric: Any) -> None:
         """The entry's value is this metric object's."""
-        entry.metric, entry.resets = metric, self.owner_of(metric)
+        entry.metric, entry.resets = metric, self.kinds.owner(metric)
         known = self.objects.setdefault(entry.stage, [])
         if not any(entry.resets is other for other in known):
             known.append(entry.resets)
@@ -287,9 +288,14 @@ class Metrics:
             if not self.is_fresh(entry):
                 entry.reset()
 
-    def end_loader(self) -> None:
-        """A loader is over; where there are several, metric objects give its value, and are empty for the next."""
-        own = [e for e in self.current.values() if _closes(e, self.suffix)]
+    def end_loader(self, world: World = ALONE) -> None:
+        """A loader is over; where there are several, metric objects give its value, and are empty for the next. A
+        collective call."""
+        if not self.suffix:
+            return
+        if world.size > 1:
+            all_ranks.close_objects(self, world)
+        own = [e for e in self.current.values() if closes(e, self.suffix)]
         for entry in own:
             entry.close()
         for entry in own:
@@ -370,12 +376,28 @@ def _when(entry: Entry) -> int:
     return entry.at
 
 
-def _closes(entry: Entry, suffix: str) -> bool:
+def closes(entry: Entry, suffix: str) -> bool:
+    """Is it a metric object's, of the loader with this suffix?"""
     return bool(suffix) and entry.suffix == suffix and entry.metric is not None and entry.at > 0
 
 
-def _itself(metric: Any) -> Any:
-    return metric
+class Unknown:
+    """Metric objects of which nothing is known. See `functrain.trainer.adapter.MetricObjects`."""
+
+    def owner(self, metric: Any) -> Any:
+        """The object itself."""
+        return metric
+
+    def path(self, metric: Any) -> str | None:
+        """None: each process has its own."""
+
+    def at(self, path: str) -> Any:
+        """Nothing has a place."""
+        raise LookupError(path)
+
+    def of_all(self, metric: Any, name: str, world: World) -> AbstractContextManager[None]:
+        """Nothing changes."""
+        return nullcontext()
 
 
 def _step_of(stage: str) -> str:

@@ -54,7 +54,9 @@ class ModuleBase(ModuleHooks):
             batch_size: the weight of this value in the epoch's mean; default: the length of the first tensor that is
                 found in the batch.
             sync_dist: with several processes, the value in loggers and at the epoch's end is that of all of them,
-                brought together by `reduce_fx`; otherwise each has its own, and the loggers get process 0's.
+                brought together by `reduce_fx`; otherwise each has its own, and the loggers get process 0's. A metric
+                object of torchmetrics has the epoch's value of all in any case, unless it was made with
+                sync_on_compute=False.
             rank_zero_only: log it in process 0 alone.
             add_dataloader_idx: with several loaders, add `/dataloader_idx_N` to the name, after _step and _epoch.
 

@@ -24,15 +24,23 @@ def write_steps(run: Run, flush: bool, alone: bool = False) -> None:
             logger.save()
 
 
-def write_evaluation_steps(run: Run) -> None:
+def write_evaluation_steps(run: Run, ended: bool = False) -> None:
     """What `self.log(..., on_step=True)` gave in the last batches of an evaluation, to the loggers: a row a batch.
 
     Within a fit their step is the fit's, so that a run that continues knows which rows it will write again; elsewhere
-    it is the batch.
+    it is the batch. Those of several processes wait for the end of their loader, since they may have different numbers
+    of batches; that call is collective.
+
+    Args:
+        ended: the loader has ended.
     """
+    if run.world.size > 1 and not ended:
+        return
     rows = run.metrics.take_rows()
     if run.sanity_checking:
         return
+    if run.world.size > 1:
+        rows = all_ranks.evaluation_rows(run.metrics, rows, run.world)
     for number, metrics in rows.items():
         _send(run, metrics, step=None if run.stage == "fit" else number)
 
