@@ -111,8 +111,6 @@ class JaxEngine:
             raise ConfigurationError(
                 f"Trainer(track_grad_norm={flags.track_grad_norm!r}): not available for JAX modules; leave it at -1."
             )
-        if stage == "fit" and not callable(getattr(self.module, "training_step", None)):
-            raise ConfigurationError(f"{name}.training_step is not defined; trainer.fit needs it.")
 
     def _prepare(self, batch: Any, loader: int = 0) -> Any:
         hooks = self.run.hooks

@@ -115,13 +115,11 @@ class Modes:
     def evaluate(self, stage: str) -> None:
         """Put the module's networks into evaluation mode."""
         self.before = self.binding.modes()
-        hook = getattr(self.hooks, f"on_{stage}_model_eval")
-        self.binding.set_mode(False) if hook is None else hook()
+        self.hooks.call_or(f"on_{stage}_model_eval", partial(self.binding.set_mode, False))
 
     def train(self, stage: str) -> None:
         """Put the module's networks back into the modes of before."""
-        hook = getattr(self.hooks, f"on_{stage}_model_train")
-        restore(self.before) if hook is None else hook()
+        self.hooks.call_or(f"on_{stage}_model_train", partial(restore, self.before))
         self.before = ()
 
     def resume(self) -> None:

@@ -13,19 +13,18 @@ from typing import Any, Self
 from functrain.trainer import adapters
 from functrain.trainer.adapter import Adapter
 from functrain.trainer.errors import ConfigurationError
-from functrain.trainer.hooks import default, hook
+from functrain.trainer.hooks import default
 from functrain.trainer.hparams import HyperparametersMixin
 from functrain.trainer.module import ModuleBase
+from functrain.trainer.module_hooks import TransferHooks
 from functrain.trainer.run import Run
 from functrain_jax.context import Context
 from functrain_jax.in_step import TracedTrainer
 from functrain_jax.keys import STREAM
 from functrain_jax.step import cut_time
 
-OF_A_RUN = ("_trainer", "_context", "_logged_objects", "_step", "_programs", "device")
 
-
-class Module(HyperparametersMixin, ModuleBase):
+class Module(HyperparametersMixin, TransferHooks, ModuleBase):
     """A model with the code that trains it.
 
     What it holds as state is found in its attributes: flax nnx modules (and lists and dicts of them), linen modules
@@ -56,15 +55,9 @@ class Module(HyperparametersMixin, ModuleBase):
     """
 
     _step: Context | None = None
-    automatic_optimization: bool = True
-    truncated_bptt_steps: int | None = None
-    example_input_array: Any = None
+    _of_a_run = (*ModuleBase._of_a_run, "_step", "_programs", "device")
     device: Any = None
     """The device that the run puts arrays on; None before."""
-
-    def __getstate__(self) -> dict[str, Any]:
-        # A copy of the module is the model; the run it was in, its device and its programs stay behind.
-        return {key: value for key, value in vars(self).items() if key not in OF_A_RUN}
 
     # what a user may call or read
 
@@ -77,36 +70,10 @@ class Module(HyperparametersMixin, ModuleBase):
         """What the module computes; `predict_step` calls it with the batch."""
         raise NotImplementedError(f"{type(self).__name__} defines no forward(self, ...), which was called.")
 
-    def predict_step(self, batch: Any, batch_idx: Any, dataloader_idx: int = 0) -> Any:
-        """One step of `trainer.predict`; by default `self(batch)`."""
-        return self(batch)
-
     @default
     def tbptt_split_batch(self, batch: Any, split_size: int) -> list[Any]:
         """Cut a batch along time, its second axis, into pieces of `split_size` steps. Traced."""
         return cut_time(batch, split_size)
-
-    @hook
-    def configure_optimizers(self) -> Any:
-        """Return the optimizers and their schedulers.
-
-        That is an optax transformation; or several, by the attribute whose parameters each moves.
-        """
-
-    @default
-    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int = 0) -> Any:
-        """Return the batch as it is to be moved to the device."""
-        return batch
-
-    @default
-    def transfer_batch_to_device(self, batch: Any, device: Any, dataloader_idx: int = 0) -> Any:
-        """Return the batch, moved to the device; what is not, is moved after it."""
-        return batch
-
-    @default
-    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int = 0) -> Any:
-        """Return the batch as the step is to get it, after it was moved."""
-        return batch
 
     @property
     def trainer(self) -> Any:

@@ -10,10 +10,10 @@ from functrain.kernel.plan import Plan
 from functrain.kernel.state import TrainState
 from functrain.kernel.step import Rule, Rules
 from functrain.kernel.window import Schedule
+from functrain.trainer.configured import require
 from functrain.trainer.context import ALONE, Context
 from functrain.trainer.errors import ConfigurationError
 from functrain.trainer.flags import Flags
-from functrain.trainer.hooks import overrides
 from functrain.trainer.planning import clip, make_plan, windows_of
 from functrain_jax.backend import JaxBackend, Loss
 from functrain_jax.binding import Bindings
@@ -67,8 +67,7 @@ def step_parts(
         ConfigurationError: the module lacks what a training step needs, or its optimizers do not fit it.
     """
     name = type(module).__name__
-    if not overrides(module, "configure_optimizers"):
-        raise ConfigurationError(f"{name}.configure_optimizers is not defined; trainer.fit needs it.")
+    require(module, "training_step", "configure_optimizers")
     binding, policy = binding or Bindings(module), policy_of_flags(flags)
     where = placement or placement_of(flags)
     rng = where.state(STREAM.next()) if key is None else key

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import optax
 
 from functrain.kernel.plan import PlayerPlan
+from functrain.trainer.configured import check_keys, in_turn
 from functrain.trainer.errors import ConfigurationError, nearest
 
 KEYS = ("optimizer", "params", "learning_rate", "frequency", "accumulate")
@@ -73,7 +74,10 @@ def players_of(given: Any, attributes: Iterable[str], owner: str) -> tuple[Spec,
     else:
         raise ConfigurationError(f"{where} returned {type(given).__name__}; return {FORMS}.")
     _check_shares(specs, attributes, where)
-    return _in_turn(specs, [spec_frequency(v) for v in _values(given)], where)
+    turns = in_turn([spec_frequency(v) for v in _values(given)], where)
+    return tuple(
+        spec._replace(plan=spec.plan._replace(turn=plan.turn)) for spec, plan in zip(specs, turns, strict=True)
+    )
 
 
 def _transformations(given: Any) -> Any:
@@ -108,9 +112,7 @@ def _spec(value: Any, owned: tuple[str, ...] | None, name: str, attributes: tupl
         kind = type(value.get("optimizer") if isinstance(value, Mapping) else value).__name__
         hint = " (give the optax transformation itself, not an nnx.Optimizer)" if kind == "Optimizer" else ""
         raise ConfigurationError(f"{where}: {kind} is no optax transformation{hint}; return {FORMS}.")
-    for key in value:
-        if key not in KEYS:
-            raise ConfigurationError(f"{where}: unknown key {key!r}; known are {', '.join(KEYS)}.{nearest(key, KEYS)}")
+    check_keys(value, KEYS, where)
     params = value.get("params")
     if params is not None:
         owned = (params,) if isinstance(params, str) else tuple(params)
@@ -142,18 +144,3 @@ def _check_shares(specs: tuple[Spec, ...], attributes: tuple[str, ...], where: s
             f"{{{left[0]!r}: None}} in a dict "
             "of optimizers by attribute, to leave them as they are."
         )
-
-
-def _in_turn(specs: tuple[Spec, ...], frequencies: list[int | None], where: str) -> tuple[Spec, ...]:
-    """Frequencies as turns: each plays so many batches in a row, one after another."""
-    if all(n is None for n in frequencies):
-        return specs
-    if any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in frequencies):
-        raise ConfigurationError(
-            f"{where}: frequencies {frequencies}: give an int >= 1 for every optimizer, or for none."
-        )
-    cycle, first, turned = sum(n or 0 for n in frequencies), 0, []
-    for spec, n in zip(specs, frequencies, strict=True):
-        turned.append(spec._replace(plan=spec.plan._replace(turn=(first, n, cycle))))
-        first += n or 0
-    return tuple(turned)

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from functrain.kernel.scale import ScaleRule
 from functrain.kernel.state import Tree
+from functrain.trainer.precisions import canonical
 from functrain_jax.inputs import Inputs, inputs_of, rounded
 
 
@@ -91,10 +92,6 @@ _POLICIES = {
     "bf16": Policy("bf16", jnp.bfloat16),
     "16": Policy("16", jnp.float16, scale=HALF_SCALE),
 }
-_NAMES = {
-    "32": "32", "32-true": "32", "64": "64", "64-true": "64",
-    "16": "16", "16-mixed": "16", "bf16": "bf16", "bf16-mixed": "bf16",
-}  # fmt: skip
 
 
 def policy_of(precision: Any) -> Policy:
@@ -103,9 +100,7 @@ def policy_of(precision: Any) -> Policy:
     Raises:
         ValueError: an unknown precision, or 64 bits where JAX is not told to keep them.
     """
-    name = _NAMES.get(str(precision))
-    if name is None:
-        raise ValueError(f"precision={precision!r}: must be one of {', '.join(_NAMES)}.")
+    name = canonical(precision)
     if name == "64" and not jax.config.jax_enable_x64:  # pyright: ignore[reportAttributeAccessIssue]
         raise ValueError(
             "precision=64: JAX computes in 32 bits unless told otherwise; call "

@@ -8,7 +8,7 @@ the same bits.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -20,8 +20,10 @@ from jax import lax
 
 from functrain import kernel
 from functrain.kernel import Clock, Rules, TrainState, Turn
+from functrain.trainer.configured import require
 from functrain.trainer.errors import ConfigurationError
 from functrain.trainer.hooks import adapt, overrides
+from functrain.trainer.step_outputs import parts_of
 from functrain_jax import counting, moments
 from functrain_jax.backend import JaxBackend, check_scalar, keep_form
 from functrain_jax.collect import Logged, Record, check_same
@@ -58,9 +60,8 @@ class Training:
         watch: bool,
     ) -> None:
         module = tracer.module
-        step = getattr(module, "training_step", None)
-        if not callable(step):
-            raise ConfigurationError(f"{type(module).__name__}.training_step is not defined; trainer.fit needs it.")
+        require(module, "training_step")
+        step: Any = getattr(module, "training_step")  # noqa: B009
         names = ("batch", "batch_idx", "optimizer_idx", "hiddens")
         self.method = ended(module, "training", adapt(step, names, f"{type(module).__name__}.training_step"))
         self.tracer = tracer
@@ -275,9 +276,9 @@ class Evaluation:
     def __init__(self, tracer: Tracer, stage: str) -> None:
         module = tracer.module
         self.name = f"{stage}_step"
-        method = getattr(module, self.name, None)
-        if method is None:
-            raise ConfigurationError(f"{type(module).__name__} defines no {self.name}(self, batch, batch_idx).")
+        if stage != "predict":
+            require(module, self.name, by=f"the {stage} loop")
+        method = getattr(module, self.name)
         names = ("batch", "batch_idx", "dataloader_idx")
         self.method = ended(module, stage, adapt(method, names, f"{type(module).__name__}.{self.name}"))
         self.tracer = tracer
@@ -371,14 +372,8 @@ def read_output(output: Any, owner: str) -> tuple[jax.Array, Any, Any]:
     Raises:
         ValueError, TypeError: there is no loss, or it is not a floating scalar.
     """
-    weight, hidden = 1.0, None
-    if isinstance(output, Mapping):
-        if "loss" not in output:
-            keys = ", ".join(map(repr, output)) or "nothing"
-            raise ConfigurationError(f"{owner}.training_step returned a dict with {keys}: 'loss' is missing.")
-        weight, hidden = output.get("weight", 1.0), output.get("hiddens")
-        output = output["loss"]
+    loss, weight, hidden, _ = parts_of(output, f"{owner}.training_step")
     try:
-        return check_scalar(output), weight, hidden
+        return check_scalar(loss), weight, hidden
     except (TypeError, ValueError) as error:
         raise ConfigurationError(f"{owner}.training_step: {error}") from None

@@ -11,6 +11,8 @@ import jax.numpy as jnp
 from functrain.kernel.state import Accumulator, Clock, LossScale, Player, TrainState, Tree
 from functrain.trainer import metrics_state
 from functrain.trainer.errors import CheckpointError, ConfigurationError
+from functrain.trainer.weights import Form
+from functrain.trainer.weights import differences as differing
 from functrain_jax.identity import form
 
 if TYPE_CHECKING:
@@ -49,33 +51,13 @@ def rebuilt(saved: dict[str, Any], own: Tree) -> Tree:
     return jax.tree_util.tree_map_with_path(one, own)
 
 
-def differences(saved: dict[str, Any], own: dict[str, Any]) -> str | None:
-    """What differs between two named trees: missing, unexpected, of another shape, of another kind of numbers (another
-    precision is the same kind); None where nothing."""
-    missing = [name for name in own if name not in saved]
-    unexpected = [name for name in saved if name not in own]
-    shapes = [
-        f"{name} {tuple(jnp.shape(saved[name]))} instead of {tuple(jnp.shape(own[name]))}"
-        for name in own
-        if name in saved and jnp.shape(saved[name]) != jnp.shape(own[name])
-    ]
-    kinds = [
-        f"{name} {jnp.result_type(saved[name])} instead of {jnp.result_type(own[name])}"
-        for name in own
-        if name in saved and _kind(saved[name]) != _kind(own[name])
-    ]
-    found = ("missing", missing), ("unexpected", unexpected), ("of another shape:", shapes), ("of another type:", kinds)
-    parts = [
-        f"{what} {', '.join(names[:5])}{f' and {len(names) - 5} more' if len(names) > 5 else ''}"
-        for what, names in found
-        if names
-    ]
-    return "; ".join(parts) or None
+def differences(saved: dict[str, Any], own: dict[str, Any], strict: bool = True) -> str | None:
+    """What differs between two named trees, in words; None where nothing does. See `functrain.trainer.weights`."""
+    return differing(_forms(saved), _forms(own), strict)
 
 
-def _kind(leaf: Any) -> Any:
-    kinds = (jnp.bool_, jnp.integer, jnp.floating, jnp.complexfloating)
-    return next((kind for kind in kinds if jnp.issubdtype(jnp.result_type(leaf), kind)), None)
+def _forms(named: dict[str, Any]) -> dict[str, Form]:
+    return {name: Form(tuple(jnp.shape(leaf)), str(jnp.result_type(leaf))) for name, leaf in named.items()}
 
 
 def is_key(leaf: Any) -> bool:
@@ -132,8 +114,8 @@ def load_state(engine: JaxEngine, saved: dict[str, Any], weights_only: bool, str
         raise CheckpointError(f"has no weights (no 'state_dict'), so it is no checkpoint of {name}.")
     assert engine.state is not None
     state = engine.state
-    differs = differences(saved["state_dict"], weights(state))
-    if differs and strict:
+    differs = differences(saved["state_dict"], weights(state), strict)
+    if differs:
         raise CheckpointError(f"is of another module than {name}: {differs}.")
     if not weights_only:
         _check_players(state.players, saved, name)

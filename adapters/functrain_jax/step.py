@@ -13,7 +13,7 @@ import optax
 
 from functrain import kernel
 from functrain.kernel import Clip, Report, Rule, ScaleRule, TrainState
-from functrain.trainer.step_outputs import check_keys
+from functrain.trainer.step_outputs import check_keys, parts_of
 from functrain_jax.backend import JaxBackend
 from functrain_jax.loops import length
 from functrain_jax.precision import policy_of
@@ -145,15 +145,13 @@ def _loss(loss_fn: Callable[..., Any], takes: frozenset[str], carry_hidden: bool
     def loss(params: Any, state: TrainState, rng: Any, batch: Any, player: int) -> tuple[Any, Any, TrainState]:
         extras = {"rng": rng, "vars": state.vars, "hiddens": state.hidden}
         given = loss_fn(params, batch, **{name: extras[name] for name in takes})
+        parts = parts_of(given, _name(loss_fn))
         if not isinstance(given, Mapping):
-            return given, 1.0, state
-        if "loss" not in given:
-            keys = ", ".join(map(repr, given)) or "nothing"
-            raise ValueError(f"{_name(loss_fn)} returned a dict with {keys}: 'loss' is missing.")
+            return parts.loss, parts.weight, state
         check_keys(given, carry_hidden, _name(loss_fn))
         if carry_hidden:
-            state = state._replace(hidden=given.get("hiddens"))
-        return given["loss"], given.get("weight", 1.0), state._replace(vars=given.get("vars"))
+            state = state._replace(hidden=parts.hiddens)
+        return parts.loss, parts.weight, state._replace(vars=parts.vars)
 
     loss.__qualname__ = _name(loss_fn)
     return loss

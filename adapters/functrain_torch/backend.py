@@ -17,7 +17,9 @@ from torch.optim import Optimizer
 from functrain.kernel.host import HostBackend
 from functrain.kernel.state import Accumulator, Scalar, TrainState
 from functrain.trainer.spans import Span
+from functrain.trainer.step_outputs import UNIT, parts_of
 from functrain_torch.strategy import OneDevice, Strategy
+from functrain_torch.tree import tree_map
 
 Forward: TypeAlias = Callable[[TrainState, Any, int], Any]
 MakesContext: TypeAlias = Callable[[], AbstractContextManager[Any]]
@@ -170,7 +172,6 @@ class TorchBackend(HostBackend):
         return new
 
 
-UNIT = 1.0
 HALF = (torch.float16, torch.bfloat16)
 
 
@@ -194,24 +195,17 @@ def bound(parameters: Iterable[Tensor], limit: float) -> None:
 
 def _unpack(state: TrainState, output: dict[str, Any]) -> tuple[TrainState, Any, Scalar]:
     """What a step returned as a dict: the state with what it carries on, the loss, its weight."""
-    if "loss" not in output:
-        raise ValueError(
-            f"the training step gave a dict without 'loss'; it has {', '.join(map(repr, output)) or 'nothing'}."
-        )
-    hidden = output.get("hiddens")
+    loss, weight, hidden, vars_ = parts_of(output, "the training step")
     if hidden is not None:
-        from functrain_torch.tree import tree_map
-
         state = state._replace(hidden=tree_map(Tensor.detach, hidden))
     if "vars" in output:
-        state = state._replace(vars=output["vars"])
-    weight = output.get("weight", UNIT)
+        state = state._replace(vars=vars_)
     if isinstance(weight, Tensor):
         if weight.numel() != 1:
             raise ValueError(f"the training step's 'weight' has shape {tuple(weight.shape)}; give a number of samples.")
-        return state, output["loss"], weight.detach()
+        return state, loss, weight.detach()
     try:
-        return state, output["loss"], float(weight)
+        return state, loss, float(weight)
     except (TypeError, ValueError):
         raise TypeError(f"the training step's 'weight' is {weight!r}; give a number, such as of samples.") from None
 

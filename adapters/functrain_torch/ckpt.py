@@ -23,6 +23,7 @@ from functrain.trainer import saving
 from functrain.trainer.adapter import Saving
 from functrain.trainer.errors import CheckpointError, ConfigurationError, kind
 from functrain.trainer.identity import Mark, decoded, encoded, mark_of
+from functrain.trainer.weights import Form
 
 PLAIN = (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device, torch.Size)
 
@@ -281,42 +282,10 @@ def _plain(value: Any, where: str) -> Any:
     )
 
 
-def compare(saved: Mapping[str, Any], own: Mapping[str, Any], strict: bool = True) -> str | None:
-    """What differs between a saved state_dict and the module's: missing, unexpected, of another shape, of another kind
-    of numbers (integers for floating-point weights, say; another precision of them is the same kind).
-
-    None where nothing. Not strict: only the kinds.
-    """
-    both = [
-        (key, saved[key], own[key])
-        for key in own
-        if key in saved and isinstance(own[key], Tensor) and isinstance(saved[key], Tensor)
-    ]
-    kinds = [f"{key} {_type(was)} instead of {_type(now)}" for key, was, now in both if _kind(was) != _kind(now)]
-    found = [("of another type:", kinds)]
-    if strict:
-        missing = [key for key in own if key not in saved]
-        unexpected = [key for key in saved if key not in own]
-        shapes = [
-            f"{key} {tuple(was.shape)} instead of {tuple(now.shape)}"
-            for key, was, now in both
-            if was.shape != now.shape
-        ]
-        found = [("missing", missing), ("unexpected", unexpected), ("of another shape:", shapes), *found]
-    parts = [
-        f"{what} {', '.join(names[:5])}{f' and {len(names) - 5} more' if len(names) > 5 else ''}"
-        for what, names in found
-        if names
-    ]
-    return "; ".join(parts) or None
+def forms(named: Mapping[str, Any]) -> dict[str, Form | None]:
+    """What is compared of the tensors of a `state_dict`, by name; None for what is no tensor."""
+    return {name: _form(value) if isinstance(value, Tensor) else None for name, value in named.items()}
 
 
-def _type(tensor: Tensor) -> str:
-    return str(tensor.dtype).removeprefix("torch.")
-
-
-def _kind(tensor: Tensor) -> str:
-    dtype = tensor.dtype
-    if dtype.is_complex or dtype.is_floating_point:
-        return "complex" if dtype.is_complex else "floating"
-    return "bool" if dtype is torch.bool else "integer"
+def _form(tensor: Tensor) -> Form:
+    return Form(tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."))

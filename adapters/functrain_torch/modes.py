@@ -58,14 +58,12 @@ class Modes:
         self._before = {path: part.training for path, part in self.module.named_modules()}
         self._grad = torch.is_grad_enabled()
         self.metrics_before = metric_states.states(self.module, copied=True)
-        hook = getattr(self.run.hooks, f"on_{stage}_model_eval")
-        self.module.eval() if hook is None else hook()
+        self.run.hooks.call_or(f"on_{stage}_model_eval", self.module.eval)
         torch.set_grad_enabled(False)
 
     def train(self, stage: str) -> None:
         """The modes from before the evaluation, or what the module's own hook does."""
-        hook = getattr(self.run.hooks, f"on_{stage}_model_train")
-        self.restore() if hook is None else hook()
+        self.run.hooks.call_or(f"on_{stage}_model_train", self.restore)
         self._before = {}
         torch.set_grad_enabled(self._grad)
 

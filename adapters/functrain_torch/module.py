@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -14,11 +13,13 @@ from torch import Tensor, nn
 from functrain.trainer import adapters
 from functrain.trainer.adapter import Adapter
 from functrain.trainer.checkpoint import check_format
-from functrain.trainer.errors import CheckpointError, ConfigurationError, kind, nearest
+from functrain.trainer.errors import CheckpointError, ConfigurationError, kind
 from functrain.trainer.hooks import default, hook
-from functrain.trainer.hparams import HyperParameters, HyperparametersMixin, load_hparams_yaml, load_tags_csv
+from functrain.trainer.hparams import HyperparametersMixin, load_hparams_yaml, load_tags_csv
+from functrain.trainer.load import arguments_of
 from functrain.trainer.module import ModuleBase
 from functrain.trainer.run import Run
+from functrain.trainer.weights import differences
 from functrain_torch import ckpt
 from functrain_torch.manual import Manual, without_optimizer
 from functrain_torch.transfer import TransferHooks
@@ -26,8 +27,6 @@ from functrain_torch.tree import split_time
 
 if TYPE_CHECKING:
     from functrain_torch.engine import TorchEngine
-
-OF_A_RUN = ("_trainer", "_context", "_logged_objects")
 
 
 class LightningModule(TransferHooks, ModuleBase, HyperparametersMixin, nn.Module):
@@ -43,14 +42,7 @@ class LightningModule(TransferHooks, ModuleBase, HyperparametersMixin, nn.Module
         prepare_data_per_node: prepare_data once a node instead of once altogether.
     """
 
-    automatic_optimization: bool = True
-    truncated_bptt_steps: int | None = None
-    example_input_array: Any = None
     prepare_data_per_node: bool = True
-
-    def __getstate__(self) -> dict[str, Any]:
-        # A copy of the module is the model; the run it was in stays behind.
-        return {key: value for key, value in self.__dict__.items() if key not in OF_A_RUN}
 
     @property
     def device(self) -> torch.device:
@@ -92,11 +84,6 @@ class LightningModule(TransferHooks, ModuleBase, HyperparametersMixin, nn.Module
     @hook
     def test_step_end(self, outputs: Any) -> Any:
         """Get what `test_step` returned, and return it as it is to be."""
-
-    @default
-    def predict_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
-        """One batch of prediction; by default the forward pass."""
-        return self(batch)
 
     @default
     def tbptt_split_batch(self, batch: Any, split_size: int) -> list[Any]:
@@ -322,10 +309,10 @@ class LightningModule(TransferHooks, ModuleBase, HyperparametersMixin, nn.Module
         if hparams_file is not None:
             read = load_tags_csv if os.fspath(hparams_file).endswith(".csv") else load_hparams_yaml
             hparams = dict(read(hparams_file))
-        module = cls(**_accepted(cls, _as_arguments(cls, hparams, kwargs, saved.get("hparams_name")), kwargs))
+        module = cls(**arguments_of(cls, hparams, kwargs, saved.get("hparams_name")))
         module.on_load_checkpoint(saved)
         weights = saved.get("state_dict", {})
-        differs = ckpt.compare(weights, module.state_dict(), strict)
+        differs = differences(ckpt.forms(weights), ckpt.forms(module.state_dict()), strict)
         if differs:
             raise CheckpointError(f"{checkpoint_path}: does not fit {cls.__name__}: {differs}.")
         module.load_state_dict(weights, strict=strict)
@@ -338,50 +325,6 @@ class LightningModule(TransferHooks, ModuleBase, HyperparametersMixin, nn.Module
         """The older form of `load_from_checkpoint`, with the hyperparameters in a CSV file of tags."""
         location = map_location if map_location is not None else "cuda" if on_gpu else None
         return cls.load_from_checkpoint(weights_path, map_location=location, hparams_file=tags_csv)
-
-
-def _as_arguments(cls: type, hparams: dict[str, Any], given: dict[str, Any], name: str | None) -> dict[str, Any]:
-    """Arguments of `__init__`: stored ones and given ones; stored ones all in one where `__init__` takes them so.
-
-    Args:
-        name: the argument that took all hyperparameters as one object; None in files of older versions, where an
-            argument `hparams` is taken for it.
-    """
-    parameters = inspect.signature(cls.__init__).parameters
-    if name is None and "hparams" in parameters and "hparams" not in hparams:
-        name = "hparams"
-    if name is None or name not in parameters or name in given:
-        return {**hparams, **given}
-    own = {key: value for key, value in given.items() if key in parameters}
-    return {name: HyperParameters({**hparams, **{k: v for k, v in given.items() if k not in own}}), **own}
-
-
-def _accepted(cls: type, arguments: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Those arguments that the class's `__init__` takes.
-
-    Raises:
-        ConfigurationError: one that it needs is missing, or one of the `given` ones is not among its own.
-    """
-    parameters = inspect.signature(cls).parameters.values()
-    if any(p.kind is p.VAR_KEYWORD for p in parameters):
-        return dict(arguments)
-    names = {p.name for p in parameters}
-    missing = [
-        p.name for p in parameters
-        if p.default is p.empty and p.name not in arguments and p.kind is not p.VAR_POSITIONAL
-    ]  # fmt: skip
-    if missing:
-        raise ConfigurationError(
-            f"{cls.__name__}.load_from_checkpoint: __init__ needs {', '.join(missing)}, which the checkpoint does not "
-            "hold; give them as keyword arguments, or call save_hyperparameters() in __init__ before training."
-        )
-    for name in given:
-        if name in arguments and name not in names:
-            raise ConfigurationError(
-                f"{cls.__name__}.load_from_checkpoint({name}={given[name]!r}): __init__ has no such argument."
-                f"{nearest(name, names)}"
-            )
-    return {name: value for name, value in arguments.items() if name in names}
 
 
 def _device(map_location: Any) -> torch.device | None:

@@ -12,8 +12,10 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from functrain.kernel.plan import PlayerPlan
-from functrain.trainer.errors import ConfigurationError, kind, nearest
+from functrain.trainer.configured import check_keys, in_turn
+from functrain.trainer.errors import ConfigurationError, kind
 
+KEYS = ("optimizer", "lr_scheduler", "frequency", "monitor")
 SCHEDULER_KEYS = ("scheduler", "interval", "frequency", "monitor", "strict", "name", "reduce_on_plateau", "opt_idx")
 
 
@@ -40,23 +42,15 @@ class Scheduler:
 
 @dataclass(frozen=True, slots=True)
 class Configured:
-    """The optimizers of a module, the schedulers, and how many batches in a row each optimizer plays (0: every
-    batch)."""
+    """The optimizers of a module, the schedulers, and when each optimizer plays."""
 
     optimizers: list[Optimizer]
     schedulers: list[Scheduler]
-    frequencies: list[int]
+    turns: list[PlayerPlan]
 
     def players(self) -> tuple[PlayerPlan, ...]:
         """The kernel's plan of who plays when."""
-        if not any(self.frequencies):
-            return tuple(PlayerPlan() for _ in self.optimizers) or (PlayerPlan(),)
-        cycle, first = sum(self.frequencies), 0
-        plans: list[PlayerPlan] = []
-        for length in self.frequencies:
-            plans.append(PlayerPlan(turn=(first, length, cycle)))
-            first += length
-        return tuple(plans)
+        return tuple(self.turns) or (PlayerPlan(),)
 
 
 def parse_optimizers(given: Any, module: str) -> Configured:
@@ -77,30 +71,23 @@ def parse_optimizers(given: Any, module: str) -> Configured:
     for index, entry in enumerate(entries):
         entry = entry if isinstance(entry, Mapping) else {"optimizer": entry}
         optimizers.append(_optimizer(entry, module))
-        frequencies.append(int(entry.get("frequency", 0)))
+        frequencies.append(entry.get("frequency"))
         if entry.get("lr_scheduler") is not None:
             schedulers.append(_scheduler(entry["lr_scheduler"], index, module, entry.get("monitor")))
-    if any(frequencies) and not all(frequencies):
-        raise ConfigurationError(
-            f"{module}.configure_optimizers: frequencies {frequencies}: give 'frequency' for every optimizer or for "
-            "none."
-        )
+    turns = in_turn(frequencies, f"{module}.configure_optimizers")
     for scheduler in schedulers:
         if not 0 <= scheduler.player < len(optimizers):
             raise ConfigurationError(
                 f"{module}.configure_optimizers: opt_idx {scheduler.player} of a scheduler: there are "
                 f"{len(optimizers)} optimizers, counted from 0."
             )
-    return Configured(optimizers, schedulers, frequencies)
+    return Configured(optimizers, schedulers, turns)
 
 
 def _optimizer(entry: Mapping[str, Any], module: str) -> Any:
-    unknown = [key for key in entry if key not in ("optimizer", "lr_scheduler", "frequency", "monitor")]
-    if unknown or "optimizer" not in entry:
-        what = f"unknown key {unknown[0]!r}" if unknown else "a dict without 'optimizer'"
-        raise ConfigurationError(
-            f"{module}.configure_optimizers: {what}; the keys are 'optimizer', 'lr_scheduler', 'frequency', 'monitor'."
-        )
+    check_keys(entry, KEYS, f"{module}.configure_optimizers")
+    if "optimizer" not in entry:
+        raise ConfigurationError(f"{module}.configure_optimizers: a dict without 'optimizer'; give it one.")
     optimizer = entry["optimizer"]
     if not isinstance(optimizer, Optimizer):
         raise ConfigurationError(
@@ -122,12 +109,7 @@ def _owner(scheduler: Any, optimizers: Sequence[Any], index: int) -> int:
 
 def _scheduler(given: Any, player: int, module: str, monitor: str | None = None) -> Scheduler:
     entry = dict(given) if isinstance(given, Mapping) else {"scheduler": given}
-    for key in entry:
-        if key not in SCHEDULER_KEYS:
-            raise ConfigurationError(
-                f"{module}.configure_optimizers: unknown key {key!r} of "
-                f"lr_scheduler.{nearest(str(key), SCHEDULER_KEYS)}"
-            )
+    check_keys(entry, SCHEDULER_KEYS, f"{module}.configure_optimizers", " of lr_scheduler")
     scheduler = entry.get("scheduler")
     if not hasattr(scheduler, "step"):
         raise ConfigurationError(

@@ -11,10 +11,11 @@ from functrain.kernel.plan import Plan
 from functrain.kernel.scale import Clip
 from functrain.kernel.state import Accumulator, LossScale, Player, TrainState
 from functrain.kernel.step import Rule, Rules
+from functrain.trainer.configured import require
 from functrain.trainer.context import Context
 from functrain.trainer.errors import ConfigurationError
 from functrain.trainer.flags import Flags
-from functrain.trainer.hooks import Hooks, overrides
+from functrain.trainer.hooks import Hooks
 from functrain.trainer.planning import clip, make_plan, windows_of
 from functrain_torch.backend import MakesContext, TorchBackend
 from functrain_torch.closure import Reevaluation
@@ -142,9 +143,7 @@ def configure(module: LightningModule, automatic: bool) -> Configured:
             another module.
     """
     name = type(module).__name__
-    for method in ("training_step", "configure_optimizers"):
-        if not overrides(module, method):
-            raise ConfigurationError(f"{name}.{method} is not defined; trainer.fit needs it.")
+    require(module, "training_step", "configure_optimizers")
     configured = parse_optimizers(module.configure_optimizers(), name)
     if not configured.optimizers and automatic:
         raise ConfigurationError(

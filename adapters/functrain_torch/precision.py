@@ -10,6 +10,7 @@ import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from functrain.kernel.scale import ScaleRule
+from functrain.trainer.precisions import canonical
 
 
 class Precision(NamedTuple):
@@ -53,10 +54,7 @@ def precision(flag: Any) -> Precision:
     Raises:
         ValueError: there is no such policy.
     """
-    name = str(flag).removesuffix("-mixed").removesuffix("-true")
-    if name not in POLICIES:
-        raise ValueError(f"precision={flag!r}: must be one of {', '.join(POLICIES)}.")
-    return POLICIES[name]
+    return POLICIES[canonical(flag)]
 
 
 class UpdatesOutside:

@@ -11,6 +11,7 @@ from functrain.kernel.state import Accumulator, Clock, LossScale, Player, TrainS
 from functrain.trainer import metrics_state
 from functrain.trainer.checkpoint import is_storable
 from functrain.trainer.errors import CheckpointError
+from functrain.trainer.weights import differences
 from functrain_torch import ckpt, metric_states
 from functrain_torch.optimizer_shapes import check_shapes
 from functrain_torch.optimizer_states import order, ordered, parameter_names
@@ -90,7 +91,7 @@ def load_state(engine: TorchEngine, saved: dict[str, Any], weights_only: bool, s
     module, name = engine.module, type(engine.module).__name__
     if "state_dict" not in saved:
         raise CheckpointError(f"has no weights (no 'state_dict'), so it is no checkpoint of {name}.")
-    differs = ckpt.compare(saved["state_dict"], module.state_dict(), strict)
+    differs = differences(ckpt.forms(saved["state_dict"]), ckpt.forms(module.state_dict()), strict)
     if differs:
         raise CheckpointError(f"is of another module than {name}: {differs}.")
     if not weights_only:

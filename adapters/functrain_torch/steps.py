@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from functrain.kernel.state import TrainState
-from functrain.trainer.errors import ConfigurationError
+from functrain.trainer.configured import require
 from functrain.trainer.hooks import adapt, leading, overrides
 from functrain_torch.backend import Forward
 
@@ -48,8 +48,8 @@ def evaluation_step(module: LightningModule, stage: str) -> Callable[..., Any]:
         ConfigurationError: it has none.
     """
     name = f"{stage}_step"
-    if stage != "predict" and not overrides(module, name):
-        raise ConfigurationError(f"{type(module).__name__}.{name} is not defined; the {stage} loop needs it.")
+    if stage != "predict":
+        require(module, name, by=f"the {stage} loop")
     step = adapt(getattr(module, name), EVALUATION, f"{type(module).__name__}.{name}")
     if not overrides(module, f"{name}_end"):
         return step

@@ -6,27 +6,18 @@ from typing import Any
 
 import torch
 
+from functrain.trainer import module_hooks
 from functrain.trainer.hooks import Hooks, default
 from functrain_torch.tree import move
 
 
-class TransferHooks:
+class TransferHooks(module_hooks.TransferHooks):
     """A batch's way to the device, for modules and data modules to override. A data module's stand for the module's."""
-
-    @default
-    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int = 0) -> Any:
-        """Return the batch as it is to be moved to the device."""
-        return batch
 
     @default
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int = 0) -> Any:
         """Return the batch, moved to the device."""
         return move(batch, device)
-
-    @default
-    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int = 0) -> Any:
-        """Return the batch as the step is to get it, after it was moved."""
-        return batch
 
 
 class Transfer:

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any, NoReturn
 
 from functrain.kernel.window import Schedule
+from functrain.trainer import precisions
 from functrain.trainer.callback import Callback
 from functrain.trainer.errors import ConfigurationError
 from functrain.trainer.narrow import is_mapping, is_sequence
@@ -66,7 +67,7 @@ def _choices(flags: Any) -> None:
     choices = {
         "gradient_clip_algorithm": ("norm", "value"),
         "weights_summary": ("top", "full", None),
-        "precision": (64, 32, 16, "64", "32", "16", "bf16", "16-mixed", "bf16-mixed", "32-true", "64-true"),
+        "precision": precisions.FLAGS,
     }
     for name, allowed in choices.items():
         value = getattr(flags, name)

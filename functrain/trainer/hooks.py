@@ -411,6 +411,11 @@ class Hooks:
         hook = getattr(self, name)
         return None if hook is None else hook(*args)
 
+    def call_or(self, name: str, otherwise: Callable[[], object]) -> None:
+        """Call a hook by name, or `otherwise` where nobody overrides it."""
+        hook = getattr(self, name)
+        (otherwise if hook is None else hook)()
+
 
 def _calls(
     hook: Hook, trainer: object, module: object, callbacks: tuple[object, ...], data: object | None

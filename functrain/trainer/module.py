@@ -9,6 +9,7 @@ from typing import Any
 
 from functrain.trainer.context import Context
 from functrain.trainer.errors import ConfigurationError, kind
+from functrain.trainer.hooks import default
 from functrain.trainer.module_hooks import ModuleHooks
 
 
@@ -16,14 +17,33 @@ class ModuleBase(ModuleHooks):
     """`self.log`, and the properties by which a module sees its run.
 
     Attributes:
+        automatic_optimization: False hands zero_grad, backward and step to `training_step`.
+        truncated_bptt_steps: cut batches along time into pieces of so many steps.
+        example_input_array: a batch that a summary, a graph or an export may run.
         _trainer: the Trainer that runs it; None before.
         _context: where the position is read and `log` puts values: the run's, or, while an adapter traces, the
             trace's; None where nobody runs it.
+        _of_a_run: the attributes that a copy of the module leaves behind.
     """
+
+    automatic_optimization: bool = True
+    truncated_bptt_steps: int | None = None
+    example_input_array: Any = None
 
     _trainer: Any = None
     _context: Context | None = None
     _told_to_run: bool = False
+    _of_a_run: tuple[str, ...] = ("_trainer", "_context", "_logged_objects")
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy of the module is the model; the run it was in stays behind.
+        return {key: value for key, value in vars(self).items() if key not in self._of_a_run}
+
+    @default
+    def predict_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
+        """One batch of prediction; by default the forward pass."""
+        forward: Any = self
+        return forward(batch)
 
     def log(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from functrain.trainer.hooks import hook
+from functrain.trainer.hooks import default, hook
 
 
 class DataHooks:
@@ -46,6 +46,25 @@ class DataHooks:
     @hook
     def teardown(self, stage: str) -> None:
         """A stage ends: 'fit', 'validate', 'test' or 'predict'."""
+
+
+class TransferHooks:
+    """A batch's way to the device, for modules and data modules to override. A data module's stand for the module's."""
+
+    @default
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int = 0) -> Any:
+        """Return the batch as it is to be moved to the device."""
+        return batch
+
+    @default
+    def transfer_batch_to_device(self, batch: Any, device: Any, dataloader_idx: int = 0) -> Any:
+        """Return the batch, moved to the device."""
+        return batch
+
+    @default
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int = 0) -> Any:
+        """Return the batch as the step is to get it, after it was moved."""
+        return batch
 
 
 class ModuleHooks(DataHooks):

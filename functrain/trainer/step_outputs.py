@@ -3,9 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
+from functrain.trainer.errors import ConfigurationError
 from functrain.trainer.narrow import is_mapping
+
+UNIT = 1.0
+"""The weight of a loss that has none, the very object."""
+
+
+class Parts(NamedTuple):
+    """What a training step returned, in its parts.
+
+    Attributes:
+        weight: of how many samples or tokens the loss is the mean; 1.0 where the step does not say.
+        hiddens, vars: None where the step returned none.
+    """
+
+    loss: Any
+    weight: Any = UNIT
+    hiddens: Any = None
+    vars: Any = None
+
+
+def parts_of(output: Any, name: str) -> Parts:
+    """Take apart what a training step returned: a loss, or a dict with 'loss' and, where it has them, 'weight',
+    'hiddens' and 'vars'.
+
+    Args:
+        name: the step, for the message.
+
+    Raises:
+        ConfigurationError: a dict has no 'loss'.
+    """
+    if not is_mapping(output):
+        return Parts(output)
+    if "loss" not in output:
+        keys = ", ".join(map(repr, output)) or "nothing"
+        raise ConfigurationError(f"{name} returned a dict without 'loss'; it has {keys}.")
+    return Parts(output["loss"], output.get("weight", UNIT), output.get("hiddens"), output.get("vars"))
 
 
 def with_loss(output: Any) -> Any:

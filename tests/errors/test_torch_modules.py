@@ -95,7 +95,7 @@ def sgd(self):
         ),
         (
             lambda self: [{"optimizer": sgd(self), "frequency": 1}, {"optimizer": sgd(self)}],
-            r"frequencies \[1, 0\]: give 'frequency' for every optimizer or for none",
+            r"frequencies \[1, None\]: give 'frequency' for every optimizer or for none",
         ),
     ],
 )

@@ -41,7 +41,7 @@ def test_branch_on_a_traced_value():
 def test_skipping_by_none_and_other_returns():
     assert "weight of 0" in fit(lambda self, batch, batch_idx: None)
     assert "shape (8, 3)" in fit(lambda self, batch, batch_idx: self(batch[0]))
-    assert "'loss' is missing" in fit(lambda self, batch, batch_idx: {"mse": 1.0})
+    assert "returned a dict without 'loss'; it has 'mse'" in fit(lambda self, batch, batch_idx: {"mse": 1.0})
     assert "int32" in fit(lambda self, batch, batch_idx: jnp.int32(1))
 
 
@@ -101,7 +101,7 @@ def test_missing_parts():
     ):
         with pytest.raises(ft.ConfigurationError, match=match):
             trainer(max_epochs=1).fit(cls(), Batches())
-    with pytest.raises(ft.ConfigurationError, match="no validation_step"):
+    with pytest.raises(ft.ConfigurationError, match="validation_step is not defined"):
         trainer().validate(Plain(), Batches())
 
 

@@ -396,7 +396,7 @@ def test_reduce_on_plateau_gets_the_loss():
     [
         (lambda p, b: (b[0] @ p["w"] - b[1]) ** 2, ValueError, r"shape \(12, 2\)"),
         (lambda p, b: None, ValueError, "weight of 0"),
-        (lambda p, b: {"mse": 1.0}, ValueError, "'loss' is missing"),
+        (lambda p, b: {"mse": 1.0}, ValueError, "without 'loss'; it has 'mse'"),
         (lambda p, b: 1, TypeError, "int32"),
     ],
 )

@@ -1,0 +1,56 @@
+"""A module made from a checkpoint, without a Trainer: what its `__init__` is given."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from functrain.trainer.errors import ConfigurationError, nearest
+from functrain.trainer.hparams import HyperParameters
+
+
+def arguments_of(
+    cls: type, hparams: Mapping[str, Any], given: Mapping[str, Any], name: str | None = None
+) -> dict[str, Any]:
+    """Return the arguments for a class's `__init__`: of the stored hyperparameters those that it takes, and the given
+    ones, which win.
+
+    Args:
+        name: the argument that took all hyperparameters as one object; None in files of older versions, where an
+            argument `hparams` is taken for it.
+
+    Raises:
+        ConfigurationError: one that it needs is missing, or one of the `given` ones is not among its own.
+    """
+    arguments = _together(cls, hparams, given, name)
+    parameters = inspect.signature(cls).parameters.values()
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+        return arguments
+    names = {p.name for p in parameters}
+    needed = [p.name for p in parameters if p.default is p.empty and p.kind is not p.VAR_POSITIONAL]
+    missing = [needed_name for needed_name in needed if needed_name not in arguments]
+    if missing:
+        raise ConfigurationError(
+            f"{cls.__name__}.load_from_checkpoint: __init__ needs {', '.join(missing)}, which the checkpoint does not "
+            "hold; give them as keyword arguments, or call save_hyperparameters() in __init__ before training."
+        )
+    for other in given:
+        if other in arguments and other not in names:
+            raise ConfigurationError(
+                f"{cls.__name__}.load_from_checkpoint({other}={given[other]!r}): __init__ has no such argument."
+                f"{nearest(other, names)}"
+            )
+    return {key: value for key, value in arguments.items() if key in names}
+
+
+def _together(cls: type, hparams: Mapping[str, Any], given: Mapping[str, Any], name: str | None) -> dict[str, Any]:
+    """Stored and given arguments; the stored ones all in one where `__init__` takes them so."""
+    parameters = inspect.signature(cls).parameters
+    if name is None and "hparams" in parameters and "hparams" not in hparams:
+        name = "hparams"
+    if name is None or name not in parameters or name in given:
+        return {**hparams, **given}
+    own = {key: value for key, value in given.items() if key in parameters}
+    rest = {key: value for key, value in given.items() if key not in own}
+    return {name: HyperParameters({**hparams, **rest}), **own}
