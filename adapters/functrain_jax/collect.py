@@ -18,6 +18,7 @@ from functrain.kernel.metrics import Running, monoids
 from functrain.trainer.entries import Options, contradiction
 from functrain.trainer.errors import ConfigurationError
 from functrain.trainer.metrics import Key, Metrics, no_size
+from functrain_jax.order import plain
 
 MONOIDS = monoids(jnp.maximum)
 
@@ -88,7 +89,7 @@ class Collector:
     def _weight(self) -> int:
         size = self.size(self.batch)
         if size is None:
-            self.host.tell(no_size(type(self.batch).__name__))
+            self.host.tell(no_size("number" if isinstance(self.batch, jax.Array) else type(plain(self.batch)).__name__))
         return 1 if size is None else size
 
 

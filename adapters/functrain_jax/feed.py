@@ -19,7 +19,7 @@ import numpy as np
 
 from functrain.trainer.errors import ConfigurationError
 from functrain_jax.device import check_one_device
-from functrain_jax.order import ordered
+from functrain_jax.order import ordered, plain
 
 ALIGNMENT = 64
 """Bytes. From here on JAX on the CPU uses numpy's memory as it is, without a copy."""
@@ -87,11 +87,11 @@ class Chunk:
         nothing, so that a step sees values always."""
         if not jax.config.jax_disable_jit:  # pyright: ignore[reportAttributeAccessIssue]
             return self.spec.abstract()
-        return jax.tree.map(jnp.asarray, self.first())
+        return jax.tree.unflatten(self.spec.structure, [jnp.asarray(buffer[0]) for buffer in self.buffers])
 
     def first(self) -> Any:
-        """Its first batch."""
-        return jax.tree.unflatten(self.spec.structure, [buffer[0] for buffer in self.buffers])
+        """Its first batch, as its loader gave it."""
+        return plain(jax.tree.unflatten(self.spec.structure, [buffer[0] for buffer in self.buffers]))
 
     def filled(self) -> Any:
         """Its batches, one tree of arrays with a leading axis."""

@@ -29,6 +29,7 @@ from functrain_jax.backend import JaxBackend, check_scalar, keep_form
 from functrain_jax.collect import Logged, Record, check_same
 from functrain_jax.device import Guarded, debugging, looking
 from functrain_jax.discovery import Discovery, discover, shapes_of
+from functrain_jax.feed import LONGEST
 from functrain_jax.trace import Call, Tracer
 
 if TYPE_CHECKING:
@@ -338,7 +339,7 @@ class Evaluation:
                 given = jax.tree.map(jnp.asarray, call.output) if outputs else None
                 return logged.merged(metrics, call.records, i), given
 
-            size = jax.tree.leaves(buffers)[0].shape[0]
+            size = next((x.shape[0] for x in jax.tree.leaves(buffers)), LONGEST)
             metrics = {"last": logged.last(), "running": running, "rows": logged.rows(size)}
             empty = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), output) if outputs else None
             if looking():

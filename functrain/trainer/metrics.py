@@ -259,8 +259,8 @@ class Metrics:
             warnings.warn(message, UserWarning, stacklevel=5)
 
     def _batch_size(self) -> int:
-        if self.batch is None or self.sizes is None:
-            return 1
+        if self.sizes is None or (self.batch is None and not self.in_step):
+            return 1  # no batch is under way; within a step None is the batch itself
         size = self.sizes(self.batch)
         if size is None:
             self.tell(no_size(type(self.batch).__name__))
