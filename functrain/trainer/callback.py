@@ -156,7 +156,7 @@ class Callback:
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """A training batch ends; the outputs are the step's dict, or one with its loss as 'loss', and of several
-        optimizers a list of those that played."""
+        optimizers a list of those that played, which one whose step returned None did not."""
 
     @hook
     def on_batch_end(self, trainer: Any, pl_module: Any) -> None:

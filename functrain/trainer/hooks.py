@@ -176,7 +176,7 @@ HOOKS: tuple[Hook, ...] = (
         ("outputs", *_BATCH),
         BOTH,
         "A training batch ends; the outputs are the step's dict, or one with its loss as 'loss', and of several "
-        "optimizers a list of those that played.",
+        "optimizers a list of those that played, which one whose step returned None did not.",
         per_batch=True,
     ),
     Hook("on_batch_end", (), BOTH, "A training batch ends.", per_batch=True),

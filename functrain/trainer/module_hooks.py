@@ -125,7 +125,7 @@ class ModuleHooks(DataHooks):
     @hook
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
         """A training batch ends; the outputs are the step's dict, or one with its loss as 'loss', and of several
-        optimizers a list of those that played."""
+        optimizers a list of those that played, which one whose step returned None did not."""
 
     @hook
     def on_batch_end(self) -> None:

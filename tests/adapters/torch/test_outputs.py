@@ -80,6 +80,18 @@ def test_on_train_batch_end_gets_the_outputs_of_the_optimizers_that_played(turns
     assert [[outputs["player"] for outputs in batch] for batch in model.at_end] == played
 
 
+def test_an_optimizer_whose_step_returned_none_did_not_play_and_no_output_is_invented_for_it():
+    class Skipping(Several):
+        def training_step(self, batch: Any, batch_idx: int, optimizer_idx: int) -> Any:
+            skips = [(), (1,), (0, 1)][batch_idx]
+            return None if optimizer_idx in skips else super().training_step(batch, batch_idx, optimizer_idx)
+
+    model = Skipping()
+    trainer(max_epochs=1).fit(model, batches(3))
+    for seen in (model.at_batches, model.at_end):
+        assert [[outputs["player"] for outputs in batch] for batch in seen] == [[0, 1], [0], []]
+
+
 def test_a_batch_in_pieces_has_one_output_its_last_piece():
     class Pieces(Recurrent):
         def training_epoch_end(self, outputs: Any) -> None:
