@@ -10,12 +10,11 @@ import os
 import warnings
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
-from operator import index
 from typing import Any
 
 from functrain import __version__
 from functrain.kernel.state import Clock
-from functrain.trainer import processes, setup
+from functrain.trainer import loop_state, processes, setup
 from functrain.trainer.adapter import Saving
 from functrain.trainer.data import loaders_rng, set_loaders_rng
 from functrain.trainer.errors import CheckpointError, ConfigurationError
@@ -271,10 +270,12 @@ def clock_of(checkpoint: Mapping[str, Any]) -> Clock:
             "holds weights only, so training cannot continue from it; load them with load_from_checkpoint, or save "
             "with save_weights_only=False."
         )
-    clock = Clock(**{name: index(checkpoint["clock"][name]) for name in Clock._fields})
-    if min(clock) < 0:
-        raise CheckpointError(f"its position is {clock}, and none of its counts can be negative; was it changed?")
-    return clock
+    if "loop" not in checkpoint:
+        raise CheckpointError(
+            "has no 'loop', so training cannot continue from it; was it changed after it was written?"
+        )
+    loop_state.check(checkpoint["loop"])
+    return loop_state.clock(checkpoint["clock"])
 
 
 def load(run: Run, path: str | os.PathLike[str], weights_only: bool) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Any, Protocol
 
 from functrain.seed import isolate_rng, rng_state
-from functrain.trainer.errors import CheckpointError, ConfigurationError, kind
+from functrain.trainer.errors import ConfigurationError, kind
 from functrain.trainer.flags import limit
 from functrain.trainer.foreign import SetsEpoch, Stateful, StatefulIterator
 from functrain.trainer.generators import put_back_rng, tell_copies
@@ -239,10 +239,6 @@ class TrainSource:
                 self._set_random_state(cursor["epoch_rng"])
         if state["loader_rng"] is not None:
             self._tools.set_loader_rng(self.loader, state["loader_rng"])
-        if cursor is not None and not (isinstance(cursor["seen"], int) and cursor["seen"] >= 0):
-            raise CheckpointError(
-                f"{cursor['seen']!r} batches of its epoch were seen, which is no count; was it changed?"
-            )
         return cursor
 
     def _keeps_state(self) -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from functrain.kernel.plan import passed
 from functrain.kernel.state import Clock
+from functrain.trainer.errors import CheckpointError
 
 if TYPE_CHECKING:
     from functrain.trainer.fit import FitLoop
@@ -65,16 +66,22 @@ def numbered(table: Table, saved: Any) -> Position:
     """Take `named` back, or what format 1 wrote.
 
     Raises:
-        ValueError, TypeError: there is no such place; says what it was.
+        CheckpointError: there is no such place; says what it was.
     """
     kind, event = saved
-    if isinstance(event, int):
+    if isinstance(event, int) and isinstance(kind, str):
         known = FORMAT_1.get(kind, ())
         if not 0 <= event < len(known):
-            raise ValueError(f"its place is number {event!r} of {kind!r}, which format 1 did not have")
+            raise CheckpointError(
+                f"its place is number {event!r} of {kind!r}, which format 1 did not have; was it changed after it was "
+                "written?"
+            )
         kind, event = known[event]
-    if kind not in table or event not in _names(table, kind):
-        raise ValueError(f"its place is before {event!r} of {kind!r}, an event that this version does not know")
+    if not isinstance(kind, str) or kind not in table or event not in _names(table, kind):
+        raise CheckpointError(
+            f"its place is before {event!r} of {kind!r}, an event that this version does not know; was it changed "
+            "after it was written?"
+        )
     return kind, _names(table, kind).index(event)
 
 

@@ -451,8 +451,6 @@ class FitLoop:
         self.position, self.called = numbered(EVENTS, state["position"]), list(state["called"])
         self.cursor = self.run.source.load_state(state["source"])
         self.in_epoch, self.ended = state["in_epoch"], state["ended"]
-        if not isinstance(self.in_epoch, bool) or not isinstance(self.ended, bool):
-            raise TypeError(f"in_epoch={self.in_epoch!r} and ended={self.ended!r}; both are True or False")
         if turned_before(state["position"]) and not self.in_epoch:
             clock = self.run.clock
             self.run.clock = clock._replace(epoch=clock.epoch - 1, batch=self.run.plan.batches or 1)
@@ -461,8 +459,6 @@ class FitLoop:
         batch = index(state.get("before_batch", self.run.clock.batch))
         self.run.before = self.run.clock._replace(batch=batch, update=index(state["before"]))
         self.seen = index(state.get("seen", self.run.clock.epoch * (self.run.plan.batches or 0)))
-        if self.seen < 0:
-            raise ValueError(f"seen={self.seen}, and no fewer than no batches can have been")
         self.count_on()
         self.outputs = list(state["outputs"] or ())
         if state["outputs"] is None and self.keeps_outputs:

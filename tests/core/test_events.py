@@ -5,6 +5,7 @@ import pickle
 import pytest
 
 from functrain.kernel.state import Clock
+from functrain.trainer.errors import CheckpointError
 from functrain.trainer.events import Event, Moment, named, numbered, turned_before
 from tests import inside
 
@@ -44,7 +45,7 @@ def test_in_format_1_the_clock_had_turned_before_the_checkpoint_of_an_epochs_end
 
 @pytest.mark.parametrize("place", [["batch", "nothing"], ["nowhere", 0], ["batch", 9], "batch"])
 def test_a_place_that_there_is_not_is_an_error(place):
-    with pytest.raises((LookupError, ValueError)):
+    with pytest.raises((CheckpointError, ValueError)):
         numbered(EVENTS, place)
 
 

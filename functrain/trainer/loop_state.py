@@ -1,0 +1,112 @@
+"""The loop's part of a checkpoint, looked at before it is put back: each entry is what the loop wrote, or is named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from operator import index
+from typing import Any, NamedTuple
+
+from functrain.kernel.state import Clock
+from functrain.trainer.errors import CheckpointError
+from functrain.trainer.narrow import is_mapping, is_sequence
+
+
+class Entry(NamedTuple):
+    """What an entry must be: in words, and asked."""
+
+    words: str
+    fits: Callable[[Any], bool]
+    needed: bool = True
+
+
+def count_of(value: Any) -> int | None:
+    """The value as a count; None where it is none."""
+    try:
+        number = index(value)
+    except TypeError:
+        return None
+    return number if number >= 0 and not isinstance(value, bool) else None
+
+
+def _is_count(value: Any) -> bool:
+    return count_of(value) is not None
+
+
+def _is_pair(value: Any) -> bool:
+    return is_sequence(value) and len(value) == 2
+
+
+def _is_list_or_none(value: Any) -> bool:
+    return value is None or is_sequence(value)
+
+
+def _is_flag(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_source(value: Any) -> bool:
+    return is_mapping(value) and "loader_rng" in value and "cursor" in value and _is_cursor(value["cursor"])
+
+
+def _is_cursor(value: Any) -> bool:
+    kinds = ("loader", "iterator", "epoch_rng")
+    return value is None or (
+        is_mapping(value) and _is_count(value.get("seen")) and any(kind in value for kind in kinds)
+    )
+
+
+def _is_by_name(value: Any) -> bool:
+    return is_mapping(value) and all(isinstance(key, str) for key in value)
+
+
+FLAG = Entry("True or False", _is_flag)
+COUNT = Entry("a count", _is_count)
+BY_NAME = Entry("a dict by name", _is_by_name)
+
+# What has come in after the first files of a format is not needed.
+ENTRIES: dict[str, Entry] = {
+    "position": Entry("a pair of names", _is_pair),
+    "called": Entry("a list", is_sequence),
+    "source": Entry("a dict with the 'cursor' and the 'loader_rng' of the training loader", _is_source),
+    "in_epoch": FLAG,
+    "ended": FLAG,
+    "should_stop": FLAG,
+    "before": COUNT,
+    "before_batch": COUNT._replace(needed=False),
+    "seen": COUNT._replace(needed=False),
+    "outputs": Entry("a list, or None", _is_list_or_none),
+    "published": BY_NAME,
+    "logged": BY_NAME,
+    "draws": BY_NAME._replace(needed=False),
+    "val_loaders": Entry("a list", is_sequence),
+}
+
+
+def check(state: Mapping[str, Any]) -> None:
+    """Look at every entry.
+
+    Raises:
+        CheckpointError: one is missing, or is no such thing; names it.
+    """
+    for name, entry in ENTRIES.items():
+        if name not in state:
+            if entry.needed:
+                raise CheckpointError(f"its 'loop' has no {name!r}; was it changed after it was written?")
+        elif not entry.fits(state[name]):
+            raise CheckpointError(
+                f"its 'loop' holds {name}={repr(state[name])[:80]} where {entry.words} is needed; was it changed after "
+                "it was written?"
+            )
+
+
+def clock(saved: Mapping[str, Any]) -> Clock:
+    """The position.
+
+    Raises:
+        CheckpointError: one of its counts is missing or is none; names it.
+    """
+    for name in Clock._fields:
+        if count_of(saved.get(name)) is None:
+            what = f"{name}={saved[name]!r} where a count is needed" if name in saved else f"no {name!r}"
+            raise CheckpointError(f"its 'clock' has {what}; was it changed after it was written?")
+    return Clock(**{name: index(saved[name]) for name in Clock._fields})
