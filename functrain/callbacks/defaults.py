@@ -64,8 +64,8 @@ def _checkpoints(flag: Any, given: list[Any]) -> list[Any]:
     own = [callback for callback in given if isinstance(callback, NamesBest)]
     if isinstance(flag, NamesBest):
         warnings.warn(
-            "Trainer(checkpoint_callback=ModelCheckpoint(...)) is the older form: use "
-            "callbacks=[ModelCheckpoint(...)].",
+            f"Trainer: a {type(flag).__name__} in the place of a flag is the older form: use "
+            f"callbacks=[{type(flag).__name__}(...)].",
             FutureWarning,
             stacklevel=5,
         )

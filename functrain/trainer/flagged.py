@@ -26,8 +26,9 @@ def as_given(init: Init) -> Init:
 
     @wraps(init)
     def parsing(self: Flagged, **given: Any) -> None:
-        self.flags = table.parse(given, self.takes_older_names)
-        init(self)
+        with table.named_as_given(given):
+            self.flags = table.parse(given, self.takes_older_names)
+            init(self)
 
     return parsing  # type: ignore[return-value]
 

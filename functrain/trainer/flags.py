@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from datetime import timedelta
 from typing import Any
@@ -142,14 +143,30 @@ def parse(given: Mapping[str, Any], older: bool = False) -> Flags:
     return replace(flags, **EVERY_STAGE) if flags.fast_dev_run else flags
 
 
+@contextmanager
+def named_as_given(given: Mapping[str, Any]) -> Generator[None]:
+    """Errors of the block name a flag as its user has written it, where it goes by several names."""
+    try:
+        yield
+    except ConfigurationError as error:
+        message = str(error)
+        for name, value in given.items():
+            now = RENAMED.get(name) or ALIASES.get(name)
+            if now is not None:
+                message = message.replace(f"{now}={_translate(name, value)!r}", f"{name}={value!r}")
+        error.args = (message, *error.args[1:])
+        raise
+
+
 def varied(flags: Flags, changes: Mapping[str, Any]) -> Flags:
     """The same flags but for these.
 
     Raises:
         ConfigurationError: as `parse`.
     """
-    changed = replace(flags, **_present_names(changes, False))
-    check(changed)
+    with named_as_given(changes):
+        changed = replace(flags, **_present_names(changes, False))
+        check(changed)
     return changed
 
 

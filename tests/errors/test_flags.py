@@ -180,6 +180,29 @@ def test_an_older_name_is_refused_with_the_present_one(package, name):
         trainer(**{name: 1})
 
 
+OTHER_NAMES = {
+    "enable_checkpointing=False": {"enable_checkpointing": False, "callbacks": [ModelCheckpoint()]},
+    "enable_checkpointing='best'": {"enable_checkpointing": "best"},
+    "strategy='ddp'": {"strategy": "ddp"},
+    "detect_anomaly=3": {"detect_anomaly": 3},
+}
+
+
+@pytest.mark.parametrize("name", OTHER_NAMES)
+def test_an_error_names_the_flag_as_it_was_given(name):
+    with pytest.raises(ConfigurationError, match=re.escape(f"Trainer({name}")):
+        make(**OTHER_NAMES[name])
+
+
+def test_an_error_names_an_older_flag_as_it_was_given():
+    pl = import_module("functrain_torch")
+    with (
+        pytest.warns(FutureWarning, match="max_nb_epochs"),
+        pytest.raises(ConfigurationError, match=re.escape("Trainer(max_nb_epochs=-5): must be at least -1")),
+    ):
+        pl.Trainer(logger=False, max_nb_epochs=-5)
+
+
 def test_a_positional_argument():
     with pytest.raises(TypeError, match="positional argument"):
         Trainer(3)  # type: ignore[misc]
