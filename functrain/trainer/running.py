@@ -49,6 +49,8 @@ def running(run: Run) -> Generator[None]:
             _end_training(run)
         finally:
             _finish(run, "interrupted")
+        if run.outer is not None:
+            raise
     except BaseException as error:
         # The first error is the one to be seen; what fails after it is noted.
         with note_secondary(error):

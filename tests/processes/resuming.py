@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from functrain import Callback, seed_everything
+from functrain.callbacks import ModelCheckpoint
 from functrain.trainer import world
 from tests.processes import programs
 
@@ -117,6 +118,53 @@ def run(
         "seen": watches.seen, "drawn": watches.drawn, "sum": watches.sum, "weight": programs.weight(module),
         "metrics": {name: float(value) for name, value in made.callback_metrics.items()},
         "warnings": [str(each.message) for each in told if "sync_dist" not in str(each.message)],
+    }  # fmt: skip
+
+
+def at_once(folder: str, path: str | None = None, seed: int = 1) -> dict[str, Any]:
+    """A fit without a hook at every batch, which saves after every window, or continues from one of its files."""
+    seed_everything(10 * seed + programs.rank())
+    saves = ModelCheckpoint(folder, "{step}", every_n_train_steps=1, save_top_k=-1)
+    made = programs.trainer(folder, *([] if path else [saves]), max_epochs=EPOCHS, accumulate_grad_batches=2)
+    module, batches = programs.Noisy(made.world), Batches(10 * seed + programs.rank(), 100.0 * programs.rank())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        made.fit(module, batches, ckpt_path=path)
+    return {
+        "weight": programs.weight(module), "clock": made.run.clock, "saved": sorted(saves.best_k_models),
+        "metrics": {name: float(value) for name, value in made.callback_metrics.items()},
+    }  # fmt: skip
+
+
+def within(folder: str, number: int | None = None, tunes: bool = True) -> dict[str, Any]:
+    """A fit that is set aside in the middle of its first epoch for a short one.
+
+    Args:
+        number: the signal that this process gets in the short fit.
+    """
+    ends: list[Any] = []
+
+    class Signals(Callback):
+        def on_train_batch_end(self, trainer: Any, pl_module: Any) -> None:
+            if number is not None and trainer.run.clock.batch == 3:
+                os.kill(os.getpid(), number)
+
+    class Tunes(Callback):
+        def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+            if tunes and trainer.current_epoch == 0 and batch_idx == 2 and trainer.run.outer is None:
+                with trainer.stacked(max_steps=40, max_epochs=None, callbacks=[Signals()]):
+                    trainer.fit(pl_module, Batches(7, programs.rank()))
+                    ends.append((trainer.global_step, trainer.interrupted))
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        seed_everything(10 + programs.rank())
+        watches = Watches(None, None)
+        made = programs.trainer(folder, Tunes(), watches, max_epochs=EPOCHS, accumulate_grad_batches=2)
+        module = programs.Noisy(made.world)
+        made.fit(module, Batches(10 + programs.rank(), 100.0 * programs.rank()))
+    return {
+        "ends": ends, "seen": watches.seen, "weight": programs.weight(module), "interrupted": made.interrupted,
+        "at": programs.at(made),
     }  # fmt: skip
 
 

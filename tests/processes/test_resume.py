@@ -24,6 +24,16 @@ def test_two_killed_processes_go_on_with_their_own_batches_and_noise(pair, tmp_p
             assert own[what] == undisturbed[what], what
 
 
+def test_two_processes_go_on_from_a_file_in_the_middle_of_many_batches_at_once(pair, tmp_path):
+    whole = pair.run("resuming.at_once", tmp_path / "whole")
+    path = whole[0]["saved"][1]
+    rest = pair.run("resuming.at_once", tmp_path / "rest", path=path, seed=2)
+    for own, undisturbed in zip(rest, whole, strict=True):
+        assert (own["weight"], own["clock"], own["metrics"]) == tuple(
+            undisturbed[what] for what in ("weight", "clock", "metrics")
+        )
+
+
 def test_what_is_the_same_in_all_is_kept_once(pair, tmp_path):
     path = str(tmp_path / "killed.ckpt")
     pair.run("resuming.run", tmp_path, loader="Batches", after=AFTER, path=path)

@@ -164,6 +164,29 @@ def test_a_signal_in_a_short_fit_ends_it_and_the_run(world, tmp_path, number, ca
     assert capsys.readouterr().out.count("Stopped by") == 1
 
 
+def test_a_second_ctrl_c_in_a_short_fit_ends_it_and_the_run_where_they_stand(world, tmp_path, capsys):
+    after, told = [], []
+
+    class Signals(Callback):
+        def on_train_batch_end(self, trainer, pl_module):
+            if trainer.global_step == 2:
+                os.kill(os.getpid(), signal.SIGINT)
+                os.kill(os.getpid(), signal.SIGINT)
+
+    class Tells(Callback):
+        def on_keyboard_interrupt(self, trainer, pl_module):
+            told.append((trainer.run.outer, trainer.current_epoch))
+
+    def tune(trainer, module):
+        with trainer.stacked(max_steps=5, accumulate_grad_batches=1, callbacks=[Signals()]):
+            trainer.fit(module, Shuffled(world.array))
+            after.append("a second Ctrl-C goes through")
+
+    outer(world, tmp_path, Tells(), tuner("on_train_epoch_start", tune, 1))
+    assert after == []
+    assert told == [(None, 1)]
+
+
 def test_the_end_of_the_runs_time_ends_a_short_fit(world, tmp_path):
     steps = []
 
