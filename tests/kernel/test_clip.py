@@ -1,4 +1,4 @@
-"""Unscale, mean and clip are one factor, equal to the textbook's three steps at any scale, in any norm."""
+"""Unscale, mean and clip are one factor, on every backend: the textbook's three steps at any scale, in any norm."""
 
 import numpy as np
 import pytest
@@ -7,11 +7,13 @@ from hypothesis import strategies as st
 
 from functrain.kernel import Accumulator, Clip, LossScale, Rule, ScaleRule, gradient_factor, step
 from functrain.kernel.scale import CLIP_EPS
+from tests.kernel.backends import law, on_every_backend, params
 from tests.oracle import SGD, NumpyBackend, Part, inner
 from tests.oracle.trees import assert_close
 
 # A plain step of length 1: parameters that start at 0 end at minus the gradient that the optimizer was given.
-BACKEND = NumpyBackend(Part(inner, SGD(1.0)))
+PART = Part(inner, SGD(1.0))
+BACKEND = NumpyBackend(PART)
 NAMES = {"a": (3, 2), "b": (4,)}
 
 seeds = st.integers(0, 2**32 - 1)
@@ -35,47 +37,48 @@ def mean_of(micros):
     return {name: sum(m["weight"] * m[name] for m in micros) / total for name in NAMES}
 
 
-def given_to_the_optimizer(clip, exponent, micros):
+def given_to_the_optimizer(kind, clip, exponent, micros):
     rules = (Rule(clip, ScaleRule(init=2.0**exponent)),)
     zeros = {name: np.zeros(shape) for name, shape in NAMES.items()}
-    state, (report,) = step(BACKEND, rules, BACKEND.init(zeros, rules), micros)
-    return {name: -p for name, p in state.params.items()}, report
+    backend = kind.backend(PART)
+    state, (report,) = step(backend, rules, kind.init(backend, zeros, rules), micros)
+    return {name: -p for name, p in params(state).items()}, report
 
 
 def norm_of(grads, p):
     return np.linalg.norm(np.concatenate([g.ravel() for g in grads.values()]), p)
 
 
-@given(seeds, st.integers(1, 4), exponents)
-def test_unscaled_mean(seed, k, exponent):
+@law(seeds, st.integers(1, 4), exponents)
+def test_unscaled_mean(kind, seed, k, exponent):
     micros = micro_batches(seed, k)
-    got, report = given_to_the_optimizer(Clip(), exponent, micros)
+    got, report = given_to_the_optimizer(kind, Clip(), exponent, micros)
     assert_close(got, mean_of(micros))
     assert report.norm is None
 
 
-@given(seeds, st.integers(1, 4), exponents, bounds, orders)
-def test_clip_by_norm(seed, k, exponent, bound, p):
+@law(seeds, st.integers(1, 4), exponents, bounds, orders)
+def test_clip_by_norm(kind, seed, k, exponent, bound, p):
     micros = micro_batches(seed, k)
-    got, report = given_to_the_optimizer(Clip(norm=bound, p=p), exponent, micros)
+    got, report = given_to_the_optimizer(kind, Clip(norm=bound, p=p), exponent, micros)
     mean = mean_of(micros)
     norm = norm_of(mean, p)
     assert_close(got, {name: g * min(1.0, bound / (norm + CLIP_EPS)) for name, g in mean.items()})
-    np.testing.assert_allclose(report.norm, norm, rtol=1e-12)
+    np.testing.assert_allclose(float(report.norm), norm, rtol=1e-12)
     assert norm_of(got, p) <= bound * (1 + 1e-12)
 
 
-@given(seeds, st.integers(1, 4), exponents, bounds)
-def test_clip_by_value(seed, k, exponent, bound):
+@law(seeds, st.integers(1, 4), exponents, bounds)
+def test_clip_by_value(kind, seed, k, exponent, bound):
     micros = micro_batches(seed, k)
-    got, _ = given_to_the_optimizer(Clip(value=bound), exponent, micros)
+    got, _ = given_to_the_optimizer(kind, Clip(value=bound), exponent, micros)
     assert_close(got, {name: np.clip(g, -bound, bound) for name, g in mean_of(micros).items()})
 
 
-@given(seeds, exponents, bounds, bounds, orders)
-def test_clip_by_both_is_norm_first(seed, exponent, bound, limit, p):
+@law(seeds, exponents, bounds, bounds, orders)
+def test_clip_by_both_is_norm_first(kind, seed, exponent, bound, limit, p):
     micros = micro_batches(seed, 2)
-    got, _ = given_to_the_optimizer(Clip(norm=bound, value=limit, p=p), exponent, micros)
+    got, _ = given_to_the_optimizer(kind, Clip(norm=bound, value=limit, p=p), exponent, micros)
     mean = mean_of(micros)
     shrink = min(1.0, bound / (norm_of(mean, p) + CLIP_EPS))
     assert_close(got, {name: np.clip(g * shrink, -limit, limit) for name, g in mean.items()})
@@ -93,10 +96,11 @@ def test_a_gradient_within_the_bound_is_left_as_it_is(seed, exponent):
     assert norm < 10.0
 
 
-def test_a_gradient_of_zero_stays_zero():
+@on_every_backend
+def test_a_gradient_of_zero_stays_zero(kind):
     zeros = {name: np.zeros(shape) for name, shape in NAMES.items()}
     for clip in (Clip(norm=1.0), Clip(value=1.0), Clip(norm=1.0, p=float("inf"))):
-        got, _ = given_to_the_optimizer(clip, 0, [zeros])
+        got, _ = given_to_the_optimizer(kind, clip, 0, [zeros])
         assert_close(got, zeros, rtol=0, atol=0)
 
 

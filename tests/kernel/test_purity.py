@@ -1,4 +1,5 @@
-"""The step is a function: a copied state stays as it was, calls repeat to the bit, nothing global moves."""
+"""The step is a function, on every backend: a copied state stays as it was, calls repeat to the bit, nothing global
+moves."""
 
 import random
 
@@ -6,94 +7,143 @@ import numpy as np
 import pytest
 
 from functrain.kernel import Clip, Rule, ScaleRule, TrainState, accumulate, epoch, step, tbptt, update
-from tests.oracle import SGD, AdamW, NumpyBackend, Part, bits, data, recurrent, restless
+from tests.kernel.backends import bits_of, on_every_backend
+from tests.oracle import SGD, AdamW, NumpyBackend, Part, averaging, bits, data, game, recurrent, restless
 
-RULES = (Rule(Clip(norm=1.0, value=0.5), ScaleRule(init=2.0**4, interval=2)),)
-BACKEND = NumpyBackend(Part(restless, AdamW(0.05)))
-RECURRENT = NumpyBackend(Part(recurrent.elman, SGD(0.05, momentum=0.9)))
-
-
-def windows(n=3, k=2):
-    rng = np.random.default_rng(11)
-    return [[data.regression(rng, 4) for _ in range(k)] for _ in range(n)]
+MEANS = {"mean": np.zeros(data.D_IN)}
+RULE = Rule(Clip(norm=1.0, value=0.5), ScaleRule(init=2.0**4, interval=2))
 
 
-def start() -> TrainState:
-    """A state with all there is: an open window, optimizer state, a moved scale, running means, a seed."""
-    params = data.linear_params(np.random.default_rng(12))
-    state = BACKEND.init(params, RULES, rng=5, vars={"mean": np.zeros(data.D_IN)})
-    state, _ = epoch(BACKEND, RULES, state, windows())
-    return accumulate(BACKEND, state, windows()[0][0])
+class Averaging:
+    """A state with all there is: an open window, optimizer state, a moved scale, running means."""
+
+    rules = (RULE,)
+    parts = (Part(averaging, AdamW(0.05)),)
+    vars = MEANS
+
+    @staticmethod
+    def params():
+        return data.linear_params(np.random.default_rng(12))
+
+    @staticmethod
+    def windows():
+        rng = np.random.default_rng(11)
+        return [[data.regression(rng, 4) for _ in range(2)] for _ in range(3)]
 
 
-def sequence():
-    return [data.sequences(np.random.default_rng(13), 2, time) for time in (3, 3, 1)]
+class Game:
+    """Two players, each with a window that is open."""
+
+    rules = (RULE, Rule(Clip(value=0.3)))
+    parts = (Part(game.first, SGD(0.1, momentum=0.9), ("x",)), Part(game.second, AdamW(0.05), ("y",)))
+    vars = None
+
+    @staticmethod
+    def params():
+        return {"x": np.array([1.0, -2.0, 0.5]), "y": np.array([0.3, 0.7])}
+
+    @staticmethod
+    def windows():
+        rng = np.random.default_rng(11)
+        return [[rng.normal(size=(3, 2)) for _ in range(2)] for _ in range(3)]
 
 
-def cell() -> TrainState:
-    return RECURRENT.init(recurrent.params(np.random.default_rng(14)), RULES)
+class Recurrent:
+    """A hidden state that goes from piece to piece."""
+
+    rules = (RULE,)
+    parts = (Part(recurrent.elman, SGD(0.05, momentum=0.9)),)
+    vars = None
+
+    @staticmethod
+    def params():
+        return recurrent.params(np.random.default_rng(14))
+
+    @staticmethod
+    def windows():
+        return [[data.sequences(np.random.default_rng(13), 2, time) for time in (3, 3, 1)]]
+
+
+def begun(kind, case):
+    """The case's backend and its state in the middle of a window."""
+    backend = kind.backend(*case.parts)
+    state = kind.init(backend, case.params(), case.rules, case.vars)
+    if case is Recurrent:
+        return backend, state
+    state, _ = epoch(backend, case.rules, state, case.windows())
+    for player in range(len(case.parts)):
+        state = accumulate(backend, state, case.windows()[0][0], player)
+    return backend, state
 
 
 CALLS = {
-    "accumulate": (BACKEND, start, lambda s: accumulate(BACKEND, s, windows()[0][1])),
-    "update": (BACKEND, start, lambda s: update(BACKEND, RULES, s)),
-    "step": (BACKEND, start, lambda s: step(BACKEND, RULES, s, windows()[0])),
-    "epoch": (BACKEND, start, lambda s: epoch(BACKEND, RULES, s, windows())),
-    "tbptt": (RECURRENT, cell, lambda s: tbptt(RECURRENT, RULES, s, sequence(), window=2)),
+    "accumulate": (Averaging, lambda b, s: accumulate(b, s, Averaging.windows()[0][1])),
+    "update": (Averaging, lambda b, s: update(b, Averaging.rules, s)[0]),
+    "step": (Averaging, lambda b, s: step(b, Averaging.rules, s, Averaging.windows()[0])[0]),
+    "epoch": (Averaging, lambda b, s: epoch(b, Averaging.rules, s, Averaging.windows())[0]),
+    "several players": (Game, lambda b, s: epoch(b, Game.rules, s, Game.windows())[0]),
+    "the second's update": (Game, lambda b, s: update(b, Game.rules, s, 1)[0]),
+    "tbptt": (Recurrent, lambda b, s: tbptt(b, Recurrent.rules, s, Recurrent.windows()[0], window=2)[0]),
 }
-calls = pytest.mark.parametrize(("backend", "state", "call"), CALLS.values(), ids=CALLS.keys())
+calls = pytest.mark.parametrize(("case", "call"), CALLS.values(), ids=CALLS.keys())
 
 
+@on_every_backend
 @calls
-def test_a_state_that_was_copied_first_is_untouched(backend, state, call):
-    old = state()
-    before = bits(old)
-    call(backend.copy(old))
-    assert bits(old) == before
+def test_a_state_that_was_copied_first_is_untouched(kind, case, call):
+    backend, old = begun(kind, case)
+    before = bits_of(kind, old)
+    moved = call(backend, backend.copy(old))
+    assert bits_of(kind, old) == before != bits_of(kind, moved)
 
 
+@on_every_backend
 @calls
-def test_the_same_call_twice_gives_the_same_bits(backend, state, call):
-    old = state()
-    assert bits(call(backend.copy(old))) == bits(call(backend.copy(old)))
+def test_the_same_call_twice_gives_the_same_bits(kind, case, call):
+    backend, old = begun(kind, case)
+    assert bits_of(kind, call(backend, backend.copy(old))) == bits_of(kind, call(backend, backend.copy(old)))
 
 
+@on_every_backend
 @calls
-def test_global_generators_are_not_moved(backend, state, call):
-    old = state()
-    before = random.getstate(), bits(np.random.get_state())
-    call(old)
-    assert (random.getstate(), bits(np.random.get_state())) == before
+def test_global_generators_are_not_moved(kind, case, call):
+    import torch
+
+    def generators():
+        return random.getstate(), bits(np.random.get_state()), bits(torch.get_rng_state().numpy())
+
+    backend, old = begun(kind, case)
+    before = generators()
+    call(backend, old)
+    assert generators() == before
 
 
-@pytest.mark.parametrize(("backend", "state", "batches"), [(BACKEND, start, windows), (RECURRENT, cell, sequence)])
-def test_batches_are_not_written_to(backend, state, batches):
-    given = batches()
-    step(backend, RULES, state(), given[0] if backend is BACKEND else given)
-    assert bits(given) == bits(batches())
+@on_every_backend
+@pytest.mark.parametrize("case", [Averaging, Game, Recurrent])
+def test_batches_are_not_written_to(kind, case):
+    backend, state = begun(kind, case)
+    given = case.windows()
+    step(backend, case.rules, state, given[0])
+    assert bits(given) == bits(case.windows())
 
 
-def leaves(tree):
-    if isinstance(tree, np.ndarray):
-        return [tree]
-    members = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, tuple) else ()
-    return [leaf for member in members for leaf in leaves(member)]
-
-
-@calls
-def test_no_two_leaves_share_memory(backend, state, call):
+@on_every_backend
+@pytest.mark.parametrize("case", [Averaging, Game, Recurrent])
+def test_no_two_leaves_share_memory(kind, case):
     """Neither within a state nor between it and its copy: what is moved in one would show in the other."""
-    one = state()
-    arrays = [*leaves(one), *leaves(backend.copy(one))]
-    shared = [(i, j) for i, a in enumerate(arrays) for j, b in enumerate(arrays[:i]) if np.shares_memory(a, b)]
-    assert shared == []
+    backend, one = begun(kind, case)
+    arrays = [*kind.leaves(one), *kind.leaves(backend.copy(one))]
+    assert len(arrays) >= 8
+    assert [(i, j) for i, a in enumerate(arrays) for j, b in enumerate(arrays[:i]) if kind.shared(a, b)] == []
 
 
 def test_the_state_carries_the_noise():
     """Another seed gives other numbers, the same seed the same: randomness is an argument like any other."""
+    backend, rules = NumpyBackend(Part(restless, AdamW(0.05))), (RULE,)
 
-    def run(rng):
-        return step(BACKEND, RULES, start()._replace(rng=rng), windows()[0])[0]
+    def run(rng: int) -> TrainState:
+        state = backend.init(Averaging.params(), rules, rng=rng, vars=Averaging.vars)
+        return step(backend, rules, state, Averaging.windows()[0])[0]
 
     assert bits(run(1).params) == bits(run(1).params)
     assert bits(run(1).params) != bits(run(2).params)

@@ -1,13 +1,13 @@
-"""Truncated back-propagation through time: as unrolled by hand, the hidden state handed on as a constant."""
+"""Truncated back-propagation through time, on every backend: as by hand, the hidden state handed on as a constant."""
 
 from math import tanh
 
 import numpy as np
 import pytest
-from hypothesis import given
 from hypothesis import strategies as st
 
 from functrain.kernel import Clip, Rule, step, tbptt
+from tests.kernel.backends import bits_of, law, on_every_backend, params
 from tests.oracle import SGD, AdamW, Batch, NumpyBackend, Part, bits, data, recurrent
 from tests.oracle.trees import assert_close
 
@@ -74,38 +74,39 @@ def gradient_of_a_piece(p, hidden, piece):
     return grads
 
 
-@given(st.integers(0, 2**32 - 1), st.integers(1, 7), st.integers(1, 4), st.integers(1, 3))
-def test_pieces_of_any_length_in_windows_of_any_size(seed, time, length, window):
+@law(st.integers(0, 2**32 - 1), st.integers(1, 7), st.integers(1, 4), st.integers(1, 3))
+def test_pieces_of_any_length_in_windows_of_any_size(kind, seed, time, length, window):
     """A window's gradient is the mean of its pieces' gradients, each at its own carried hidden state."""
     rng = np.random.default_rng(seed)
-    params, batch = recurrent.params(rng), data.sequences(rng, 2, time)
+    want, batch = recurrent.params(rng), data.sequences(rng, 2, time)
     pieces, lr, clip = pieces_of(batch, length), 0.1, 0.5
-    backend, rules = NumpyBackend(Part(recurrent.elman, SGD(lr))), (Rule(Clip(norm=clip)),)
-    state, reports = tbptt(backend, rules, backend.init(params, rules), pieces, window)
+    backend, rules = kind.backend(Part(recurrent.elman, SGD(lr))), (Rule(Clip(norm=clip)),)
+    state, reports = tbptt(backend, rules, kind.init(backend, want, rules), pieces, window)
 
     hidden, losses = np.zeros((2, 3)), []
     for start in range(0, len(pieces), window):
         grads, loss = [], 0.0
         members = pieces[start : start + window]
         for piece in members:
-            grads.append(gradient_of_a_piece(params, hidden, piece))
-            piece_loss, hidden = loss_of_a_piece(params, hidden, piece)
+            grads.append(gradient_of_a_piece(want, hidden, piece))
+            piece_loss, hidden = loss_of_a_piece(want, hidden, piece)
             loss += piece_loss / len(members)
-        mean = {name: sum(g[name] for g in grads) / len(members) for name in params}
+        mean = {name: sum(g[name] for g in grads) / len(members) for name in want}
         norm = np.sqrt(sum((g**2).sum() for g in mean.values()))
         shrink = min(1.0, clip / (norm + 1e-6))
-        params = {name: p - lr * shrink * mean[name] for name, p in params.items()}
+        want = {name: p - lr * shrink * mean[name] for name, p in want.items()}
         losses.append(loss)
 
-    assert_close(state.params, params, rtol=1e-9, atol=1e-11)
-    np.testing.assert_allclose([r.loss for (r,) in reports], losses, rtol=1e-10)
+    assert_close(params(state), want, rtol=1e-9, atol=1e-11)
+    np.testing.assert_allclose([float(r.loss) for (r,) in reports], losses, rtol=1e-10)
     assert state.clock.update == len(losses)
 
 
-def test_the_pieces_are_one_batch_and_each_window_of_them_one_update():
+@on_every_backend
+def test_the_pieces_are_one_batch_and_each_window_of_them_one_update(kind):
     rng, seen = np.random.default_rng(3), []
-    backend = NumpyBackend(Part(recurrent.elman, SGD(0.01)))
-    state = backend.init(recurrent.params(rng), PLAIN)
+    backend = kind.backend(Part(recurrent.elman, SGD(0.01)))
+    state = kind.init(backend, recurrent.params(rng), PLAIN)
     state = state._replace(clock=state.clock._replace(batch=7))
 
     def one(backend, rules, state, window):
@@ -117,24 +118,26 @@ def test_the_pieces_are_one_batch_and_each_window_of_them_one_update():
     assert state.clock[1:3] == (8, 3)
 
 
-def test_the_hidden_state_starts_empty_and_is_forgotten():
+@on_every_backend
+def test_the_hidden_state_starts_empty_and_is_forgotten(kind):
     rng = np.random.default_rng(3)
-    backend = NumpyBackend(Part(recurrent.elman, AdamW(0.01)))
-    params, pieces = recurrent.params(rng), pieces_of(data.sequences(rng, 2, 6), 3)
-    clean, _ = tbptt(backend, PLAIN, backend.init(params, PLAIN), pieces)
-    left = backend.init(params, PLAIN, hidden=np.ones((2, 3)))
+    backend = kind.backend(Part(recurrent.elman, AdamW(0.01)))
+    start, pieces = recurrent.params(rng), pieces_of(data.sequences(rng, 2, 6), 3)
+    clean, _ = tbptt(backend, PLAIN, kind.init(backend, start, PLAIN), pieces)
+    left = kind.init(backend, start, PLAIN)._replace(hidden=np.ones((2, 3)))
     dirty, _ = tbptt(backend, PLAIN, left, pieces)
     assert clean.hidden is None
-    assert bits(clean) == bits(dirty)
+    assert bits_of(kind, clean) == bits_of(kind, dirty)
 
 
-def test_one_piece_is_the_whole_sequence_in_one_step():
+@on_every_backend
+def test_one_piece_is_the_whole_sequence_in_one_step(kind):
     rng = np.random.default_rng(4)
-    backend = NumpyBackend(Part(recurrent.elman, AdamW(0.01)))
-    params, batch = recurrent.params(rng), data.sequences(rng, 2, 6)
-    cut, _ = tbptt(backend, PLAIN, backend.init(params, PLAIN), [batch])
-    whole, _ = step(backend, PLAIN, backend.init(params, PLAIN), [batch])
-    assert bits(cut.params) == bits(whole.params)
+    backend = kind.backend(Part(recurrent.elman, AdamW(0.01)))
+    start, batch = recurrent.params(rng), data.sequences(rng, 2, 6)
+    cut, _ = tbptt(backend, PLAIN, kind.init(backend, start, PLAIN), [batch])
+    whole, _ = step(backend, PLAIN, kind.init(backend, start, PLAIN), [batch])
+    assert bits(params(cut)) == bits(params(whole))
 
 
 def test_truncation_shows():

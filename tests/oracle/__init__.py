@@ -1,7 +1,7 @@
 """The oracle: a numpy backend with gradients by hand, against which kernel and adapters are tested."""
 
 from tests.oracle.backend import Micro, NumpyBackend, Part
-from tests.oracle.models import Batch, inner, linear, mlp, restless
+from tests.oracle.models import Batch, averaging, inner, linear, mlp, restless
 from tests.oracle.optimizers import SGD, AdamW
 from tests.oracle.trees import bits
 
@@ -12,6 +12,7 @@ __all__ = [
     "Micro",
     "NumpyBackend",
     "Part",
+    "averaging",
     "bits",
     "inner",
     "linear",

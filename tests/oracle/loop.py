@@ -17,7 +17,7 @@ def run(
     """Plays the batches from where the state stands; gives the last state and every batch's reports."""
     reports: list[Reports] = []
     for batch in batches:
-        at = state.clock.epoch, state.clock.batch
+        at = int(state.clock.epoch), int(state.clock.batch)
         state, report = play(backend, rules, state, batch, turns(plan, *at), closes(plan, *at))
         reports.append(report)
     return state, reports

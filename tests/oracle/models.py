@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -46,6 +47,12 @@ def linear(state: TrainState, batch: Batch) -> Micro:
     return Micro(loss, grads, weight)
 
 
+def averaging(state: TrainState, batch: Batch) -> Micro:
+    """Linear regression that moves a running mean of the inputs in `vars`."""
+    mean = 0.9 * state.vars["mean"] + 0.1 * batch.x.mean(0)
+    return linear(state, batch)._replace(carried={"vars": {"mean": mean}})
+
+
 def restless(state: TrainState, batch: Batch) -> Micro:
     """Linear regression on noisy inputs; moves a seed in `rng` and a running mean of the inputs in `vars`."""
     noise = np.random.default_rng(state.rng).normal(size=batch.x.shape)
@@ -75,6 +82,11 @@ ACTIVATIONS: dict[str, Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]] = 
 
 def mlp(activation: Literal["tanh", "relu"] = "tanh") -> Loss:
     """Softmax cross entropy of act(x @ w1 + b1) @ w2 + b2 with integer targets (n,)."""
+    return _mlp(activation)
+
+
+@cache
+def _mlp(activation: str) -> Loss:
     act = ACTIVATIONS[activation]
 
     def loss(state: TrainState, batch: Batch) -> Micro:
