@@ -77,7 +77,7 @@ def _prepare(run: Run) -> None:
     for owner in (datamodule, model):
         if owner is not None and overrides(owner, "prepare_data"):
             owner.prepare_data()
-    if overrides(model, "configure_callbacks"):
+    if run.outer is None and overrides(model, "configure_callbacks"):
         given = callbacks_of(model.configure_callbacks(), f"{type(model).__name__}.configure_callbacks(): [%s]")
         kinds = {class_of(callback) for callback in given}
         run.callbacks[:] = in_order([*(c for c in run.callbacks if type(c) not in kinds), *given])

@@ -3,7 +3,7 @@ none. A tuner's short fits are such runs."""
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -25,6 +25,24 @@ QUIET: dict[str, Any] = {
 
 DEEPEST = 4
 """So many runs may be within each other; more are a hook that starts itself."""
+
+
+def check_own(run: Run | None, owned: Iterable[object]) -> None:
+    """Inner runs have callbacks and loggers of their own, as those of the run would take up what is not its.
+
+    Raises:
+        ConfigurationError: one of them is the run's; names it.
+    """
+    if run is None:
+        return
+    theirs = [*run.callbacks, *run.loggers]
+    shared = next((each for each in owned if any(each is other for other in theirs)), None)
+    if shared is not None:
+        raise ConfigurationError(
+            f"trainer.stacked: this {type(shared).__name__} is of the run that is set aside, and would take what inner "
+            "runs do for the run's; give them one of their own."
+        )
+    check_own(run.outer, owned)
 
 
 def depth(run: Run | None) -> int:

@@ -188,12 +188,15 @@ class Trainer(Flagged):
         """Within it `fit` and its like may be called in a hook of a run under way, which is set aside: weights, modes,
         gradients, random states and loaders are put back afterwards, and the run goes on as if nothing had happened.
 
+        Outside of a run it changes the flags for the time of the block, and the Trainer is as it was afterwards.
+
         What inner runs leave is gone with it: take what is to stay (`module.state_dict()`, metrics) before the block
         ends. A signal, or the end of the outer run's `max_time`, ends inner runs too.
 
         Args:
             flags: those of the inner runs; what is left out is the outer one's, but that inner runs have no loggers,
-                callbacks and checkpoints, show nothing and check nothing first.
+                callbacks (the module's `configure_callbacks` is not asked) and checkpoints, show nothing and check
+                nothing first.
         """
         outer = self.run if self._busy else None
         before = {name: self.__dict__[name] for name in _OF_RUNS}
@@ -202,6 +205,7 @@ class Trainer(Flagged):
             try:
                 self.flags, self.run, self._fitted, self._outer, self._busy = inner, None, None, outer, False
                 self._take_callbacks()
+                stack.check_own(outer, [*self.callbacks, *self.loggers])
                 yield
             finally:
                 self.__dict__.update(before)

@@ -39,7 +39,8 @@ class World(Protocol):
         ...
 
     def gather(self, value: T) -> list[T]:
-        """The values of all processes in the order of their ranks, the same list on every process. Plain values."""
+        """The values of all processes in the order of their ranks, the same list on every process. Plain values, bytes,
+        or arrays of the host's memory."""
         ...
 
     def sum(self, tree: T) -> T:

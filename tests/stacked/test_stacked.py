@@ -229,6 +229,47 @@ def test_a_run_in_the_middle_of_a_step_cannot_be_set_aside(world, tmp_path):
         outer(world, tmp_path, tuner("on_train_batch_start", tune))
 
 
+@pytest.mark.parametrize("flag", ["callbacks", "logger"])
+def test_a_callback_or_logger_of_the_run_is_refused_in_a_short_fit(world, tmp_path, flag):
+    def tune(trainer, module):
+        given = {"callbacks": trainer.callbacks[-1:], "logger": trainer.loggers[0]}[flag]
+        with trainer.stacked(**{flag: given, "checkpoint_callback": True}):
+            pass
+
+    name = {"callbacks": "ModelCheckpoint", "logger": "CSVLogger"}[flag]
+    with pytest.raises(ConfigurationError, match=f"this {name} is of the run that is set aside"):
+        outer(world, tmp_path, tuner("on_train_start", tune))
+
+
+def test_the_modules_own_callbacks_are_not_in_a_short_fit(world, tmp_path):
+    calls = []
+
+    class Counts(Callback):
+        def on_fit_start(self, trainer, pl_module):
+            calls.append(trainer.run.outer)
+
+    class Module(world.Module):
+        def configure_callbacks(self):
+            return [Counts()]
+
+    def tune(trainer, module):
+        with trainer.stacked(max_steps=1):
+            trainer.fit(module, Shuffled(world.array))
+
+    world.Module = Module
+    outer(world, tmp_path, tuner("on_train_start", tune))
+    assert calls == [None]
+
+
+def test_outside_of_a_run_flags_are_others_for_a_block(world):
+    trainer = world.package.Trainer(logger=False, max_epochs=7)
+    module = world.Module()
+    with trainer.stacked(max_steps=2):
+        trainer.fit(module, Shuffled(world.array))
+        assert trainer.global_step == 2
+    assert (trainer.run, trainer.max_steps, trainer.max_epochs) == (None, None, 7)
+
+
 def test_flags_of_short_fits_are_checked_as_a_trainers(world):
     trainer = world.package.Trainer(logger=False)
     with pytest.raises(ConfigurationError, match="max_step"), trainer.stacked(max_step=1):
