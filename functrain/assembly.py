@@ -35,7 +35,7 @@ class Trainer(core.Trainer):
     """The Trainer with its default callbacks and loggers."""
 
     def defaults(self) -> tuple[list[Any], list[Any]]:
-        """The callbacks and loggers that the flags ask for."""
+        """Return the callbacks and loggers that the flags ask for."""
         return default_callbacks_and_loggers(self)
 
 

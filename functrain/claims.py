@@ -78,7 +78,7 @@ def forget(path: str) -> None:
 
 
 def hidden(path: str) -> str:
-    """The hidden file that stands for a claim of `path`."""
+    """Return the hidden file that stands for a claim of `path`."""
     directory, name = os.path.split(path)
     return os.path.join(directory, f".{name}{_SUFFIX}")
 

@@ -67,7 +67,7 @@ class ArrayLoader:
         self.epoch = epoch
 
     def state_dict(self) -> dict[str, int]:
-        """Where the loader stands: the epoch, and the batches of it that were given out."""
+        """Return where the loader stands: the epoch, and the batches of it that were given out."""
         return {"seed": self.seed, "epoch": self.epoch, "batch": self._batch}
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
@@ -97,7 +97,7 @@ def _parts(arrays: Any) -> list[Any]:
 
 
 def _like(arrays: Any, parts: Iterator[Any]) -> Any:
-    """The form of `arrays` with the next of these parts in their places."""
+    """Return the form of `arrays` with the next of these parts in their places."""
     if isinstance(arrays, Mapping):
         return {name: _like(item, parts) for name, item in arrays.items()}
     return tuple(_like(item, parts) for item in arrays) if isinstance(arrays, tuple) else next(parts)

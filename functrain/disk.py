@@ -28,7 +28,7 @@ _HERE, EXCHANGE = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux
 
 
 def sizes(directory: str, below: str) -> Iterator[tuple[str, int]]:
-    """The files below a directory with their sizes.
+    """Yield the files below a directory with their sizes.
 
     Raises:
         ValueError: something there is neither a file nor a directory.
@@ -47,7 +47,7 @@ def sizes(directory: str, below: str) -> Iterator[tuple[str, int]]:
 
 
 def beside(path: str, suffix: str, by: str = "") -> str:
-    """A hidden name for a temporary of `path`, in the same directory.
+    """Return a hidden name for a temporary of `path`, in the same directory.
 
     Args:
         by: the id of who writes, in hexadecimal digits; the name begins its last part with the first of them.
@@ -57,7 +57,7 @@ def beside(path: str, suffix: str, by: str = "") -> str:
 
 
 def original(name: str) -> str | None:
-    """The name that a temporary stands for; None where `name` is not one of ours."""
+    """Return the name that a temporary stands for; None where `name` is not one of ours."""
     base, token = _parts(name)
     return base if len(token) in (_DIGITS, 2 * _DIGITS) and set(token) <= set("0123456789abcdef") else None
 
@@ -69,7 +69,7 @@ def is_by(name: str, ids: Collection[str]) -> bool:
 
 
 def _parts(name: str) -> tuple[str, str]:
-    """The name that a temporary stands for, and what tells it from others of that name."""
+    """Return the name that a temporary stands for, and what tells it from others of that name."""
     stem, dot, suffix = name.rpartition(".")
     base, _, token = stem.rpartition(".")
     ours = dot + suffix in (TEMPORARY, ASIDE) and base.startswith(".") and len(base) > 1

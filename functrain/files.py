@@ -32,7 +32,7 @@ _ADVICE = {
 
 
 def is_remote(path: str | os.PathLike[str]) -> bool:
-    """Whether `path` is a URL for fsspec. `file://...` is local."""
+    """Return whether `path` is a URL for fsspec. `file://...` is local."""
     text = os.fspath(path)
     return "://" in text and not text.startswith("file://")
 
@@ -45,7 +45,7 @@ def join(path: str | os.PathLike[str], *parts: str) -> str:
 
 
 def exists(path: str | os.PathLike[str]) -> bool:
-    """Whether a file or a directory is there."""
+    """Return whether a file or a directory is there."""
     if is_remote(path):
         fs, inner = _filesystem(path)
         return bool(fs.exists(inner))
@@ -53,7 +53,7 @@ def exists(path: str | os.PathLike[str]) -> bool:
 
 
 def modified(path: str | os.PathLike[str]) -> float:
-    """When it was last written, in seconds since 1970.
+    """Return when it was last written, in seconds since 1970.
 
     Raises:
         OSError: it is not there. The message names it.
@@ -66,7 +66,7 @@ def modified(path: str | os.PathLike[str]) -> float:
 
 
 def is_dir(path: str | os.PathLike[str]) -> bool:
-    """Whether a directory is there."""
+    """Return whether a directory is there."""
     if is_remote(path):
         fs, inner = _filesystem(path)
         return bool(fs.isdir(inner))
@@ -74,7 +74,7 @@ def is_dir(path: str | os.PathLike[str]) -> bool:
 
 
 def list_dir(path: str | os.PathLike[str]) -> list[str]:
-    """The sorted names (not paths) in a directory, without the temporaries that this module makes.
+    """Return the sorted names (not paths) in a directory, without the temporaries that this module makes.
 
     Raises:
         OSError: there is no such directory, or it cannot be read. The message names it.
@@ -84,7 +84,7 @@ def list_dir(path: str | os.PathLike[str]) -> list[str]:
 
 
 def tree(directory: str | os.PathLike[str]) -> dict[str, int]:
-    """The size of every file below a directory, by its path from there; no file is opened.
+    """Return the size of every file below a directory, by its path from there; no file is opened.
 
     Raises:
         OSError: there is no such directory, or it cannot be read.
@@ -250,7 +250,8 @@ def atomic_directory(path: str | os.PathLike[str], by: str = "") -> Iterator[str
 
 
 def standing(path: str | os.PathLike[str]) -> str:
-    """Where a reader finds what is called `path`: there, or where a replacement that was cut short has left it."""
+    """Return where a reader finds what is called `path`: there, or where a replacement that was cut short has left
+    it."""
     text = os.fspath(path).rstrip("/") or os.fspath(path)
     if exists(text):
         return text
@@ -321,7 +322,7 @@ def _explain(error: OSError, doing: str, path: str | os.PathLike[str], state: st
 
 
 def _free(path: str | os.PathLike[str]) -> str:
-    """How much room is left on the disk of a local path, in words."""
+    """Return how much room is left on the disk of a local path, in words."""
     directory = os.path.abspath(_local(path))
     while not os.path.isdir(directory):
         directory = os.path.dirname(directory)

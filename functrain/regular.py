@@ -28,7 +28,7 @@ def open_regular(path: str | os.PathLike[str]) -> IO[bytes]:
         raise OSError(errno.EINVAL, "not a regular file")
 
 
-def is_plain(path: str, below: str) -> bool:
+def is_regular(path: str, below: str) -> bool:
     """Is a local file or directory there, in the directory `below`, with no link among the names from there on?"""
     start = below.rstrip(os.sep) + os.sep
     if not path.startswith(start):

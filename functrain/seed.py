@@ -63,7 +63,7 @@ def seed_everything(seed: int | None = None, workers: bool = False) -> int:
 
 
 def global_seed() -> int | None:
-    """The seed that `seed_everything` last set, here or in the process that started this one; else None.
+    """Return the seed that `seed_everything` last set, here or in the process that started this one; else None.
 
     Raises:
         ValueError: PL_GLOBAL_SEED holds something else than a seed.
@@ -97,19 +97,19 @@ def register_rng(name: str, get_state: Callable[[], Any], set_state: Callable[[A
 
     Args:
         name: its key in the dictionary of `rng_state`.
-        get_state: gives the state in values that survive JSON: numbers, strings, None, lists, dictionaries.
+        get_state: returns the state in values that survive JSON: numbers, strings, None, lists, dictionaries.
         set_state: takes such a value, and raises ValueError or TypeError where it fits no state.
     """
     _generators[name] = _Generator(get_state, set_state)
 
 
 def rng_state() -> dict[str, Any]:
-    """The state of every registered generator by name ("python", "numpy", ...), fit for JSON."""
+    """Return the state of every registered generator by name ("python", "numpy", ...), fit for JSON."""
     return {name: generator.get_state() for name, generator in _generators.items()}
 
 
 def set_rng_state(state: dict[str, Any]) -> None:
-    """Put generators back into what `rng_state` gave; those which `state` does not name stay as they are.
+    """Put generators back into what `rng_state` returned; those which `state` does not name stay as they are.
 
     Raises:
         ValueError: a name that nothing is registered for (then nothing has been changed), or a state that

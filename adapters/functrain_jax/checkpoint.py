@@ -77,8 +77,8 @@ def begin(path: str | os.PathLike[str], checkpoint: Mapping[str, Any]) -> Saving
 
 
 def _copies(arrays: dict[str, Any]) -> dict[str, Any]:
-    """The arrays again, for nobody else. Those of a device are copied there, behind the host's back, if it has the
-    room; the thread that writes fetches them."""
+    """Return the arrays again, for nobody else. Those of a device are copied there, behind the host's back, if it has
+    the room; the thread that writes fetches them."""
     device = {name: array for name, array in arrays.items() if isinstance(array, jax.Array)}
     host = {name: np.array(array) for name, array in arrays.items() if name not in device}
     if not _have_room(device.values()):
@@ -101,7 +101,7 @@ def _have_room(arrays: Collection[jax.Array]) -> bool:
 
 
 def _parts(path: str | os.PathLike[str], checkpoint: Mapping[str, Any]) -> tuple[dict[str, Any], bytes, Mark | None]:
-    """The arrays of a checkpoint, the JSON of the rest, and its mark."""
+    """Return the arrays of a checkpoint, the JSON of the rest, and its mark."""
     # A store without an array would be none.
     arrays: dict[str, Any] = {"": np.zeros(1, np.float32)}
     rest = json.dumps(encode(checkpoint, arrays)).encode()
@@ -125,7 +125,7 @@ def _write(path: str | os.PathLike[str], arrays: dict[str, Any], rest: bytes, ow
 
 
 def mark(path: str | os.PathLike[str]) -> Mark | None:
-    """Who wrote a checkpoint, from its small file; None where there is none, or a link."""
+    """Return who wrote a checkpoint, from its small file; None where there is none, or a link."""
     text = os.fspath(path)
     if not files.is_remote(text) and os.path.islink(text.rstrip(os.sep)):
         return None
@@ -188,7 +188,7 @@ def _spec(directory: str, name: str) -> dict[str, Any]:
 
 
 def _wanted(rest: Any) -> dict[str, tuple[np.dtype, tuple[int, ...]]]:
-    """What the JSON says of the arrays."""
+    """Return what the JSON says of the arrays."""
     return {"": (np.dtype("float32"), (1,)), **specs(rest)}
 
 
@@ -204,7 +204,7 @@ def _check_store(rest: Any, stored: int) -> None:
 
 
 def _load(directory: str, wanted: dict[str, tuple[np.dtype, tuple[int, ...]]], sharding: Any) -> dict[str, Any]:
-    """The wanted arrays; those of types that this JAX does not have stay numpy's."""
+    """Return the wanted arrays; those of types that this JAX does not have stay numpy's."""
     import tensorstore as ts
 
     context = ts.Context({"cache_pool": {"total_bytes_limit": CACHE}})
@@ -215,7 +215,7 @@ def _load(directory: str, wanted: dict[str, tuple[np.dtype, tuple[int, ...]]], s
 
 
 def _fitting(name: str, stored: Any, dtype: np.dtype, shape: tuple[int, ...]) -> Any:
-    """The stored array, if reading it takes the memory that it declares and no more."""
+    """Return the stored array, if reading it takes the memory that it declares and no more."""
     chunk = stored.chunk_layout.read_chunk.shape or ()  # None, where the array has no axes
     plain = stored.codec.to_json().get("compressor") is None
     same = stored.shape == shape and stored.dtype.numpy_dtype == dtype
@@ -244,8 +244,8 @@ def _as_os_errors() -> Iterator[None]:
 
 
 def _check(path: str, directory: str) -> Any:
-    """Every file that was written is there as it was written, and nothing else than files and directories is; gives
-    the JSON of all that is no array.
+    """Return every file that was written is there as it was written, and nothing else than files and directories is;
+    gives the JSON of all that is no array.
 
     Raises:
         CheckpointError: not so; nothing but regular files within the directory has been opened, and none that is longer
@@ -309,7 +309,7 @@ def _of_no_version(path: str, error: BaseException) -> CheckpointError:
 
 
 def _listed(directory: str, sizes: Mapping[str, int]) -> dict[str, list[int]]:
-    """What the list of files says."""
+    """Return what the list of files says."""
     if sizes.get(SUMS, 0) > LONGEST_LIST:
         raise ValueError(f"{SUMS} has {sizes[SUMS]} bytes")
     with files.open_read(files.join(directory, SUMS)) as file:

@@ -27,7 +27,7 @@ class Context(NamedTuple):
     reads: set[str]
 
     def for_module(self, log: Callable[..., None]) -> context.Context:
-        """What `module.global_step`, `module.current_epoch` and `module.log` look at in the step."""
+        """Return what `module.global_step`, `module.current_epoch` and `module.log` look at in the step."""
         return context.Context(lambda: self.clock, log)
 
 

@@ -38,7 +38,7 @@ def _of_equation(eqn: Any) -> list[int | None]:
 
 
 def inner_of(eqn: Any) -> Any | None:
-    """The inner function of an equation that is a call; None of any other."""
+    """Return the inner function of an equation that is a call; None of any other."""
     if eqn.primitive.name not in LIKE_CALLS:
         return None
     inner = next((eqn.params[key] for key in ("jaxpr", "call_jaxpr", "fun_jaxpr") if key in eqn.params), None)

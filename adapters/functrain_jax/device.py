@@ -29,6 +29,9 @@ def looking() -> bool:
     return config.jax_debug_nans or config.jax_debug_infs
 
 
+NO_GPUS = (0, "0", [])
+"""The values of `gpus` that ask for none."""
+
 OPEN = np.iinfo(np.int32).max
 """The end of a window that does not close."""
 
@@ -66,18 +69,17 @@ def calls_python(jaxpr: Any) -> bool:
 
 
 def choose_device(flags: Flags) -> Any:
-    """The device that the flags ask for; without a wish JAX's first.
+    """Return the device that the flags ask for; without a wish JAX's first.
 
     Raises:
         ConfigurationError: a GPU is asked for and JAX sees none.
     """
-    wish = flags.accelerator
-    kind = (
-        "gpu" if wish in ("gpu", "cuda") or flags.gpus not in (None, 0, "0", []) else "cpu" if wish == "cpu" else None
-    )
-    if kind is None and flags.gpus in (0, "0", []) and flags.gpus is not None:
+    wish, gpus = flags.accelerator, flags.gpus
+    if wish in ("gpu", "cuda") or gpus not in (None, *NO_GPUS):
+        kind = "gpu"
+    elif wish == "cpu" or gpus in NO_GPUS:
         kind = "cpu"
-    if kind is None:
+    else:
         return jax.devices()[0]
     try:
         return jax.devices(kind)[0]

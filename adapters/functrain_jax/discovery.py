@@ -65,8 +65,8 @@ def discover(training: Training, state: TrainState, batch: Any, platform: str) -
     whole = training.pieces is None
 
     def look(player: int, moves: tuple[str, ...]) -> tuple[Call, Any, bool, tuple[str, ...]]:
-        """The call, what it returns as shapes, is it slow in loops, and the attributes without an optimizer that it
-        writes."""
+        """Return the call, what it returns as shapes, is it slow in loops, and the attributes without an optimizer that
+        it writes."""
         calls: list[Call] = []
 
         def output_of(weights: Any, state: TrainState, batch: Any, key: Any) -> Any:
@@ -100,16 +100,16 @@ def discover(training: Training, state: TrainState, batch: Any, platform: str) -
 
 
 def shapes_of(f: Callable[..., Any], *args: Any) -> tuple[Any, Any]:
-    """The jaxpr of f, and what it returns, as shapes. Where the user has told JAX to compile nothing f is called, and
-    returns arrays and no jaxpr."""
+    """Return the jaxpr of f, and what it returns, as shapes. Where the user has told JAX to compile nothing f is
+    called, and returns arrays and no jaxpr."""
     if jax.config.jax_disable_jit:  # pyright: ignore[reportAttributeAccessIssue]
         return None, jax.tree.map(jnp.asarray, f(*args))
     return jax.make_jaxpr(f, return_shape=True)(*args)
 
 
 def _written(given: Any, after: Any, jaxpr: Any) -> list[Any]:
-    """The paths of those leaves of `after` that are not what was given there; by the jaxpr, so that what only went
-    through a transformation of nnx counts as it is."""
+    """Return the paths of those leaves of `after` that are not what was given there; by the jaxpr, so that what only
+    went through a transformation of nnx counts as it is."""
     before, now = jax.tree_util.tree_leaves_with_path(given), jax.tree_util.tree_leaves_with_path(after)
     if jaxpr is None:
         old = dict(before)

@@ -31,7 +31,7 @@ STORED = {
 
 
 def encode(value: Any, arrays: dict[str, Any], where: str = "") -> Any:
-    """The value as JSON, with its arrays in `arrays` by the place where they stand.
+    """Return the value as JSON, with its arrays in `arrays` by the place where they stand.
 
     Raises:
         ConfigurationError: something is neither plain nor an array; names the place.
@@ -53,8 +53,7 @@ def encode(value: Any, arrays: dict[str, Any], where: str = "") -> Any:
         return _encode_array(value.detach().cpu().numpy(), arrays, where, TENSOR)
     raise ConfigurationError(
         f"checkpoint[{where.strip('/')}] holds a {type(value).__module__}.{type(value).__qualname__}, which could not "
-        "be read "
-        "back without running code; store plain values, lists, dicts and arrays."
+        "be read back without running code; store plain values, lists, dicts and arrays."
     )
 
 
@@ -91,8 +90,8 @@ def _encode_array(value: Any, arrays: dict[str, Any], where: str, kind: str) -> 
 
 
 def _own_name(where: str, arrays: Mapping[str, Any]) -> str:
-    """A name in the store that no other array has: the place itself, where it is short and not taken. 'a/b' may be one
-    key, or two."""
+    """Return a name in the store that no other array has: the place itself, where it is short and not taken. 'a/b' may
+    be one key, or two."""
     name = where.strip("/").encode("utf-8", "replace").decode()[:LONGEST_NAME]
     number, own = len(arrays), name
     while own in arrays:
@@ -101,7 +100,7 @@ def _own_name(where: str, arrays: Mapping[str, Any]) -> str:
 
 
 def pack(value: Any) -> bytes:
-    """A part of a checkpoint as bytes.
+    """Return a part of a checkpoint as bytes.
 
     Raises:
         ConfigurationError: something in it is neither plain nor an array; names the place.
@@ -113,7 +112,7 @@ def pack(value: Any) -> bytes:
 
 
 def unpack(data: bytes) -> Any:
-    """What `pack` was given, its arrays as numpy's."""
+    """Return what `pack` was given, its arrays as numpy's."""
     rest, held = json.loads(data)
     arrays = {
         name: np.frombuffer(base64.b64decode(held[name]), dtype).reshape(shape)
@@ -123,8 +122,7 @@ def unpack(data: bytes) -> Any:
 
 
 def decode(value: Any, arrays: Mapping[str, Any]) -> Any:
-    """The inverse of `encode`. Raises KeyError, TypeError or ValueError where the JSON is none of its
-    kind."""
+    """Return the inverse of `encode`. Raises KeyError, TypeError or ValueError where the JSON is none of its kind."""
     if isinstance(value, list):
         return [decode(item, arrays) for item in value]
     if not isinstance(value, dict):
@@ -157,7 +155,7 @@ def _array(spec: list[Any], arrays: Mapping[str, Any]) -> Any:
 
 
 def dtype_of(name: Any) -> np.dtype:
-    """The type of numbers that has this name.
+    """Return the type of numbers that has this name.
 
     Raises:
         TypeError, ValueError: it is none of numbers.
@@ -180,7 +178,7 @@ def _tensor(array: np.ndarray) -> Any:
 
 
 def specs(value: Any) -> dict[str, tuple[np.dtype, tuple[int, ...]]]:
-    """The arrays that some JSON of `encode` refers to and that are not empty: name -> (type, shape).
+    """Return the arrays that some JSON of `encode` refers to and that are not empty: name -> (type, shape).
 
     Raises:
         KeyError, TypeError, ValueError: the JSON is none of its kind.

@@ -50,7 +50,7 @@ class Same:
 
 
 def frozen(value: Any, depth: int = DEPTH) -> Any:
-    """The description of a value; see above."""
+    """Return the description of a value; see above."""
     return _frozen(value, depth, {})
 
 
@@ -93,7 +93,7 @@ def _array(value: Any) -> Any:
 
 
 def _inside(value: Any) -> dict[str, Any]:
-    """What an object holds, in its dict or in slots."""
+    """Return what an object holds, in its dict or in slots."""
     inside = getattr(value, "__dict__", None)
     slots = [slot for cls in type(value).__mro__ for slot in _slots(cls) if hasattr(value, slot)]
     return {**{slot: getattr(value, slot) for slot in slots}, **(inside if isinstance(inside, dict) else {})}
@@ -105,7 +105,7 @@ def _slots(cls: type) -> tuple[str, ...]:
 
 
 def _settings(cls: type) -> dict[str, Any]:
-    """The numbers, words and containers that a user's class and its bases hold, without what is only code."""
+    """Return the numbers, words and containers that a user's class and its bases hold, without what is only code."""
     held = {k: v for base in reversed(cls.__mro__) if not of_library(base) for k, v in vars(base).items()}
     return {k: v for k, v in held.items() if not k.startswith("__") and isinstance(v, SETTINGS)}
 
@@ -128,7 +128,7 @@ def _function(function: types.FunctionType, depth: int, seen: dict[int, int]) ->
 
 
 def cell_value(cell: Any) -> Any:
-    """What a closure's cell holds; the cell itself while it is empty."""
+    """Return what a closure's cell holds; the cell itself while it is empty."""
     try:
         return cell.cell_contents
     except ValueError:
@@ -141,8 +141,8 @@ def of_library(value: Any) -> bool:
 
 
 def code_of(methods: Iterable[Any], owner: type, classes: Iterable[type]) -> Any:
-    """What steps compute, as far as it stands in code: their own, that of the user's methods and functions that they
-    call by name, that of these classes, and the values of the globals that they name."""
+    """Return what steps compute, as far as it stands in code: their own, that of the user's methods and functions that
+    they call by name, that of these classes, and the values of the globals that they name."""
     seen: set[int] = set()
     reached = [part for method in methods for part in _reached(getattr(method, "__func__", method), owner, seen)]
     return (*reached, *(part for cls in classes for part in _class(cls, seen)))
@@ -182,7 +182,7 @@ def _reached(function: Any, owner: type, seen: set[int]) -> Iterator[Any]:
 
 
 def _of_module(module: types.ModuleType, function: types.FunctionType, owner: type, seen: set[int]) -> Iterator[Any]:
-    """What of a module the function may name: `config.rate`, `losses.mean(x)`."""
+    """Yield what of a module the function may name: `config.rate`, `losses.mean(x)`."""
     if module.__name__.partition(".")[0] in LIBRARIES:
         return
     for name in dict.fromkeys(_names(function.__code__)):

@@ -51,14 +51,14 @@ class Inputs(NamedTuple):
     worked: frozenset[int] = frozenset()
 
     def lowered(self, batch: Any, dtype: Any) -> Any:
-        """The batch with the inputs in `dtype`, all else as it is."""
+        """Return the batch with the inputs in `dtype`, all else as it is."""
         leaves, structure = jax.tree.flatten(batch)
         cast = [jnp.asarray(leaf, dtype) if i in self.cast else leaf for i, leaf in enumerate(leaves)]
         return jax.tree.unflatten(structure, cast)
 
 
 def inputs_of(function: Callable[[Any, Any], Any], weights: Any, batch: Any, dtype: Any) -> Inputs:
-    """The inputs among the leaves of a batch.
+    """Return the inputs among the leaves of a batch.
 
     Args:
         function: of weights and a batch; its first output is what labels are for, the others are told apart from it.
@@ -112,7 +112,7 @@ class Flow(NamedTuple):
     worked: set[int]
 
     def through(self, jaxpr: Any, given: list[Facts]) -> list[Facts]:
-        """The facts of the outputs, for those of the inputs."""
+        """Return the facts of the outputs, for those of the inputs."""
         known: dict[Any, Facts] = dict(zip(jaxpr.invars, given, strict=True))
 
         def of(var: Any) -> Facts:
@@ -151,7 +151,7 @@ class Flow(NamedTuple):
         return [joined] * len(eqn.outvars)
 
     def _settled(self, body: Any, given: list[Facts], start: int, carried: int) -> list[Facts]:
-        """What a loop gives once what it carries has come to rest."""
+        """Return what a loop gives once what it carries has come to rest."""
         while True:
             after = self.through(body, given)
             carry = [a | b for a, b in zip(given[start : start + carried], after[:carried], strict=True)]
@@ -161,8 +161,8 @@ class Flow(NamedTuple):
 
 
 def rounded(values: np.ndarray, dtype: Any) -> tuple[float, float] | None:
-    """The first of these values that is off by a half or more as `dtype`, and what becomes of it; None where there is
-    none."""
+    """Return the first of these values that is off by a half or more as `dtype`, and what becomes of it; None where
+    there is none."""
     with np.errstate(over="ignore"):
         then = values.astype(dtype).astype(values.dtype)
     off = np.abs(then - values) >= 0.5

@@ -94,7 +94,7 @@ class Programs(Generic[M]):
         self.entries: dict[Any, list[Entry]] = {}
 
     def find(self, form: Any, constants: Constants) -> Entry | None:
-        """The program of this form that was traced with the constants of now."""
+        """Return the program of this form that was traced with the constants of now."""
         versions = self.entries.get(form, ())
         for entry in versions:
             if entry.inside == constants.inside() and entry.values == constants.values(entry.reads):
@@ -143,12 +143,12 @@ class Constants:
         ]
 
     def inside(self) -> tuple[Any, ...]:
-        """The settings of the networks, such as a rate of dropout or the mode."""
+        """Return the settings of the networks, such as a rate of dropout or the mode."""
         values = [part.get(key) for part, key in self.places]
         return (*values, *[frozen(part.get(key), DEPTH) for part, key in self.holders])
 
     def plain(self, reads: set[str]) -> tuple[str, ...]:
-        """Those of the names that are attributes with a value of their own."""
+        """Return those of the names that are attributes with a value of their own."""
         own = vars(self.module)
         names = reads | own.keys() if "__dict__" in reads else reads
         held = [name for name in names if name not in self.state and self._holds(name)]
@@ -165,7 +165,7 @@ class Constants:
         return tuple([frozen(self.value(name), DEPTH) for name in names])
 
     def value(self, name: str) -> Any:
-        """What is now under the name."""
+        """Return what is now under the name."""
         own, module = vars(self.module), self.module
         if name.startswith(TRAINER):
             return getattr(module.trainer, name.removeprefix(TRAINER), None)

@@ -12,6 +12,7 @@ from typing import Any
 import jax
 
 from functrain.seed import global_seed, register_rng, register_seeder
+from functrain.trainer.narrow import is_count
 
 
 class Stream:
@@ -26,18 +27,19 @@ class Stream:
         self.seed, self.drawn = seed, 0
 
     def state(self) -> list[int | None]:
-        """The position as plain values."""
+        """Return the position as plain values."""
         return [self.seed, self.drawn]
 
     def set_state(self, state: Any) -> None:
-        """Go to a position that `state` gave. Raises ValueError or TypeError where it is none."""
+        """Go to a position that `state` returned. Raises ValueError or TypeError where it is none."""
         seed, drawn = state
-        if (seed is not None and not isinstance(seed, int)) or not isinstance(drawn, int) or drawn < 0:
+        is_seed = seed is None or isinstance(seed, int)
+        if not is_seed or not is_count(drawn):
             raise ValueError(f"{state!r} is not a seed and a count of drawn keys.")
         self.seed, self.drawn = seed, drawn
 
     def next(self) -> Any:
-        """A key that no call before has given."""
+        """Return a key that no call before has given."""
         if self.seed is None:
             given = global_seed()
             self.seed = secrets.randbits(32) if given is None else given
@@ -52,5 +54,10 @@ register_rng("jax", STREAM.state, STREAM.set_state)
 
 
 def next_key() -> Any:
-    """A random key that no call before has given, from the stream that `seed_everything` seeds."""
+    """Return a random key that no call before has given, from the stream that `seed_everything` seeds."""
     return STREAM.next()
+
+
+def key_of(rng: Any) -> Any:
+    """Return the key of an int; a key, or None, as it is."""
+    return jax.random.key(rng) if isinstance(rng, int) else rng

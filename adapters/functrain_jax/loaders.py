@@ -19,7 +19,8 @@ FRAMEWORKS = ("torch",)
 
 
 def tools_of(loader: Any) -> Any | None:
-    """The functions for loaders of the adapter of the framework that this loader's class comes from; else None."""
+    """Return the functions for loaders of the adapter of the framework that this loader's class comes from; else
+    None."""
     packages = {base.__module__.partition(".")[0] for base in type(loader).__mro__}
     framework = next((name for name in FRAMEWORKS if name in packages), None)
     return None if framework is None else import_module(f"functrain_{framework}.data")
@@ -36,7 +37,7 @@ class JaxLoaders:
     """See `functrain.trainer.data.LoaderTools`."""
 
     def skip(self, loader: Any, n: int) -> Iterator[Any] | None:
-        """An iterator over all but the first n batches that reads none of them; None where that is not known
+        """Return an iterator over all but the first n batches that reads none of them; None where that is not known
         how."""
         tools = tools_of(loader)
         if tools is not None:
@@ -54,6 +55,6 @@ class JaxLoaders:
         generators.set_loader_rng(loader, state)
 
     def unshuffled(self, loader: Any) -> Any:
-        """The same loader in a fixed order."""
+        """Return the same loader in a fixed order."""
         tools = tools_of(loader)
         return loader if tools is None else tools.unshuffled(loader)

@@ -36,7 +36,7 @@ class Module(HyperparametersMixin, TransferHooks, ModuleBase):
     `test_step`, `predict_step`, the loaders and any hook of the table of hooks. Steps are pure but for `self.log` and
     that state: no Python branch on a traced value, no attribute set to one. `batch_idx`, `self.current_epoch` and
     `self.global_step` are traced within a step. `training_step_end`, `validation_step_end` and `test_step_end` get what
-    the step gave, and are part of it.
+    the step returned, and are part of it.
 
     `training_step` returns a scalar loss, or a dict with 'loss' and, where it has them, 'weight' (how many
     samples or tokens the loss is a mean of) and 'hiddens' (with truncated_bptt_steps).
@@ -91,13 +91,13 @@ class Module(HyperparametersMixin, TransferHooks, ModuleBase):
         return self._step is not None and self._step.training
 
     def next_key(self) -> Any:
-        """A fresh random key: within a step another one at every call and batch, elsewhere the next of the
+        """Return a fresh random key: within a step another one at every call and batch, elsewhere the next of the
         seeded stream."""
         return self._step.keys() if self._step is not None else STREAM.next()
 
     @classmethod
     def load_from_checkpoint(cls, checkpoint_path: str | os.PathLike[str], **overrides: Any) -> Self:
-        """The module of a checkpoint: `cls(**hyperparameters)` with the checkpoint's weights.
+        """Return the module of a checkpoint: `cls(**hyperparameters)` with the checkpoint's weights.
 
         Args:
             checkpoint_path: what `trainer.save_checkpoint` wrote.
@@ -119,9 +119,8 @@ class Module(HyperparametersMixin, TransferHooks, ModuleBase):
     def freeze(self) -> None:
         """Not available: say {'attribute': None} in `configure_optimizers` instead."""
         raise ConfigurationError(
-            f"{type(self).__name__}.freeze(): under JAX the optimizer decides what moves; return "
-            f"{{'net': tx, 'frozen': None}} from "
-            "configure_optimizers, or use optax.masked / optax.multi_transform."
+            f"{type(self).__name__}.freeze(): under JAX the optimizer decides what moves; "
+            "return {'net': tx, 'frozen': None} from configure_optimizers, or use optax.masked / optax.multi_transform."
         )
 
 

@@ -57,7 +57,7 @@ class ModulePrograms:
         return Tracer(self.binding, self.policy, self.kept.surroundings)
 
     def _same(self, stage: str) -> tuple[Any, ...]:
-        """What must be the same for the programs of a stage to be those of an earlier run."""
+        """Return what must be the same for the programs of a stage to be those of an earlier run."""
         module = self.binding.module
         names = (f"{stage}_step", f"{stage}_step_end", "tbptt_split_batch", "forward")
         steps = [getattr(module, name, None) for name in names]

@@ -1,4 +1,4 @@
-"""Dicts in the order of their entries. JAX takes a dict's leaves sorted by key, and so gives it back; a batch is to
+"""Dicts in the order of their entries. JAX takes a dict's leaves sorted by key, and so returns it; a batch is to
 reach the step as the loader gave it."""
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ jax.tree_util.register_pytree_with_keys(Ordered, _with_keys, _back, _flat)
 
 
 def ordered(tree: Any) -> Any:
-    """The tree with every plain dict as an `Ordered` one; what holds none stays the very object."""
+    """Return the tree with every plain dict as an `Ordered` one; what holds none stays the very object."""
     return _mapped(tree, dict, Ordered)
 
 
 def plain(tree: Any) -> Any:
-    """The tree with every `Ordered` as a plain dict."""
+    """Return the tree with every `Ordered` as a plain dict."""
     return _mapped(tree, Ordered, dict)
 
 

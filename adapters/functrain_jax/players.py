@@ -14,11 +14,10 @@ from functrain.trainer.errors import ConfigurationError, nearest
 
 KEYS = ("optimizer", "params", "learning_rate", "frequency", "accumulate")
 FORMS = (
-    "an optax transformation; a dict of them by the attribute that each moves ({'generator': tx, 'discriminator': "
-    "tx}); or a "
-    "list of dicts with 'optimizer', 'params' (an attribute's name, or several), 'learning_rate' (a schedule, to be "
-    "logged), "
-    "'frequency' and 'accumulate'"
+    "an optax transformation; "
+    "a dict of them by the attribute that each moves ({'generator': tx, 'discriminator': tx}); "
+    "or a list of dicts with 'optimizer', 'params' (an attribute's name, or several), "
+    "'learning_rate' (a schedule, to be logged), 'frequency' and 'accumulate'"
 )
 
 
@@ -41,7 +40,7 @@ class Spec(NamedTuple):
 
 
 def players_of(given: Any, attributes: Iterable[str], owner: str) -> tuple[Spec, ...]:
-    """The players that `configure_optimizers` asks for.
+    """Return the players that `configure_optimizers` asks for.
 
     Args:
         given: what it returned.
@@ -61,8 +60,7 @@ def players_of(given: Any, attributes: Iterable[str], owner: str) -> tuple[Spec,
     if not attributes:
         raise ConfigurationError(
             f"{owner} holds no parameters: give it an attribute with an nnx module, `functrain_jax.from_linen(...)`, "
-            "or a tree of "
-            "arrays in self.params, set in __init__ or setup."
+            "or a tree of arrays in self.params, set in __init__ or setup."
         )
     if is_optimizer(given) or (isinstance(given, Mapping) and "optimizer" in given):
         specs = (_spec(given, None, "", attributes, where),)
@@ -81,7 +79,7 @@ def players_of(given: Any, attributes: Iterable[str], owner: str) -> tuple[Spec,
 
 
 def _transformations(given: Any) -> Any:
-    """The same with every `optax.MultiSteps`, which is none itself, as the transformation that it is for."""
+    """Return the same with every `optax.MultiSteps`, which is none itself, as the transformation that it is for."""
     if isinstance(given, optax.MultiSteps):
         return given.gradient_transformation()
     if isinstance(given, Mapping):
@@ -95,7 +93,7 @@ def is_optimizer(value: Any) -> bool:
 
 
 def spec_frequency(value: Any) -> int | None:
-    """How many batches in a row it plays when its turn comes; None for all."""
+    """Return how many batches in a row it plays when its turn comes; None for all."""
     return value.get("frequency") if isinstance(value, Mapping) else None
 
 
@@ -140,7 +138,6 @@ def _check_shares(specs: tuple[Spec, ...], attributes: tuple[str, ...], where: s
     left = [name for name in attributes if name not in taken]
     if left:
         raise ConfigurationError(
-            f"{where}: no optimizer moves the parameters of self.{left[0]}; add it to one, or say "
-            f"{{{left[0]!r}: None}} in a dict "
-            "of optimizers by attribute, to leave them as they are."
+            f"{where}: no optimizer moves the parameters of self.{left[0]}; add it to one, "
+            f"or say {{{left[0]!r}: None}} in a dict of optimizers by attribute, to leave them as they are."
         )

@@ -32,7 +32,7 @@ class Policy(NamedTuple):
     scale: ScaleRule | None = None
 
     def cast(self, tree: Tree) -> Tree:
-        """The tree with every floating leaf in the compute type."""
+        """Return the tree with every floating leaf in the compute type."""
         return tree if self.compute is None else cast_floating(tree, self.compute)
 
     @property
@@ -41,11 +41,11 @@ class Policy(NamedTuple):
         return self.compute is not None and jnp.dtype(self.compute).itemsize < 4
 
     def inputs(self, function: Callable[[Tree, Tree], Any], weights: Tree, batch: Tree) -> Inputs:
-        """Which leaves of the batch a function of weights, cast already, and a batch computes with."""
+        """Return which leaves of the batch a function of weights, cast already, and a batch computes with."""
         return inputs_of(function, weights, batch, self.compute)
 
     def cast_batch(self, function: Callable[[Tree, Tree], Any], weights: Tree, batch: Tree, worked: set[int]) -> Tree:
-        """The batch as the function is to get it: inputs in the compute type, all else with all its bits.
+        """Return the batch as the function is to get it: inputs in the compute type, all else with all its bits.
 
         Args:
             worked: is added those leaves whose rounding is seen elsewhere than in a product with weights.
@@ -95,7 +95,7 @@ _POLICIES = {
 
 
 def policy_of(precision: Any) -> Policy:
-    """The policy of a precision flag: 32, 64, 16, 'bf16', with or without '-mixed' or '-true'.
+    """Return the policy of a precision flag: 32, 64, 16, 'bf16', with or without '-mixed' or '-true'.
 
     Raises:
         ValueError: an unknown precision, or 64 bits where JAX is not told to keep them.
@@ -115,7 +115,7 @@ def is_floating(leaf: Any) -> bool:
 
 
 def cast_floating(tree: Tree, dtype: Any) -> Tree:
-    """The tree with every floating leaf as an array of `dtype`; the others as they are."""
+    """Return the tree with every floating leaf as an array of `dtype`; the others as they are."""
     return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype) if is_floating(leaf) else leaf, tree)
 
 

@@ -45,7 +45,7 @@ class Rates:
 
 
 def current_rate(told: float | Callable[[int], Any] | None, optimizer: Any, opt: Any, updates: Any) -> float | None:
-    """The learning rate of the player's next update; None where it cannot be known.
+    """Return the learning rate of the player's next update; None where it cannot be known.
 
     Args:
         told: what `configure_optimizers` says: a number, or a schedule of the player's updates.
@@ -69,7 +69,8 @@ def current_rate(told: float | Callable[[int], Any] | None, optimizer: Any, opt:
 
 
 def _factors(update: Any, state: Any) -> list[Any] | None:
-    """What the updates are multiplied by, part by part; None where a part is not known to leave the rate alone."""
+    """Return what the updates are multiplied by, part by part; None where a part is not known to leave the rate
+    alone."""
     kind = f"{getattr(update, '__module__', '')}.{getattr(update, '__qualname__', '')}"
     if not kind.startswith("optax.") or not inspect.isfunction(update):
         return None

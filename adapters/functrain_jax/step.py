@@ -13,8 +13,10 @@ import optax
 
 from functrain import kernel
 from functrain.kernel import Clip, Report, Rule, ScaleRule, TrainState
+from functrain.trainer.narrow import is_count
 from functrain.trainer.step_outputs import check_keys, parts_of
 from functrain_jax.backend import JaxBackend
+from functrain_jax.keys import key_of
 from functrain_jax.loops import length
 from functrain_jax.precision import policy_of
 
@@ -53,12 +55,12 @@ def make_step(
     donate: bool = True,
     skip_nonfinite: bool = False,
 ) -> Step:
-    """The training step of a loss function and an optimizer.
+    """Return the training step of a loss function and an optimizer.
 
     Args:
         loss_fn: `loss_fn(params, batch, **extras)`. Of the extras it is given those that its signature names:
             `rng` (a fresh key for every micro-batch), `vars` (what the forward pass changes by itself) and
-            `hiddens` (with `tbptt`: what the piece before gave; None for the first). It returns a scalar
+            `hiddens` (with `tbptt`: what the piece before returned; None for the first). It returns a scalar
             loss, or a dict with 'loss' and, where it has them, 'weight' (how many samples or tokens the loss
             is a mean of; default 1), 'vars' and 'hiddens'.
         optimizer: an optax transformation.
@@ -119,7 +121,7 @@ def make_step(
 
 def _check(**counts: int | None) -> None:
     for name, value in counts.items():
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+        if value is not None and not is_count(value, 1):
             raise ValueError(f"make_step({name}={value!r}): must be an int >= 1.")
 
 
@@ -128,7 +130,7 @@ def _name(function: Callable[..., Any]) -> str:
 
 
 def _extras(loss_fn: Callable[..., Any]) -> frozenset[str]:
-    """Which extras the loss function asks for by name. Raises TypeError for an argument that nobody gives."""
+    """Return which extras the loss function asks for by name. Raises TypeError for an argument that nobody gives."""
     parameters = list(inspect.signature(loss_fn).parameters.values())
     named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
     takes = frozenset(p.name for p in named if p.name in EXTRAS)
@@ -157,13 +159,8 @@ def _loss(loss_fn: Callable[..., Any], takes: frozenset[str], carry_hidden: bool
     return loss
 
 
-def key_of(rng: Any) -> Any:
-    """A key for a key or an int; None for None."""
-    return jax.random.key(rng) if isinstance(rng, int) else rng
-
-
 def window_of(batch: Any, size: int) -> Any:
-    """A list as it is; a batch cut along its first axis into `size` micro-batches of equal length.
+    """Return a list as it is; a batch cut along its first axis into `size` micro-batches of equal length.
 
     Micro-batch i holds the samples i, i + size, i + 2 * size and so on: where the batch is spread over devices, each
     cuts the part that it has, and nothing is gathered.
@@ -189,7 +186,7 @@ def window_of(batch: Any, size: int) -> Any:
 
 
 def cut_time(batch: Any, size: int) -> list[Any]:
-    """A batch cut along axis 1 into pieces of `size` steps; the last holds what is left. Leaves of fewer than
+    """Return a batch cut along axis 1 into pieces of `size` steps; the last holds what is left. Leaves of fewer than
     two axes go with every piece.
 
     Raises:

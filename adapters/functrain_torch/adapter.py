@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def make(module: LightningModule, run: Run) -> Adapter:
-    """The adapter of one run of this module.
+    """Return the adapter of one run of this module.
 
     Raises:
         ConfigurationError: its `__init__` did not call that of its base class.

@@ -154,7 +154,9 @@ class TorchBackend(HostBackend):
         return bool(finite) if finite.device.type == "cpu" else finite
 
     def select(self, condition: Scalar, a: Scalar, b: Scalar) -> Scalar:
-        return torch.where(condition, a, b) if isinstance(condition, Tensor) else a if condition else b
+        if isinstance(condition, Tensor):
+            return torch.where(condition, a, b)
+        return a if condition else b
 
     def maximum(self, a: Scalar, b: Scalar) -> Scalar:
         if isinstance(a, Tensor):
@@ -164,7 +166,7 @@ class TorchBackend(HostBackend):
         return a if a != a or a > b else b
 
     def copy(self, state: TrainState) -> TrainState:
-        """A deep copy in which parameters, optimizers and gradients belong together as in the old one."""
+        """Return a deep copy in which parameters, optimizers and gradients belong together as in the old one."""
         new = copy.deepcopy(state)
         for old_player, new_player in zip(state.players, new.players, strict=True):
             for old, fresh in zip(old_player.acc.grads, new_player.acc.grads, strict=True):
@@ -176,7 +178,7 @@ HALF = (torch.float16, torch.bfloat16)
 
 
 def gradients(parameters: Iterable[Tensor]) -> list[Tensor]:
-    """The gradients that there are."""
+    """Return the gradients that there are."""
     return [p.grad for p in parameters if p.grad is not None]
 
 
@@ -194,7 +196,7 @@ def bound(parameters: Iterable[Tensor], limit: float) -> None:
 
 
 def _unpack(state: TrainState, output: dict[str, Any]) -> tuple[TrainState, Any, Scalar]:
-    """What a step returned as a dict: the state with what it carries on, the loss, its weight."""
+    """Return what a step returned as a dict: the state with what it carries on, the loss, its weight."""
     loss, weight, hidden, vars_ = parts_of(output, "the training step")
     if hidden is not None:
         state = state._replace(hidden=tree_map(Tensor.detach, hidden))
@@ -213,8 +215,8 @@ def _unpack(state: TrainState, output: dict[str, Any]) -> tuple[TrainState, Any,
 def _scalar_loss(loss: Any) -> Tensor:
     if not isinstance(loss, Tensor):
         raise TypeError(
-            f"the training step gave a {type(loss).__name__}; give a scalar tensor, a dict with 'loss', or None to "
-            "skip the batch."
+            f"the training step returned a {type(loss).__name__}; return a scalar tensor, a dict with 'loss', "
+            "or None to skip the batch."
         )
     if loss.ndim and loss.numel() != 1:
         raise ValueError(f"the loss has shape {tuple(loss.shape)}; give a scalar, such as loss.mean().")

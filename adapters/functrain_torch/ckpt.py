@@ -51,7 +51,7 @@ def begin(path: str | os.PathLike[str], checkpoint: Mapping[str, Any]) -> Saving
 
 
 def pack(value: Any) -> bytes:
-    """A part of a checkpoint as bytes.
+    """Return a part of a checkpoint as bytes.
 
     Raises:
         ConfigurationError: it holds a value that could not be read back safely; says where.
@@ -62,7 +62,7 @@ def pack(value: Any) -> bytes:
 
 
 def unpack(data: bytes) -> Any:
-    """What `pack` was given."""
+    """Return what `pack` was given."""
     return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
 
 
@@ -74,7 +74,7 @@ class _Copies:
         self._storages: dict[int, Any] = {}
 
     def of(self, value: Any) -> Any:
-        """The copy of what `_plain` has made, whose containers are its own already."""
+        """Return the copy of what `_plain` has made, whose containers are its own already."""
         if isinstance(value, Tensor):
             return self._tensor(value)
         if isinstance(value, dict):
@@ -138,7 +138,8 @@ class _ButTheEnd:
 
 
 def mark(path: str | os.PathLike[str]) -> Mark | None:
-    """Who wrote a checkpoint, from the last bytes of its file; None where that is no file, a link, or says nothing."""
+    """Return who wrote a checkpoint, from the last bytes of its file; None where that is no file, a link, or says
+    nothing."""
     try:
         with open_regular(path) as file:
             return decoded(_comment(file))
@@ -147,7 +148,7 @@ def mark(path: str | os.PathLike[str]) -> Mark | None:
 
 
 def _comment(file: Any) -> bytes:
-    """The comment of a zip archive.
+    """Return the comment of a zip archive.
 
     Raises:
         BadZipFile: it is not as long as the archive says, or there is no archive.
@@ -257,7 +258,8 @@ def _seekable(file: Any) -> Any:
 
 
 def _plain(value: Any, where: str) -> Any:
-    """The value, if it can be read back without running code; numpy scalars become Python's. Containers are new."""
+    """Return the value, if it can be read back without running code; numpy scalars become Python's. Containers are
+    new."""
     kind: type = type(value)
     if kind in PLAIN or (isinstance(value, Tensor) and kind is Tensor):
         return value
@@ -268,7 +270,9 @@ def _plain(value: Any, where: str) -> Any:
         return {_plain(key, where): _plain(item, f"{prefix}{key}") for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         items = [_plain(item, f"{where}[{i}]") for i, item in enumerate(value)]
-        return items if isinstance(value, list) else tuple(items) if isinstance(value, tuple) else set(items)
+        if isinstance(value, list):
+            return items
+        return tuple(items) if isinstance(value, tuple) else set(items)
     if kind.__module__ == "numpy":
         return torch.from_numpy(value.copy()) if getattr(value, "ndim", 0) else value.item()
     for base in (bool, int, float, str):
@@ -283,7 +287,7 @@ def _plain(value: Any, where: str) -> Any:
 
 
 def forms(named: Mapping[str, Any]) -> dict[str, Form | None]:
-    """What is compared of the tensors of a `state_dict`, by name; None for what is no tensor."""
+    """Return what is compared of the tensors of a `state_dict`, by name; None for what is no tensor."""
     return {name: _form(value) if isinstance(value, Tensor) else None for name, value in named.items()}
 
 

@@ -84,7 +84,8 @@ class _Items:
 
 
 def skip(loader: Any, n: int) -> Iterator[Any] | None:
-    """An iterator over all but the first n batches of a DataLoader, which reads none of them; None for other loaders.
+    """Return an iterator over all but the first n batches of a DataLoader, which reads none of them; None for other
+    loaders.
 
     The order is that of the random state now, and random numbers are drawn as a fresh iterator of the loader would.
     Where batches are read by worker processes, every batch has random numbers of its own there (see `SeededIndices`);
@@ -118,14 +119,14 @@ _TWINS: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
 
 
 def _seed_of_epoch(loader: DataLoader[Any]) -> int:
-    """A number that follows from the random state now, without moving it."""
+    """Return a number that follows from the random state now, without moving it."""
     generator = torch.Generator()
     generator.set_state((loader.generator or torch.default_generator).get_state())
     return int(torch.empty((), dtype=torch.int64).random_(generator=generator))
 
 
 def _twin(loader: DataLoader[Any], sampler: _After) -> DataLoader[Any]:
-    """The same loader over this sampler of batches, or of indices where it makes no batches."""
+    """Return the same loader over this sampler of batches, or of indices where it makes no batches."""
     batched, workers = loader.batch_sampler is not None, loader.num_workers > 0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the loader itself has said it
@@ -147,7 +148,7 @@ def _twin(loader: DataLoader[Any], sampler: _After) -> DataLoader[Any]:
 
 
 def unshuffled(loader: Any) -> Any:
-    """The same DataLoader in the order of its data set; another kind of loader as it is."""
+    """Return the same DataLoader in the order of its data set; another kind of loader as it is."""
     if type(loader) is not DataLoader or isinstance(loader.dataset, IterableDataset):
         return loader
     if not isinstance(loader.sampler, RandomSampler):

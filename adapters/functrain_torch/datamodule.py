@@ -20,11 +20,11 @@ class LightningDataModule(TransferHooks, DataHooks, HyperparametersMixin):
     trainer: Any = None
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps of this object: plain values and tensors."""
+        """Return what a checkpoint keeps of this object: plain values and tensors."""
         return {}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take back what `state_dict` gave."""
+        """Take back what `state_dict` returned."""
 
     @classmethod
     def from_datasets(
@@ -36,7 +36,8 @@ class LightningDataModule(TransferHooks, DataHooks, HyperparametersMixin):
         batch_size: int = 1,
         num_workers: int = 0,
     ) -> Self:
-        """A data module of data sets; each of the evaluation sets may be a list of them. Training is shuffled."""
+        """Return a data module of data sets; each of the evaluation sets may be a list of them. Training is
+        shuffled."""
         module = cls()
 
         def loader(dataset: Any, shuffle: bool = False) -> Any:

@@ -11,7 +11,7 @@ from functrain.trainer.flags import Flags
 
 
 def choose_device(flags: Flags) -> torch.device:
-    """The device that the flags ask for.
+    """Return the device that the flags ask for.
 
     Raises:
         ConfigurationError: a GPU is asked for, and there is none.

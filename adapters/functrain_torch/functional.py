@@ -48,7 +48,7 @@ def make_step(
     donate: bool = True,
     skip_nonfinite: bool = False,
 ) -> Step:
-    """A training step from a loss function and an optimizer.
+    """Return a training step from a loss function and an optimizer.
 
     Args:
         loss_fn: `loss_fn(params, batch)` returns a scalar loss, or a dict with 'loss' and optional 'weight' (the loss
@@ -87,8 +87,11 @@ def make_step(
         if tbptt is not None:
             state, reports = kernel_tbptt(backend, rules, state, split_time(batch, tbptt), accumulate)
             return state, [report[0] for report in reports or ()]
-        window = batch if isinstance(batch, list) else split_batch(batch, accumulate) if accumulate > 1 else [batch]
-        state, reports = kernel_step(backend, rules, state, _weighted(window) if batch is not window else window)
+        if isinstance(batch, list):
+            window = batch
+        else:
+            window = _weighted(split_batch(batch, accumulate) if accumulate > 1 else [batch])
+        state, reports = kernel_step(backend, rules, state, window)
         return state, reports[0]
 
     def pure(state: TrainState, batch: Any) -> tuple[TrainState, Any]:
@@ -142,7 +145,7 @@ def _forward(loss_fn: Callable[..., Any], tbptt: bool) -> Callable[[TrainState, 
 
 
 def _parameters(params: Any, dtype: torch.dtype | None) -> tuple[Any, tuple[Tensor, ...]]:
-    """The parameters as the loss function gets them, and the tensors among them that are trained."""
+    """Return the parameters as the loss function gets them, and the tensors among them that are trained."""
     if isinstance(params, nn.Module):
         params = params.to(dtype) if dtype is not None else params
         return params, tuple(p for p in params.parameters() if p.requires_grad)

@@ -73,5 +73,6 @@ class Modes:
             part.training = self._before.get(path, part.training)
 
     def training(self) -> dict[str, bool]:
-        """Which parts of the module are in training mode, by path; during an evaluation, which will be after it."""
+        """Return which parts of the module are in training mode, by path; during an evaluation, which will be after
+        it."""
         return {path: bool(self._before.get(path, part.training)) for path, part in self.module.named_modules()}

@@ -121,7 +121,7 @@ class LightningModule(TransferHooks, ModuleBase, HyperparametersMixin, nn.Module
 
         Given are `(scheduler, optimizer_idx, metric)` or `(scheduler, metric)`.
         """
-        metric = named["metric"] if "metric" in named else args[-1] if args else None
+        metric = named.get("metric", args[-1] if args else None)
         scheduler.step() if metric is None else scheduler.step(metric)
 
     @default
@@ -185,7 +185,7 @@ class LightningModule(TransferHooks, ModuleBase, HyperparametersMixin, nn.Module
     @default
     def on_validation_model_train(self) -> None:
         """Put the model back into the mode that it had before the validation stage: every part for itself."""
-        self._put_back_modes("validation")
+        self._restore_modes("validation")
 
     @default
     def on_test_model_eval(self) -> None:
@@ -195,7 +195,7 @@ class LightningModule(TransferHooks, ModuleBase, HyperparametersMixin, nn.Module
     @default
     def on_test_model_train(self) -> None:
         """Put the model back into the mode that it had before the test stage: every part for itself."""
-        self._put_back_modes("test")
+        self._restore_modes("test")
 
     @default
     def on_predict_model_eval(self) -> None:
@@ -205,15 +205,15 @@ class LightningModule(TransferHooks, ModuleBase, HyperparametersMixin, nn.Module
     @default
     def on_predict_model_train(self) -> None:
         """Put the model back into the mode that it had before the predict stage: every part for itself."""
-        self._put_back_modes("predict")
+        self._restore_modes("predict")
 
-    def _put_back_modes(self, stage: str) -> None:
+    def _restore_modes(self, stage: str) -> None:
         self._engine(f"on_{stage}_model_train()").modes.restore()
 
     # optimization by hand
 
     def optimizers(self, use_pl_optimizer: bool = True) -> Any:
-        """The optimizer, or a list of them where there are several.
+        """Return the optimizer, or a list of them where there are several.
 
         Args:
             use_pl_optimizer: wrapped, so that steps are counted and the precision is taken care of; False for
@@ -226,9 +226,11 @@ class LightningModule(TransferHooks, ModuleBase, HyperparametersMixin, nn.Module
         return found[0] if len(found) == 1 else found
 
     def lr_schedulers(self) -> Any:
-        """The scheduler, a list of them where there are several, or None."""
+        """Return the scheduler, a list of them where there are several, or None."""
         found = [config.scheduler for config in self._engine("lr_schedulers()").configured.schedulers]
-        return None if not found else found[0] if len(found) == 1 else found
+        if not found:
+            return None
+        return found[0] if len(found) == 1 else found
 
     def manual_backward(self, loss: Tensor, optimizer: Any = None, *args: Any, **kwargs: Any) -> None:
         """Backward within `training_step`, the loss scaled as the precision needs it; by `backward` where it is
@@ -323,7 +325,8 @@ class LightningModule(TransferHooks, ModuleBase, HyperparametersMixin, nn.Module
         cls, weights_path: Any, tags_csv: str | os.PathLike[str], on_gpu: bool = False, map_location: Any = None
     ) -> Self:
         """The older form of `load_from_checkpoint`, with the hyperparameters in a CSV file of tags."""
-        location = map_location if map_location is not None else "cuda" if on_gpu else None
+        default_location = "cuda" if on_gpu else None
+        location = default_location if map_location is None else map_location
         return cls.load_from_checkpoint(weights_path, map_location=location, hparams_file=tags_csv)
 
 

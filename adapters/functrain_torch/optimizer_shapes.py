@@ -33,7 +33,8 @@ def check_shapes(state: Mapping[str, Any], optimizer: Optimizer, names: Names, w
     for i, parameter in enumerate(parameters):
         for key, value, shape in _expected(state["state"].get(i, {}), optimizer, parameters, parameter):
             found = tuple(value.shape) if isinstance(value, Tensor) else None
-            if found == shape or (shape == () and (found is None or value.numel() == 1)):
+            is_scalar = found is None or value.numel() == 1
+            if found == shape or (shape == () and is_scalar):
                 continue
             holds = kind(value) if found is None else f"a tensor of shape {found}"
             raise CheckpointError(
@@ -45,7 +46,7 @@ def check_shapes(state: Mapping[str, Any], optimizer: Optimizer, names: Names, w
 def _expected(
     state: Mapping[str, Any], optimizer: Optimizer, parameters: list[Tensor], parameter: Tensor
 ) -> Iterator[tuple[str, Any, tuple[int, ...]]]:
-    """Every value of a parameter's state whose shape can be known, by its key, and that shape."""
+    """Yield every value of a parameter's state whose shape can be known, by its key, and that shape."""
     if isinstance(optimizer, LBFGS):
         if not any(map(torch.is_complex, parameters)):
             size = (sum(p.numel() for p in parameters),)

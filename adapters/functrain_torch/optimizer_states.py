@@ -22,7 +22,7 @@ def parameter_names(module: nn.Module, optimizer: Optimizer) -> Names:
 
 
 def order(saved: Names, own: Names, which: str) -> list[int]:
-    """Where each of the optimizer's parameters stood among those of the checkpoint.
+    """Return where each of the optimizer's parameters stood among those of the checkpoint.
 
     Args:
         which: the optimizer, for messages.
@@ -48,7 +48,7 @@ def order(saved: Names, own: Names, which: str) -> list[int]:
 
 
 def _told_apart(names: Sequence[str | None]) -> list[str]:
-    """The names; parameters without one are known by their place among such."""
+    """Return the names; parameters without one are known by their place among such."""
     unnamed = 0
     told: list[str] = []
     for name in names:
@@ -58,7 +58,7 @@ def _told_apart(names: Sequence[str | None]) -> list[str]:
 
 
 def ordered(state: Mapping[str, Any], places: Sequence[int]) -> dict[str, Any]:
-    """An optimizer's `state_dict` with the parameters' states where the parameters stand now."""
+    """Return an optimizer's `state_dict` with the parameters' states where the parameters stand now."""
     if list(places) == list(range(len(places))):
         return dict(state)
     moved = {now: state["state"][then] for now, then in enumerate(places) if then in state["state"]}
@@ -70,19 +70,20 @@ MOVING = ("params", "param_names", "initial_lr", "last_epoch", "base_lrs", "best
 
 
 def options(configured: Configured) -> dict[str, str]:
-    """What optimizers and schedulers were made with, as text: `load_state_dict` takes the checkpoint's instead."""
+    """Return what optimizers and schedulers were made with, as text: `load_state_dict` takes the checkpoint's
+    instead."""
     found: dict[str, str] = {}
     for i, optimizer in enumerate(configured.optimizers):
         for j, group in enumerate(optimizer.param_groups):
             where = f" of group {j}" if len(optimizer.param_groups) > 1 else ""
-            found |= _plain(group, f"{where} of optimizer {i} ({type(optimizer).__name__})")
+            found |= _options(group, f"{where} of optimizer {i} ({type(optimizer).__name__})")
     for i, config in enumerate(configured.schedulers):
-        found |= _plain(config.scheduler.state_dict(), f" of scheduler {i} ({type(config.scheduler).__name__})")
+        found |= _options(config.scheduler.state_dict(), f" of scheduler {i} ({type(config.scheduler).__name__})")
     return found
 
 
 def timing(configured: Configured) -> dict[str, str]:
-    """When schedulers step and what they look at, as text: nothing of it is in their states."""
+    """Return when schedulers step and what they look at, as text: nothing of it is in their states."""
     found: dict[str, str] = {}
     for i, config in enumerate(configured.schedulers):
         of = f" of scheduler {i} ({type(config.scheduler).__name__})"
@@ -92,18 +93,18 @@ def timing(configured: Configured) -> dict[str, str]:
     return found
 
 
-def _plain(values: Mapping[str, Any], of: str) -> dict[str, str]:
+def _options(values: Mapping[str, Any], of: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for name, value in values.items():
         value = value.item() if isinstance(value, Tensor) and value.numel() == 1 else value
-        if name not in MOVING and not name.startswith("_") and _is_plain(value):
+        if name not in MOVING and not name.startswith("_") and _is_option(value):
             found[f"{name}{of}"] = str(dict(value) if isinstance(value, Mapping) else value)
     return found
 
 
-def _is_plain(value: Any) -> bool:
+def _is_option(value: Any) -> bool:
     if isinstance(value, list | tuple):
-        return all(map(_is_plain, value))
+        return all(map(_is_option, value))
     if isinstance(value, Mapping):
-        return all(map(_is_plain, value.values()))
+        return all(map(_is_option, value.values()))
     return isinstance(value, bool | int | float | str)

@@ -91,14 +91,14 @@ def _optimizer(entry: Mapping[str, Any], module: str) -> Any:
     optimizer = entry["optimizer"]
     if not isinstance(optimizer, Optimizer):
         raise ConfigurationError(
-            f"{module}.configure_optimizers: {type(optimizer).__name__} is not a torch.optim.Optimizer. It gives an "
+            f"{module}.configure_optimizers: {type(optimizer).__name__} is not a torch.optim.Optimizer. Return an "
             "optimizer, several, two lists (optimizers, schedulers), or dicts with 'optimizer' and 'lr_scheduler'."
         )
     return optimizer
 
 
 def _owner(scheduler: Any, optimizers: Sequence[Any], index: int) -> int:
-    """The optimizer that a scheduler of a list belongs to: the one it was made of, else the one at its place."""
+    """Return the optimizer that a scheduler of a list belongs to: the one it was made of, else the one at its place."""
     inner = scheduler.get("scheduler") if isinstance(scheduler, Mapping) else scheduler
     attached = getattr(inner, "optimizer", None)
     for i, optimizer in enumerate(optimizers):
@@ -143,17 +143,18 @@ def needs_closure(optimizer: Any) -> bool:
 
 
 def parameters_of(optimizer: Any) -> list[torch.nn.Parameter]:
-    """All parameters of an optimizer, in order."""
+    """Return all parameters of an optimizer, in order."""
     return [p for group in optimizer.param_groups for p in group["params"]]
 
 
 def learning_rates(configured: Configured) -> dict[str, float]:
-    """The learning rate of every optimizer and parameter group, by name: 'lr-Adam', 'lr-SGD-1', 'lr-Adam/pg2'."""
+    """Return the learning rate of every optimizer and parameter group, by name: 'lr-Adam', 'lr-SGD-1',
+    'lr-Adam/pg2'."""
     return {name: float(group["lr"]) for name, group in _groups(configured)}
 
 
 def momenta(configured: Configured) -> dict[str, float]:
-    """The momentum of every optimizer and parameter group, or Adam's first beta; 0 where there is none."""
+    """Return the momentum of every optimizer and parameter group, or Adam's first beta; 0 where there is none."""
     return {
         f"{name}-momentum": float(group.get("momentum", (group.get("betas") or (0.0,))[0]))
         for name, group in _groups(configured)
@@ -161,7 +162,7 @@ def momenta(configured: Configured) -> dict[str, float]:
 
 
 def _groups(configured: Configured) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every parameter group and the name that it is logged under."""
+    """Yield every parameter group and the name that it is logged under."""
     seen: dict[str, int] = {}
     for index, optimizer in enumerate(configured.optimizers):
         named = next((s.name for s in configured.schedulers if s.player == index and s.name), None)

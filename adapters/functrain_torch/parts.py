@@ -126,7 +126,7 @@ def placed(module: LightningModule, flags: Flags) -> Strategy:
 
 
 def context_of(policy: Precision, strategy: Strategy, automatic: bool) -> MakesContext | None:
-    """What makes the context of a forward pass; None where there is nothing to set.
+    """Return what makes the context of a forward pass; None where there is nothing to set.
 
     By hand, weights change anywhere within a step, in ways that nobody is told of: then no cast of them is kept.
     """
@@ -136,7 +136,7 @@ def context_of(policy: Precision, strategy: Strategy, automatic: bool) -> MakesC
 
 
 def configure(module: LightningModule, automatic: bool) -> Configured:
-    """The optimizers and schedulers of a module, checked.
+    """Return the optimizers and schedulers of a module, checked.
 
     Raises:
         ConfigurationError: a method is missing, there is no optimizer where one is needed, or it has parameters of
@@ -147,7 +147,7 @@ def configure(module: LightningModule, automatic: bool) -> Configured:
     configured = parse_optimizers(module.configure_optimizers(), name)
     if not configured.optimizers and automatic:
         raise ConfigurationError(
-            f"{name}.configure_optimizers gave no optimizer; give one, or set automatic_optimization=False to do "
+            f"{name}.configure_optimizers returned no optimizer; return one, or set automatic_optimization=False to do "
             "without."
         )
     _check_parameters(module, configured, name)

@@ -29,7 +29,7 @@ class Precision(NamedTuple):
     scale: ScaleRule | None = None
 
     def context(self, device_type: str, keep_casts: bool = True) -> AbstractContextManager[Any]:
-        """The context in which the forward pass runs.
+        """Return the context in which the forward pass runs.
 
         Args:
             keep_casts: a weight that is used again is not cast again. No other way to change weights than by an
@@ -49,7 +49,7 @@ POLICIES: dict[str, Precision] = {
 
 
 def precision(flag: Any) -> Precision:
-    """The policy of a precision flag: 64, 32, 16, 'bf16', or their longer names such as '16-mixed'.
+    """Return the policy of a precision flag: 64, 32, 16, 'bf16', or their longer names such as '16-mixed'.
 
     Raises:
         ValueError: there is no such policy.

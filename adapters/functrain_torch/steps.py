@@ -18,7 +18,7 @@ EVALUATION = ("batch", "batch_idx", "dataloader_idx")
 
 
 def training_forward(module: LightningModule) -> Forward:
-    """The module's training step as the kernel's forward pass; the usual forms are called directly."""
+    """Return the module's training step as the kernel's forward pass; the usual forms are called directly."""
     name, step = f"{type(module).__name__}.training_step", module.training_step
     count = leading(step, TRAINING, name)
 
@@ -42,7 +42,8 @@ def training_forward(module: LightningModule) -> Forward:
 
 
 def evaluation_step(module: LightningModule, stage: str) -> Callable[..., Any]:
-    """The module's step of 'validation', 'test' or 'predict', as a function of batch, its number and its loader's.
+    """Return the module's step of 'validation', 'test' or 'predict', as a function of batch, its number and its
+    loader's.
 
     Raises:
         ConfigurationError: it has none.

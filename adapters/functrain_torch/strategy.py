@@ -31,7 +31,7 @@ class Strategy(Protocol):
         ...
 
     def travel(self, closes: bool) -> AbstractContextManager[object] | None:
-        """The context of one micro-batch's forward and backward pass; None where there is nothing to do.
+        """Return the context of one micro-batch's forward and backward pass; None where there is nothing to do.
 
         Args:
             closes: the window closes with this micro-batch, as far as it is known. A hint: `reduce` completes what has
@@ -40,19 +40,19 @@ class Strategy(Protocol):
         ...
 
     def reduce(self, acc: Accumulator) -> Accumulator:
-        """The sums over all devices, whatever has travelled already."""
+        """Return the sums over all devices, whatever has travelled already."""
         ...
 
     def norm(self, grads: Iterable[Tensor], p: float) -> Tensor:
-        """The p-norm of all gradients of these parameters taken as one vector."""
+        """Return the p-norm of all gradients of these parameters taken as one vector."""
         ...
 
     def step(self, optimizer: torch.optim.Optimizer, closure: Callable[[], Any] | None) -> Any:
-        """The optimizer's step, with what evaluates the loss again where the optimizer asks for that."""
+        """Take the optimizer's step, with what evaluates the loss again where the optimizer asks for that."""
         ...
 
     def state_dict(self, module: nn.Module) -> dict[str, Any]:
-        """The weights by name, as a checkpoint holds them."""
+        """Return the weights by name, as a checkpoint holds them."""
         ...
 
     def load_state_dict(self, module: nn.Module, saved: Mapping[str, Any], strict: bool) -> None:

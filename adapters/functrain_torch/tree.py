@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 
 def tree_map(f: Callable[[Tensor], Tensor], tree: Any) -> Any:
-    """The same tree with f applied to every tensor; everything else as it is."""
+    """Return the same tree with f applied to every tensor; everything else as it is."""
     if isinstance(tree, Tensor):
         return f(tree)
     if isinstance(tree, PackedSequence):
@@ -32,19 +32,19 @@ def tree_map(f: Callable[[Tensor], Tensor], tree: Any) -> Any:
 
 
 def detached(tree: Any) -> Any:
-    """The same tree, its tensors cut off from the graph."""
+    """Return the same tree, its tensors cut off from the graph."""
     return tree_map(Tensor.detach, tree)
 
 
 def tensors(tree: Any) -> list[Tensor]:
-    """All tensors of a tree, in order."""
+    """Return all tensors of a tree, in order."""
     found: list[Tensor] = []
     tree_map(lambda t: found.append(t) or t, tree)  # type: ignore[func-returns-value]
     return found
 
 
 def move(tree: Any, device: torch.device, dtype: torch.dtype | None = None) -> Any:
-    """The tree on a device, its floating-point tensors of this dtype where one is given."""
+    """Return the tree on a device, its floating-point tensors of this dtype where one is given."""
 
     def to(t: Tensor) -> Tensor:
         t = t.to(device, non_blocking=t.is_pinned() if device.type == "cuda" else False)
@@ -56,8 +56,9 @@ def move(tree: Any, device: torch.device, dtype: torch.dtype | None = None) -> A
 
 
 def batch_size(batch: Any) -> int | None:
-    """The number of samples: the first axis of the first tensor or array that has one, wherever it is in the batch, or
-    the length of a list of scalar tensors or of sequences of several lengths; None where there is no tensor."""
+    """Return the number of samples: the first axis of the first tensor or array that has one, wherever it is in the
+    batch, or the length of a list of scalar tensors or of sequences of several lengths; None where there is no
+    tensor."""
     return _size(batch, ())
 
 
@@ -87,8 +88,8 @@ NO_BATCH = (str, bytes, bool, int, float, complex, type(None), type, nn.Module)
 
 
 def _parts(tree: Any) -> Iterable[Any]:
-    """What is in an object: a mapping's values, a dataclass's fields, else its attributes (as tokenizers and graphs
-    have them)."""
+    """Return what is in an object: a mapping's values, a dataclass's fields, else its attributes (as tokenizers and
+    graphs have them)."""
     if isinstance(tree, Mapping):
         return tree.values()
     if callable(tree) or isinstance(tree, NO_BATCH):
@@ -112,7 +113,7 @@ def _ragged(items: Any) -> bool:
 
 
 def split_time(batch: Any, size: int) -> list[Any]:
-    """A batch cut along time, its second axis, into pieces of `size`; the last one may be shorter.
+    """Return a batch cut along time, its second axis, into pieces of `size`; the last one may be shorter.
 
     Tensors of one axis, and anything that is no tensor, go into every piece as they are.
 
@@ -123,8 +124,7 @@ def split_time(batch: Any, size: int) -> list[Any]:
     if len(lengths) != 1:
         raise ValueError(
             f"truncated_bptt_steps={size}: the batch's tensors have {sorted(lengths) or 'no'} time steps (axis 1); "
-            "they need one "
-            "common length. Override tbptt_split_batch to cut it yourself."
+            "they need one common length. Override tbptt_split_batch to cut it yourself."
         )
     return [
         tree_map(lambda t, at=at: t[:, at : at + size] if t.ndim > 1 else t, batch)
@@ -133,7 +133,7 @@ def split_time(batch: Any, size: int) -> list[Any]:
 
 
 def split_batch(batch: Any, parts: int) -> list[Any]:
-    """A batch cut along its first axis into so many micro-batches, as even as can be."""
+    """Return a batch cut along its first axis into so many micro-batches, as even as can be."""
     pieces = [list(torch.tensor_split(t, parts)) for t in tensors(batch)]
     if pieces and any(not piece.shape[0] for piece in pieces[0]):
         raise ValueError(f"accumulate={parts}: the batch has only {sum(p.shape[0] for p in pieces[0])} samples.")

@@ -33,5 +33,5 @@ class GradientAccumulationScheduler(Callback):
         self.scheduling = dict(scheduling)
 
     def accumulation(self) -> Mapping[int, int]:
-        """What the Trainer's plan of the fit is made with."""
+        """Return what the Trainer's plan of the fit is made with."""
         return self.scheduling

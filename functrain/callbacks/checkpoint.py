@@ -28,6 +28,7 @@ from functrain.trainer.checkpoint import begin_save
 from functrain.trainer.errors import ConfigurationError, kind
 from functrain.trainer.events import Moment
 from functrain.trainer.metrics import TRAIN
+from functrain.trainer.narrow import is_count
 from functrain.trainer.saving import Writes
 from functrain.trainer.world import Alone, World, on_first
 
@@ -35,7 +36,7 @@ TICK_SECONDS = 1.0
 
 
 def _ready(directory: str) -> str:
-    """A directory that can be written to, without what killed runs have left half-written."""
+    """Return a directory that can be written to, without what killed runs have left half-written."""
     directory = files.ensure_directory(directory)
     files.sweep(directory)
     claims.tidy(directory)
@@ -54,7 +55,7 @@ class ModelCheckpoint(Checkpoint):
         dirpath: where, a path or any fsspec URL; default: `weights_save_path` of the Trainer, else
             'checkpoints' in its logger's directory, else in `default_root_dir`.
         filename: a format string of 'epoch', 'step' and metrics, such as '{epoch}-{val_loss:.2f}', which
-            gives 'epoch=3-val_loss=0.32'; default '{epoch}-{step}'. A file that another run wrote is never
+            becomes 'epoch=3-val_loss=0.32'; default '{epoch}-{step}'. A file that another run wrote is never
             overwritten or removed, whoever names it: the new one gets -v1, -v2, ...
         monitor: the metric to rank by.
         verbose: print what is saved.
@@ -150,7 +151,7 @@ class ModelCheckpoint(Checkpoint):
     def _check(self) -> None:
         for name, least in (("save_top_k", -1), ("every_n_epochs", 0), ("every_n_train_steps", 0)):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            if not is_count(value, least):
                 raise ConfigurationError(f"ModelCheckpoint({name}={value!r}): must be an int >= {least}.")
         interval = self.train_time_interval
         if interval is not None and not (isinstance(interval, timedelta) and interval > timedelta(0)):
@@ -204,7 +205,7 @@ class ModelCheckpoint(Checkpoint):
         return self._standing().last
 
     def _standing(self) -> Records:
-        """The records, when the files are there that they name."""
+        """Return the records, when the files are there that they name."""
         if self._writes is not None:
             self._writes.settle()
         return self._records
@@ -237,7 +238,8 @@ class ModelCheckpoint(Checkpoint):
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         """Say it where the metric never came, so that nothing was saved."""
-        if self._idle(trainer) or not self._due or self.monitor is None or not self.save_top_k:
+        waits = self._due and self.monitor is not None and self.save_top_k
+        if self._idle(trainer) or not waits:
             return
         if self._watch.read(trainer) is None:
             warnings.warn(f"{self._watch.missing(trainer)} So nothing was saved.", UserWarning, stacklevel=2)
@@ -307,7 +309,7 @@ class ModelCheckpoint(Checkpoint):
     # what
 
     def _save(self, trainer: Any, moment: str) -> bool:
-        """Keep the present state if it belongs to the best; gives whether a state was looked at."""
+        """Keep the present state if it belongs to the best; return whether a state was looked at."""
         if self.save_top_k == 0 or (self._saved_at is not None and trainer.run.stands_at(self._saved_at)):
             return False
         if self.monitor is None:
@@ -349,7 +351,8 @@ class ModelCheckpoint(Checkpoint):
         self._last_saved_at = trainer.run.clock
 
     def _claim(self, trainer: Any, name: str, ours: list[str]) -> str:
-        """A path that nobody else has, or one of `ours`, until it is written; what was being written is there first."""
+        """Return a path that nobody else has, or one of `ours`, until it is written; what was being written is there
+        first."""
         assert self._place is not None, "a fit that saves anything made it"
         trainer.run.writes.settle()
         claim = partial(self._place.claim, name, self._records.paths(), ours, trainer.global_step)
@@ -366,7 +369,7 @@ class ModelCheckpoint(Checkpoint):
         def over(error: BaseException | None) -> None:
             try:
                 if error is not None:
-                    self._put_back(before)
+                    self._restore(before)
                     return
                 self._remove_replaced(place)
                 if told:
@@ -378,11 +381,11 @@ class ModelCheckpoint(Checkpoint):
             with trainer.run.identity.saving(place.key):
                 begin_save(trainer.run, path, self.save_weights_only, over)
         except BaseException:
-            self._put_back(before)
+            self._restore(before)
             place.settle()
             raise
 
-    def _put_back(self, records: Records) -> None:
+    def _restore(self, records: Records) -> None:
         """Nothing was written."""
         self._set(records)
         self._replaced = []
@@ -401,7 +404,7 @@ class ModelCheckpoint(Checkpoint):
         return template.render({**values, "epoch": trainer.current_epoch, "step": trainer.global_step})
 
     def format_checkpoint_name(self, metrics: dict[str, Any]) -> str:
-        """The path that these values of 'epoch', 'step' and metrics give, whether or not a file is there."""
+        """Return the path that these values of 'epoch', 'step' and metrics give, whether or not a file is there."""
         values = {name: value if isinstance(value, int) else float(value) for name, value in metrics.items()}
         name = self._template.render(values)
         return files.join(self.dirpath or "", name + self.FILE_EXTENSION)
@@ -440,7 +443,7 @@ class ModelCheckpoint(Checkpoint):
         return f"ModelCheckpoint({', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"
 
     def state_dict(self) -> dict[str, Any]:
-        """The records, as plain values."""
+        """Return the records, as plain values."""
         records = self._records
         return {
             "dirpath": self.dirpath,
@@ -468,7 +471,7 @@ class ModelCheckpoint(Checkpoint):
         self._watch.load_state(state_values.part(state_dict, "watch"))
 
     def kept(self) -> Iterable[str]:
-        """The checkpoints that are ranked."""
+        """Return the checkpoints that are ranked."""
         return self.best_k_models
 
     def may_open_best(self) -> bool:

@@ -15,7 +15,7 @@ _COUNTERS = ("epoch", "step")
 
 
 class NameTemplate:
-    """A file name with values in it: '{epoch}-{val_loss:.2f}' gives 'epoch=3-val_loss=0.32'.
+    """A file name with values in it: '{epoch}-{val_loss:.2f}' becomes 'epoch=3-val_loss=0.32'.
 
     Args:
         text: a format string; fields are 'epoch', 'step' and names of metrics, which may contain anything but
@@ -40,7 +40,8 @@ class NameTemplate:
             ) from None
 
     def render(self, values: Mapping[str, float]) -> str:
-        """The name. A metric without a value is written as nan; a slash in a metric's name becomes an underscore."""
+        """Return the name. A metric without a value is written as nan; a slash in a metric's name becomes an
+        underscore."""
         rendered = ""
         for literal, name, spec in self.parts:
             rendered += literal
@@ -51,7 +52,7 @@ class NameTemplate:
 
 
 def absolute(path: str) -> str:
-    """A local path as an absolute one, so that it means the same wherever the run goes; a URL as it is."""
+    """Return a local path as an absolute one, so that it means the same wherever the run goes; a URL as it is."""
     return path if "://" in path else os.path.abspath(os.path.expanduser(path))
 
 

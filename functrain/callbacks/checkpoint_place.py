@@ -16,7 +16,7 @@ from typing import NamedTuple
 from functrain import claims, files
 from functrain.callbacks.checkpoint_files import absolute
 from functrain.claims import Claim
-from functrain.regular import is_plain
+from functrain.regular import is_regular
 from functrain.trainer.identity import Identity, Mark
 
 _UNSAFE_IN_URLS = ("::", "://", "*", "?", "[")
@@ -46,7 +46,7 @@ class Place:
         suffix: what a checkpoint's name ends with.
         key: the callback's own, among those of the Trainer.
         identity: the ids of the fit.
-        mark: gives who wrote a checkpoint.
+        mark: returns who wrote a checkpoint.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Place:
         if not path.startswith(below) or not path.endswith(self.suffix) or not self._safe(parts):
             return Found()
         here = files.join(self.directory, *parts)
-        there = files.exists(here) if files.is_remote(here) else is_plain(here, self.directory)
+        there = files.exists(here) if files.is_remote(here) else is_regular(here, self.directory)
         found = Found(here, there, there and self.identity.led_here(self.mark(here)), there and self.owns(here))
         if found.ours:
             claims.forget(here)
@@ -88,7 +88,7 @@ class Place:
         source = absolute(self.identity.source) if self.identity.source else ""
         if path == source or self._inside(path):
             return True
-        beside = not files.is_remote(path) and is_plain(path, os.path.dirname(source))
+        beside = not files.is_remote(path) and is_regular(path, os.path.dirname(source))
         return beside and self.identity.led_here(self.mark(path))
 
     def _inside(self, path: str) -> bool:
@@ -96,7 +96,7 @@ class Place:
         return path.startswith(below) and self._safe(path.removeprefix(below).split("/")) and self._plain(path)
 
     def _plain(self, path: str) -> bool:
-        return files.is_remote(path) or is_plain(path, self.directory)
+        return files.is_remote(path) or is_regular(path, self.directory)
 
     def _safe(self, parts: list[str]) -> bool:
         text = "/".join(parts)
@@ -106,7 +106,7 @@ class Place:
     # names
 
     def claim(self, name: str, counted: Collection[str], replaced: Collection[str], step: int) -> str:
-        """A path for `name` that no other process can get, until `settle`.
+        """Return a path for `name` that no other process can get, until `settle`.
 
         It gets -v1, -v2, ... where something stands there that may not be replaced. What may be: those files of
         `replaced` which this run owns, and those that this callback has written, no further than at `step`, without

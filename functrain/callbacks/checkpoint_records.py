@@ -25,18 +25,18 @@ class Records(NamedTuple):
     score: float | None = None
 
     def paths(self) -> list[str]:
-        """All files that are counted."""
+        """Return all files that are counted."""
         return [*(path for path, _ in self.kept), *([self.last] if self.last else [])]
 
     def ranked(self) -> list[tuple[str, float]]:
-        """The kept files, the best first; of equal scores the older, or without a monitor the newer."""
+        """Return the kept files, the best first; of equal scores the older, or without a monitor the newer."""
         if self.by == "new":
             by_age = sorted(enumerate(self.kept), key=lambda each: (-each[1][1], -each[0]))
             return [each for _, each in by_age]
         return sorted(self.kept, key=lambda each: rank(each[1], self.by))
 
     def best(self) -> tuple[str, float] | None:
-        """The best file, its path and score; None where there is none."""
+        """Return the best file, its path and score; None where there is none."""
         ranked = self.ranked()
         if self.outside is None:
             return ranked[0] if ranked else None
@@ -45,12 +45,13 @@ class Records(NamedTuple):
         return min([self.outside, *ranked[:1]], key=lambda each: rank(each[1], self.by))
 
     def best_path(self) -> str:
-        """The path of the best file; "" where there is none."""
+        """Return the path of the best file; "" where there is none."""
         best = self.best()
         return best[0] if best else ""
 
     def fallen(self, score: float, k: int) -> list[str] | None:
-        """The files that a new one with this score replaces where k are kept (-1: all); None where it is not kept.
+        """Return the files that a new one with this score replaces where k are kept (-1: all); None where it is not
+        kept.
 
         Without a monitor the newer state of the same update stands in the place of the older.
         """
@@ -65,5 +66,5 @@ class Records(NamedTuple):
         return [path for path, _ in ranked[k - 1 :]]
 
     def adding(self, path: str, score: float, fallen: list[str]) -> Records:
-        """The records with a new file in place of the fallen ones."""
+        """Return the records with a new file in place of the fallen ones."""
         return self._replace(kept=(*(each for each in self.kept if each[0] not in fallen), (path, score)))

@@ -13,10 +13,11 @@ from functrain.callbacks.state_values import number, scores, text, texts
 
 
 def taken_back(state: Mapping[str, Any], new: Records, place: Place | None) -> tuple[Records, list[str]]:
-    """The records in a callback's state, as far as they hold, and the files that a kill kept the run from removing.
+    """Return the records in a callback's state, as far as they hold, and the files that a kill kept the run from
+    removing.
 
     Args:
-        state: what `ModelCheckpoint.state_dict` gave.
+        state: what `ModelCheckpoint.state_dict` returned.
         new: the empty records of the fit that continues.
         place: its directory; None where it saves nothing.
     """
@@ -46,7 +47,7 @@ def _find(path: str, old: str, place: Place | None) -> Found:
 
 
 def _outside(best: str, score: float | None, old: str, found: Found, place: Place | None) -> tuple[str, float] | None:
-    """The best checkpoint of the run that continues, where it is not among the kept; None where it is gone."""
+    """Return the best checkpoint of the run that continues, where it is not among the kept; None where it is gone."""
     known = (best, math.nan if score is None else score)
     if found.known:
         return (found.path, known[1])

@@ -10,6 +10,7 @@ from functrain.callbacks import state_values
 from functrain.callbacks.monitor import Watch, cut_short, direction, rank
 from functrain.trainer.callback import EarlyStop
 from functrain.trainer.errors import ConfigurationError, kind
+from functrain.trainer.narrow import is_count, is_number
 
 
 class EarlyStopping(EarlyStop):
@@ -54,7 +55,7 @@ class EarlyStopping(EarlyStop):
         check_on_train_epoch_end: bool | None = None,
     ) -> None:
         self.monitor = monitor
-        if isinstance(min_delta, bool) or not isinstance(min_delta, int | float):
+        if not is_number(min_delta):
             raise ConfigurationError(
                 f"EarlyStopping(min_delta={min_delta!r}): must be a number, not {kind(min_delta)}."
             )
@@ -67,7 +68,7 @@ class EarlyStopping(EarlyStop):
         self.stopping_threshold = stopping_threshold
         self.divergence_threshold = divergence_threshold
         self.check_on_train_epoch_end = bool(check_on_train_epoch_end)
-        if isinstance(patience, bool) or not isinstance(patience, int) or patience < 0:
+        if not is_count(patience):
             raise ConfigurationError(f"EarlyStopping(patience={patience!r}): must be an int >= 0.")
         self._reset()
 
@@ -130,7 +131,7 @@ class EarlyStopping(EarlyStop):
             trainer.print(f"EarlyStopping: {reason or f'{self.monitor} improved to {value:.6g}'} (epoch {epoch})")
 
     def _alarm(self, value: float) -> str | None:
-        """Why this value alone ends the run; None where it does not."""
+        """Return why this value alone ends the run; None where it does not."""
         if self.check_finite and not math.isfinite(value):
             return f"{self.monitor} is {value}"
         here, named = rank(value, self.mode), f"{self.monitor} {value:.6g}"
@@ -146,7 +147,7 @@ class EarlyStopping(EarlyStop):
         return f"EarlyStopping(monitor={self.monitor!r}, mode={self.mode!r})"
 
     def state_dict(self) -> dict[str, Any]:
-        """The counts, as plain values."""
+        """Return the counts, as plain values."""
         return {
             "wait_count": self.wait_count,
             "best_score": self.best_score,

@@ -29,7 +29,7 @@ def direction(mode: str, monitor: str | None, owner: str) -> str:
 
 
 def rank(score: float, mode: str) -> float:
-    """A number that is lower for the better score; NaN is the worst."""
+    """Return a number that is lower for the better score; NaN is the worst."""
     if math.isnan(score):
         return math.inf
     return score if mode == "min" else -score
@@ -99,8 +99,8 @@ class Watch:
         return [e for e in entries if self.monitor in (e.name, e.step_name, e.epoch_name)]
 
     def read(self, trainer: Any) -> float | None:
-        """The metric's value; None where nobody has logged it yet. Waits for the device. Of several processes all get
-        that of the first, so that they decide alike."""
+        """Return the metric's value; None where nobody has logged it yet. Waits for the device. Of several processes
+        all get that of the first, so that they decide alike."""
         value = trainer.callback_metrics.get(self.monitor)
         return trainer.run.world.broadcast(None if value is None else float(value))
 
@@ -109,21 +109,20 @@ class Watch:
         return self.ever or trainer.run.val is None
 
     def missing(self, trainer: Any) -> str:
-        """What to say where nobody logs the metric: what is logged, and the nearest name."""
+        """Return what to say where nobody logs the metric: what is logged, and the nearest name."""
         known = sorted(trainer.callback_metrics)
         logged = f"logged are {', '.join(repr(name) for name in known)}" if known else "nothing is logged"
         return (
             f"{self.owner}(monitor={self.monitor!r}): nobody logs this metric; {logged}."
-            f"{nearest(str(self.monitor), known)} "
-            f"Log it with self.log({self.monitor!r}, value), or monitor another."
+            f"{nearest(str(self.monitor), known)} Log it with self.log({self.monitor!r}, value), or monitor another."
         )
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint keeps."""
+        """Return what a checkpoint keeps."""
         return {"validated": self.validated, "taken_at": self.taken_at, "ever": self.ever}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Take back what `state` gave."""
+        """Take back what `state` returned."""
         self.validated, self.taken_at = (
             None if state.get(name) is None else state_values.count(state, name) for name in ("validated", "taken_at")
         )

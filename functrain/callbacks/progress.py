@@ -17,6 +17,7 @@ from functrain.callbacks.monitor import cut_short
 from functrain.trainer.callback import Progress
 from functrain.trainer.errors import ConfigurationError
 from functrain.trainer.foreign import HasVersion
+from functrain.trainer.narrow import is_count
 
 TICK_SECONDS = 0.1
 TRAINING, EVALUATION = "training", "evaluation"
@@ -37,7 +38,7 @@ class ProgressBarBase(Progress):
 
     def __init__(self, refresh_rate: int = 1, process_position: int = 0) -> None:
         for name, value in (("refresh_rate", refresh_rate), ("process_position", process_position)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            if not is_count(value):
                 raise ConfigurationError(f"{type(self).__name__}({name}={value!r}): must be an int >= 0.")
         self.refresh_rate = refresh_rate
         self.process_position = process_position
@@ -67,7 +68,8 @@ class ProgressBarBase(Progress):
         raise NotImplementedError
 
     def get_metrics(self, trainer: Any, pl_module: Any) -> dict[str, Any]:
-        """What stands beside the bar: the logger's version, and what `prog_bar=True` asked for. To be overridden."""
+        """Return what stands beside the bar: the logger's version, and what `prog_bar=True` asked for. To be
+        overridden."""
         version = trainer.logger.version if isinstance(trainer.logger, HasVersion) else None
         return {**({} if version is None else {"v_num": version}), **trainer.progress_bar_metrics}
 

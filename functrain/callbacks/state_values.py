@@ -1,4 +1,4 @@
-"""Values in a callback's state, as a checkpoint gives it back: each is of the kind that was written, or named. Pure."""
+"""Values in a callback's state, as a checkpoint holds it: each is of the kind that was written, or named. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def count(state: Mapping[str, Any], key: str) -> int:
-    """An int >= 0.
+    """Return an int >= 0.
 
     Raises:
         ValueError: it is none; as in all of these, the message names the key and the value.
@@ -18,12 +18,12 @@ def count(state: Mapping[str, Any], key: str) -> int:
 
 
 def number(state: Mapping[str, Any], key: str) -> float:
-    """A number, NaN and infinities among them."""
+    """Return a number, NaN and infinities among them."""
     return float(state[key]) if _is_number(state[key]) else _wrong(key, state[key], "a number")
 
 
 def text(state: Mapping[str, Any], key: str) -> str:
-    """A str."""
+    """Return a str."""
     return state[key] if isinstance(state[key], str) else _wrong(key, state[key], "a str")
 
 
@@ -52,7 +52,7 @@ def scores(state: Mapping[str, Any], key: str) -> dict[str, float]:
 
 
 def part(state: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    """The state of a part."""
+    """Return the state of a part."""
     return state[key] if isinstance(state[key], Mapping) else _wrong(key, state[key], "a dict")
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from functrain.trainer.callback import Callback
 from functrain.trainer.errors import ConfigurationError
+from functrain.trainer.narrow import is_count
 
 MODES = {"top": 1, "full": -1}
 # A row as the engines give it: name, type, parameters, trainable parameters, bytes.
@@ -28,7 +29,7 @@ class ModelSummary(Callback):
     def __init__(self, max_depth: int | str = 1, mode: str | None = None) -> None:
         given = max_depth if mode is None else mode
         depth = MODES.get(given) if isinstance(given, str) else given
-        if isinstance(depth, bool) or not isinstance(depth, int) or depth < -1:
+        if not is_count(depth, -1):
             raise ConfigurationError(f"ModelSummary({given!r}): must be an int >= -1, 'top' or 'full'.")
         self.max_depth = depth
 
@@ -39,11 +40,11 @@ class ModelSummary(Callback):
 
 
 def table(rows: Sequence[Row], parts: bool = True) -> str:
-    """The rows as a table, with totals below.
+    """Return the rows as a table, with totals below.
 
     Args:
         rows: (name, type, parameters, trainable parameters, bytes) of the module's parts, each with all that
-            is below it. A row named "" is the module itself and gives the totals; without one they are the
+            is below it. A row named "" is the module itself and holds the totals; without one they are the
             sums over the rows whose names have no dot.
         parts: show the rows too, not only the totals.
     """
@@ -70,7 +71,7 @@ def table(rows: Sequence[Row], parts: bool = True) -> str:
 
 
 def human(count: int) -> str:
-    """A count in three digits: 950, '55.1 K', '1.2 M'; below 1000 exact."""
+    """Return a count in three digits: 950, '55.1 K', '1.2 M'; below 1000 exact."""
     value, unit = float(count), 0
     while value >= 999.5 and unit < 4:
         value, unit = value / 1000, unit + 1

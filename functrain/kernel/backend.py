@@ -37,20 +37,20 @@ class Backend(Protocol[Batch]):
         ...
 
     def norm(self, grads: Tree, p: float) -> Scalar:
-        """The p-norm of all gradients taken as one vector. Law: a NaN or inf in it gives NaN or inf."""
+        """Return the p-norm of all gradients taken as one vector. Law: a NaN or inf in it makes the norm NaN or inf."""
         ...
 
     def apply(
         self, state: TrainState, player: int, grads: Tree, factor: Scalar, limit: float | None, finite: Scalar
     ) -> TrainState:
-        """The optimizer's step with grads * factor, each component bounded to +-limit.
+        """Take the optimizer's step with grads * factor, each component bounded to +-limit.
 
         Law: where `finite` is false, neither parameters nor optimizer state change.
         """
         ...
 
     def empty(self, acc: Accumulator) -> Accumulator:
-        """An accumulator with count, weight and loss 0; may keep the gradients' memory for the next one."""
+        """Return an accumulator with count, weight and loss 0; may keep the gradients' memory for the next one."""
         ...
 
     def isfinite(self, x: Scalar) -> Scalar:
@@ -62,7 +62,7 @@ class Backend(Protocol[Batch]):
         ...
 
     def maximum(self, a: Scalar, b: Scalar) -> Scalar:
-        """The larger of two scalars. Law: NaN in either gives NaN."""
+        """Return the larger of two scalars. Law: NaN in either makes it NaN."""
         ...
 
     def when(
@@ -77,14 +77,14 @@ class Backend(Protocol[Batch]):
         ...
 
     def fold(self, f: Callable[[Any, Any], tuple[Any, Any]], carry: Any, items: Any) -> tuple[Any, Any]:
-        """f over the items, one after another; gives the last carry and what f gave beside it at the last
+        """Apply f to the items, one after another; return the last carry and what f returned beside it at the last
         item. Law: memory does not grow with the number of items."""
         ...
 
     def scan(self, f: Callable[[Any, Any], tuple[Any, Any]], carry: Any, items: Any) -> tuple[Any, Any]:
-        """As fold, but collects what f gives beside the carry for every item."""
+        """Apply f as `fold` does, and collect what f returns beside the carry for every item."""
         ...
 
     def copy(self, state: TrainState) -> TrainState:
-        """A state that shares no memory with the old one. Law: moving the copy leaves the old one."""
+        """Return a state that shares no memory with the old one. Law: moving the copy leaves the old one."""
         ...

@@ -15,7 +15,7 @@ Step: TypeAlias = Callable[[Backend[Any], Rules, TrainState, Any], tuple[TrainSt
 
 
 def epoch(backend: Backend[Any], rules: Rules, state: TrainState, windows: Any) -> tuple[TrainState, Any]:
-    """One step a window; gives the last state and the reports of all steps."""
+    """Take one step a window; return the last state and the reports of all steps."""
     return backend.scan(partial(step, backend, rules), state, windows)
 
 

@@ -57,7 +57,7 @@ def _add(a: Running, b: Running) -> Running:
 
 
 def monoids(maximum: Callable[[Scalar, Scalar], Scalar]) -> Mapping[str, Monoid]:
-    """The monoids by name: 'mean' (weighted), 'sum', 'max' and 'min'.
+    """Return the monoids by name: 'mean' (weighted), 'sum', 'max' and 'min'.
 
     Args:
         maximum: the larger of two scalars of the arrays in use, NaN where either is NaN.

@@ -72,7 +72,7 @@ class Plan(NamedTuple):
 
 
 def turns(plan: Plan, epoch: int, batch: int) -> tuple[Turn, ...]:
-    """Who plays and whose window closes at batch number `batch` (from 0) of the epoch."""
+    """Return who plays and whose window closes at batch number `batch` (from 0) of the epoch."""
     if plan.players != (PlayerPlan(),):
         return turns_of(plan, epoch, batch)
     last = plan.batches is not None and batch + 1 >= plan.batches
@@ -162,7 +162,7 @@ def validate_due(plan: Plan, clock: Clock) -> bool:
 
 
 def _val_counted(plan: Plan, clock: Clock) -> int:
-    """The batches that the validation's interval is counted by."""
+    """Return the batches that the validation's interval is counted by."""
     return clock.batch + (plan.val_before if plan.val_epochs is None else 0)
 
 
@@ -189,7 +189,7 @@ def checkpoint_due(plan: Plan, clock: Clock, before: int) -> bool:
 
 
 def batches_to_event(plan: Plan, clock: Clock) -> int:
-    """How many batches until the host must look: the next log, validation, checkpoint, limit or epoch's end.
+    """Return how many batches until the host must look: the next log, validation, checkpoint, limit or epoch's end.
 
     Law, for a run that is neither at its limit nor at its epoch's end: before the batch that this names,
     nothing is due and `may_stop` says what it says here; at that batch something is due, or `may_stop` turns
@@ -210,8 +210,8 @@ def batches_to_event(plan: Plan, clock: Clock) -> int:
 
 
 def log_places(plan: Plan, clock: Clock, batches: int) -> list[int]:
-    """The next so many batches in parts, each of which ends where step metrics are written, but for the last, which
-    may end elsewhere: after how many batches each part ends."""
+    """Return the next so many batches in parts, each of which ends where step metrics are written, but for the last,
+    which may end elsewhere: after how many batches each part ends."""
     ends: list[int] = []
     done, now = 0, clock
     while done < batches:
@@ -222,7 +222,7 @@ def log_places(plan: Plan, clock: Clock, batches: int) -> list[int]:
 
 
 def _batches_to_update(plan: Plan, clock: Clock, updates: int, ahead: int) -> int:
-    """How many batches until so many more updates are done, at most `ahead`."""
+    """Return how many batches until so many more updates are done, at most `ahead`."""
     if plan.players == (PlayerPlan(),):
         size = plan.windows.at(clock.epoch)
         return min(ahead, updates * size - clock.batch % size)
@@ -232,7 +232,7 @@ def _batches_to_update(plan: Plan, clock: Clock, updates: int, ahead: int) -> in
 
 
 def after(plan: Plan, clock: Clock, batches: int) -> Clock:
-    """The position after so many more batches of this epoch."""
+    """Return the position after so many more batches of this epoch."""
     batch = clock.batch + batches
     closed = _updates_before(plan, clock.epoch, batch) - _updates_before(plan, clock.epoch, clock.batch)
     return clock._replace(batch=batch, update=clock.update + closed)
@@ -254,8 +254,8 @@ def _updates_before(plan: Plan, epoch: int, batch: int) -> int:
 
 @lru_cache(maxsize=64)
 def _updates_of_period(players: tuple[PlayerPlan, ...], size: int) -> tuple[int, ...]:
-    """The updates before each batch of the shortest time after which all players are as at an epoch's start, and those
-    of the whole of it. It is the same for a whole run, so it is kept."""
+    """Return the updates before each batch of the shortest time after which all players are as at an epoch's start, and
+    those of the whole of it. It is the same for a whole run, so it is kept."""
     plan, period = Plan(None, Schedule(size), players), lcm(*(_period(player, size) for player in players))
     return tuple(accumulate((closes(plan, 0, batch) for batch in range(period)), initial=0))
 

@@ -61,7 +61,7 @@ class Clip:
 def gradient_factor(
     backend: Backend[Any], clip: Clip, acc: Accumulator, scale: LossScale | None, skip_nonfinite: bool = False
 ) -> tuple[Scalar, Scalar, Scalar | None]:
-    """The factor that unscales, takes the mean and clips in one go: `clip(norm) / (weight * scale)`.
+    """Return the factor that unscales, takes the mean and clips in one go: `clip(norm) / (weight * scale)`.
 
     Args:
         acc: the closed window, already summed over replicas.
@@ -89,7 +89,7 @@ def gradient_factor(
 
 
 def next_scale(backend: Backend[Any], rule: ScaleRule, scale: LossScale, finite: Scalar) -> LossScale:
-    """The loss scale after an update that was finite or not."""
+    """Return the loss scale after an update that was finite or not."""
     good = backend.select(finite, scale.good + 1, scale.good * 0)
     grows = good == rule.interval
     grown = backend.select(grows, scale.value * rule.growth, scale.value)

@@ -31,7 +31,7 @@ class Clock(NamedTuple):
     skipped: Scalar = 0
 
     def next_epoch(self) -> Clock:
-        """The start of the next epoch."""
+        """Return the start of the next epoch."""
         return self._replace(epoch=self.epoch + 1, batch=0)
 
 

@@ -32,7 +32,7 @@ Reports = tuple[Report | None, ...]
 def accumulate(
     backend: Backend[Any], state: TrainState, batch: Any, player: int = 0, closes: Scalar = False
 ) -> TrainState:
-    """Forward and backward: adds the gradient, weight and loss sums to the player's accumulator."""
+    """Run forward and backward: add the gradient, weight and loss sums to the player's accumulator."""
     return backend.accumulate(state, batch, player, closes)
 
 
@@ -82,7 +82,7 @@ def play(
 
 
 def step(backend: Backend[Any], rules: Rules, state: TrainState, window: Any) -> tuple[TrainState, Reports]:
-    """A window of micro-batches: `update(fold(accumulate, state, window))`, for every player."""
+    """Run a window of micro-batches: `update(fold(accumulate, state, window))`, for every player."""
 
     def micro(state: TrainState, item: tuple[Any, Scalar]) -> tuple[TrainState, Reports]:
         batch, last = item

@@ -41,7 +41,7 @@ class Schedule:
         self._starts: tuple[tuple[int, int], ...] = tuple(sorted(starts.items(), reverse=True))
 
     def at(self, epoch: int) -> int:
-        """The window size in this epoch."""
+        """Return the window size in this epoch."""
         return next(size for start, size in self._starts if epoch >= start)
 
     def __eq__(self, other: object) -> bool:

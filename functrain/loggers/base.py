@@ -92,7 +92,8 @@ class Logger(ABC):
         self.save()
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps of this logger, as plain values; it was written out before. Nothing by default."""
+        """Return what a checkpoint keeps of this logger, as plain values; it was written out before. Nothing by
+        default."""
         return {}
 
     def rewind(self, step: int, state: Mapping[str, Any]) -> None:
@@ -103,7 +104,7 @@ class Logger(ABC):
 
         Args:
             step: updates since the start of training.
-            state: what `state_dict` gave for that checkpoint; empty where it holds nothing of this logger.
+            state: what `state_dict` returned for that checkpoint; empty where it holds nothing of this logger.
         """
         return
 
@@ -188,7 +189,7 @@ class LoggerCollection(Logger):
         finalize(self, status)
 
     def state_dict(self) -> dict[str, Any]:
-        """The state of every logger."""
+        """Return the state of every logger."""
         return states(self._loggers)
 
     def rewind(self, step: int, state: Mapping[str, Any]) -> None:

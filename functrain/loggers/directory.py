@@ -77,7 +77,7 @@ class DirectoryLogger(Logger):
         return files.join(self.root_dir, version, *([self._sub_dir] if self._sub_dir else []))
 
     def state_dict(self) -> dict[str, Any]:
-        """The directory of this run; nothing where it is not settled yet."""
+        """Return the directory of this run; nothing where it is not settled yet."""
         return {} if self._version is None else {"log_dir": self._place()}
 
     def begin_run(self) -> None:

@@ -84,7 +84,7 @@ class EventFile:
         self._file: AppendFile | None = None
 
     def get_logdir(self) -> str:
-        """The directory that the file is in."""
+        """Return the directory that the file is in."""
         return self._directory
 
     def add_event(self, event: Any) -> None:
@@ -196,7 +196,7 @@ class Experiment(SummaryWriter):
 
 
 def events_of(directory: str, step: int) -> list[Any]:
-    """The summaries of one step in a directory's event files that TensorBoard would show."""
+    """Return the summaries of one step in a directory's event files that TensorBoard would show."""
     found: list[Any] = []
     for name in files.list_dir(directory):
         if "tfevents" not in name:
@@ -210,7 +210,7 @@ def events_of(directory: str, step: int) -> list[Any]:
 
 
 def _events(path: str) -> Iterator[Any]:
-    """The events of a file, up to one that was cut short or damaged."""
+    """Yield the events of a file, up to one that was cut short or damaged."""
     with open_regular(path) as file:
         while len(head := file.read(12)) == 12:
             (length,) = struct.unpack("<Q", head[:8])
@@ -223,12 +223,12 @@ def _events(path: str) -> Iterator[Any]:
 
 
 def _record(data: bytes) -> bytes:
-    """A message with its length and both checksums around it, as TensorBoard reads it."""
+    """Return a message with its length and both checksums around it, as TensorBoard reads it."""
     return b"".join((_head(len(data)), data, struct.pack("<I", masked_crc32c(data))))
 
 
 @lru_cache(maxsize=1024)
 def _head(length: int) -> bytes:
-    """A length and its checksum; records have the same few."""
+    """Return a length and its checksum; records have the same few."""
     packed = struct.pack("<Q", length)
     return packed + struct.pack("<I", masked_crc32c(packed))

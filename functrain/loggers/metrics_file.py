@@ -121,7 +121,7 @@ class MetricsFile:
         return AppendFile(self.path)
 
     def _continued(self) -> list[str]:
-        """The columns of the existing file, whose rows are whole afterwards."""
+        """Return the columns of the existing file, whose rows are whole afterwards."""
         with files.open_read(self.path) as file:
             content = file.read()
         whole = content.rfind(b"\n") + 1
@@ -139,7 +139,7 @@ class MetricsFile:
             raise ValueError(message) from error
 
     def _widened(self, rows: AppendFile, added: list[str]) -> AppendFile:
-        """The file with more columns, by an atomic rewrite where it has rows already."""
+        """Return the file with more columns, by an atomic rewrite where it has rows already."""
         if not self.columns:
             self.columns = added
             rows.append(_line(added))
@@ -165,6 +165,6 @@ def _line(values: list[Any]) -> bytes:
 
 
 def _step(header: list[str], row: list[str]) -> int | None:
-    """The row's step; None where it has none."""
+    """Return the row's step; None where it has none."""
     cell = dict(zip(header, row, strict=False)).get("step", "")
     return int(cell) if cell.isdecimal() else None

@@ -24,5 +24,5 @@ def register(claims: Claims, make: Make) -> None:
 
 
 def find(module: Any, flags: Flags) -> Make | None:
-    """What makes the adapter of this module under these flags; None where no adapter knows it."""
+    """Return what makes the adapter of this module under these flags; None where no adapter knows it."""
     return next((make for claims, make in reversed(_registered) if claims(module, flags)), None)

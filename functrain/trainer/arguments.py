@@ -15,7 +15,7 @@ OBJECTS = ("callbacks",)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    """A parser that takes what this one does, and `--<flag> value` for every flag of the Trainer."""
+    """Return a parser that takes what this one does, and `--<flag> value` for every flag of the Trainer."""
     parser = argparse.ArgumentParser(parents=[parser], add_help=False, allow_abbrev=False)
     group = parser.add_argument_group("functrain.Trainer")
     helps = help_of_flags()
@@ -30,7 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
 
 
 def value(text: str) -> Any:
-    """What a word on the command line stands for: a number, True, False, None, a list or dict of them; else itself."""
+    """Return what a word on the command line stands for: a number, True, False, None, a list or dict of them; else
+    itself."""
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):
@@ -38,7 +39,7 @@ def value(text: str) -> Any:
 
 
 def flags_of(args: argparse.Namespace | Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """The Trainer's flags among parsed arguments that differ from their defaults; `given` ones win."""
+    """Return the Trainer's flags among parsed arguments that differ from their defaults; `given` ones win."""
     parsed = args if isinstance(args, Mapping) else vars(args)
     known = (*flags.NAMES, *flags.RENAMED, *flags.ALIASES, *flags.LATER)
     changed = {

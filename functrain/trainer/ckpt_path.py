@@ -26,7 +26,7 @@ CkptPath = str | os.PathLike[str] | None
 
 
 def given(stage: str, wish: CkptPath | Default) -> CkptPath | Default:
-    """The wish as it is, if it can name a checkpoint.
+    """Return the wish as it is, if it can name a checkpoint.
 
     Raises:
         ConfigurationError: it is no path; names the call and the value.
@@ -41,7 +41,7 @@ def given(stage: str, wish: CkptPath | Default) -> CkptPath | Default:
 
 
 def of_evaluation(stage: str, wish: CkptPath | Default, callbacks: Iterable[Any], of_the_fit: bool) -> CkptPath:
-    """The checkpoint whose weights an evaluation takes; None for the weights as they are.
+    """Return the checkpoint whose weights an evaluation takes; None for the weights as they are.
 
     Args:
         callbacks: those that save checkpoints.
@@ -61,8 +61,8 @@ def of_evaluation(stage: str, wish: CkptPath | Default, callbacks: Iterable[Any]
 
 
 def of_fit(wish: CkptPath, callbacks: Iterable[Any]) -> CkptPath:
-    """The checkpoint that a fit continues from, as far as this Trainer's own runs know it. Before their records are
-    emptied for the new run.
+    """Return the checkpoint that a fit continues from, as far as this Trainer's own runs know it. Before their records
+    are emptied for the new run.
 
     Raises:
         ConfigurationError: 'best' was asked for, and there is none.
@@ -73,7 +73,7 @@ def of_fit(wish: CkptPath, callbacks: Iterable[Any]) -> CkptPath:
 
 
 def best(callbacks: Iterable[Any]) -> str | None:
-    """The best checkpoint of the first callback that has one; None where there is none that may be opened.
+    """Return the best checkpoint of the first callback that has one; None where there is none that may be opened.
 
     A path that only stands in the checkpoint which the run continued from is not opened; a warning says so.
     """
@@ -90,7 +90,7 @@ def best(callbacks: Iterable[Any]) -> str | None:
 
 
 def written(callbacks: Iterable[Any]) -> Iterator[str]:
-    """The checkpoints that the callbacks have written and kept."""
+    """Yield the checkpoints that the callbacks have written and kept."""
     for callback in callbacks:
         best_path = callback.best_model_path if _may_open(callback) else ""
         others = (*callback.kept(), callback.last_model_path) if isinstance(callback, Checkpoint) else ()
@@ -98,7 +98,7 @@ def written(callbacks: Iterable[Any]) -> Iterator[str]:
 
 
 def standing(callbacks: Iterable[Any], suffix: str) -> Iterator[str]:
-    """The checkpoints that stand in the callbacks' directories, whoever wrote them."""
+    """Yield the checkpoints that stand in the callbacks' directories, whoever wrote them."""
     for callback in callbacks:
         directory = callback.dirpath if isinstance(callback, Checkpoint) else None
         if directory is not None and files.is_dir(directory):
@@ -107,7 +107,7 @@ def standing(callbacks: Iterable[Any], suffix: str) -> Iterator[str]:
 
 
 def newest(paths: Iterable[str]) -> str | None:
-    """The one that was written last, of those that are still there."""
+    """Return the one that was written last, of those that are still there."""
     return max((path for path in paths if files.exists(path)), key=files.modified, default=None)
 
 

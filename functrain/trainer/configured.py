@@ -8,6 +8,7 @@ from typing import Any
 from functrain.kernel.plan import PlayerPlan
 from functrain.trainer.errors import ConfigurationError, nearest
 from functrain.trainer.hooks import overrides
+from functrain.trainer.narrow import is_count
 
 
 def require(module: object, *methods: str, by: str = "trainer.fit") -> None:
@@ -54,7 +55,7 @@ def in_turn(frequencies: Sequence[Any], where: str) -> list[PlayerPlan]:
     """
     if all(n is None for n in frequencies):
         return [PlayerPlan() for _ in frequencies]
-    if any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in frequencies):
+    if not all(is_count(n, 1) for n in frequencies):
         raise ConfigurationError(
             f"{where}: frequencies {list(frequencies)}: give 'frequency' for every optimizer or for none, an int >= 1."
         )

@@ -20,7 +20,7 @@ class Context(NamedTuple):
     log: Callable[..., None]
 
     def silenced(self) -> Context:
-        """The same, but nothing is logged."""
+        """Return the same, but nothing is logged."""
         return self._replace(log=ignore)
 
 
@@ -29,7 +29,7 @@ def ignore(*args: object) -> None:
 
 
 def first_position() -> Clock:
-    """The position before anything has been trained."""
+    """Return the position before anything has been trained."""
     return START
 
 

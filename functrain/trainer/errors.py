@@ -25,7 +25,7 @@ class NotFiniteError(RuntimeError):
 
 
 def kind(value: Any) -> str:
-    """What a value is, with its article: 'a str', 'an int', 'the class Net'."""
+    """Return what a value is, with its article: 'a str', 'an int', 'the class Net'."""
     if isinstance(value, type):
         return f"the class {value.__name__}"
     name = type(value).__name__
@@ -66,7 +66,7 @@ def note_secondary(error: BaseException) -> Generator[None]:
 
 
 def describe(batch: Any) -> str:
-    """A batch in a few words, such as '; the batch is a list of Tensor (32, 1, 8, 8), Tensor (32,)'.
+    """Return a batch in a few words, such as '; the batch is a list of Tensor (32, 1, 8, 8), Tensor (32,)'.
 
     Nothing for None.
     """

@@ -11,7 +11,7 @@ from functrain.kernel.window import Schedule
 from functrain.trainer import precisions
 from functrain.trainer.callback import Callback
 from functrain.trainer.errors import ConfigurationError
-from functrain.trainer.narrow import is_mapping, is_sequence
+from functrain.trainer.narrow import is_mapping, is_number, is_sequence
 
 
 def check(flags: Any) -> None:
@@ -53,7 +53,7 @@ def _fractions(flags: Any) -> None:
     names = [f"limit_{stage}_batches" for stage in ("train", "val", "test", "predict")]
     for name in (*names, "overfit_batches", "val_check_interval"):
         value = getattr(flags, name)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+        if not is_number(value) or not 0 <= value < math.inf:
             _fail(f"Trainer({name}={value!r}): must be an int >= 0 (batches) or a float from 0.0 to 1.0 (a fraction).")
         if isinstance(value, float) and value > 1.0:
             _fail(
@@ -74,7 +74,8 @@ def _choices(flags: Any) -> None:
         if value not in allowed or isinstance(value, float):
             _fail(f"Trainer({name}={value!r}): must be one of {', '.join(repr(a) for a in allowed)}.")
     clip = flags.gradient_clip_val
-    if clip is not None and (isinstance(clip, bool) or not isinstance(clip, int | float) or not clip >= 0):
+    bounds = is_number(clip) and clip >= 0
+    if clip is not None and not bounds:
         _fail(f"Trainer(gradient_clip_val={clip!r}): must be a number >= 0; 0 leaves gradients as they are.")
     norm = flags.track_grad_norm
     if norm not in (-1, "inf") and not (isinstance(norm, int | float) and norm > 0):
@@ -154,7 +155,9 @@ def callbacks_of(given: Any, where: str) -> list[Any]:
     Raises:
         ConfigurationError: something among them is no callback.
     """
-    callbacks = list(given) if is_sequence(given) else [given] if given is not None else []
+    callbacks = [] if given is None else [given]
+    if is_sequence(given):
+        callbacks = list(given)
     for callback in callbacks:
         if callback is not True and not isinstance(callback, Callback):
             name = callback.__name__ if isinstance(callback, type) else repr(callback)[:60]
@@ -171,7 +174,7 @@ def _objects(flags: Any) -> None:
 
 
 def max_time(value: Any) -> float | None:
-    """A time limit in seconds.
+    """Return a time limit in seconds.
 
     Raises:
         ConfigurationError: it is none of the forms that the flag takes.

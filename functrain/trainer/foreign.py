@@ -113,7 +113,7 @@ class SetsEpoch(Protocol):
     """A loader or sampler whose order depends on the epoch."""
 
     def set_epoch(self, epoch: int, /) -> Any:
-        """The epoch that is about to be read."""
+        """Return the epoch that is about to be read."""
         ...
 
 
@@ -122,7 +122,7 @@ class Stateful(Protocol):
     """A loader or data module that keeps its own place."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Where it stands, as plain values."""
+        """Return where it stands, as plain values."""
         ...
 
     def load_state_dict(self, state_dict: Any, /) -> Any:
@@ -135,7 +135,7 @@ class StatefulIterator(Protocol):
     """An iterator that keeps its own place."""
 
     def get_state(self) -> Any:
-        """Where it stands, as plain values."""
+        """Return where it stands, as plain values."""
         ...
 
     def set_state(self, state: Any, /) -> Any:
@@ -151,7 +151,7 @@ class TrainData(Protocol):
     """An object that makes the training loader."""
 
     def train_dataloader(self) -> Any:
-        """The loader."""
+        """Return the loader."""
         ...
 
 
@@ -160,7 +160,7 @@ class ValData(Protocol):
     """An object that makes validation loaders."""
 
     def val_dataloader(self) -> Any:
-        """A loader or a list of them."""
+        """Return a loader or a list of them."""
         ...
 
 
@@ -169,7 +169,7 @@ class TestData(Protocol):
     """An object that makes test loaders."""
 
     def test_dataloader(self) -> Any:
-        """A loader or a list of them."""
+        """Return a loader or a list of them."""
         ...
 
 
@@ -178,7 +178,7 @@ class PredictData(Protocol):
     """An object that makes predict loaders."""
 
     def predict_dataloader(self) -> Any:
-        """A loader or a list of them."""
+        """Return a loader or a list of them."""
         ...
 
 

@@ -68,7 +68,8 @@ def _set_numpy(generator: Any, state: Any) -> None:
 
 
 def held(owner: Any, without: tuple[Any, ...] = ()) -> dict[str, Any]:
-    """The generators that the owner's attributes lead to, by path: through objects, containers, closures, partials.
+    """Return the generators that the owner's attributes lead to, by path: through objects, containers, closures,
+    partials.
 
     Args:
         without: objects that are not looked into.
@@ -91,7 +92,9 @@ def held(owner: Any, without: tuple[Any, ...] = ()) -> dict[str, Any]:
 def _parts(value: Any) -> Iterator[tuple[str, Any]]:
     for name, part in _inside(value):
         kind = class_of(part)
-        if kind in ATOMS or (kind in CONTAINERS and not part) or name in ELSEWHERE or name.endswith("cache"):
+        holds_nothing = kind in ATOMS or (kind in CONTAINERS and not part)
+        leads_out = name in ELSEWHERE or name.endswith("cache")
+        if holds_nothing or leads_out:
             continue
         if name == "_modules":
             yield from part.items()  # torch keeps a module's parts there; their own names say more
@@ -124,7 +127,7 @@ def _inside(value: Any) -> Iterator[tuple[str, Any]]:
 
 @cache
 def _form(kind: type) -> tuple[tuple[str, ...], bool]:
-    """The slots of a class, and whether it is one of arrays."""
+    """Return the slots of a class, and whether it is one of arrays."""
     slots = tuple(name for base in kind.__mro__ for name in _slots(base))
     return slots, hasattr(kind, "shape") and hasattr(kind, "dtype")
 
@@ -143,7 +146,7 @@ def _slots(base: type) -> tuple[str, ...]:
 
 
 def states(generators: Mapping[str, Any]) -> dict[str, str]:
-    """The state of every generator, as text."""
+    """Return the state of every generator, as text."""
     return {path: json.dumps(_kind(g).get(g), default=lambda array: array.tolist()) for path, g in generators.items()}
 
 
@@ -170,7 +173,8 @@ def _by_workers(loader: Any) -> bool:
 
 
 def loader_rng(loader: Any) -> dict[str, str] | None:
-    """The states of the generators that the loader, its samplers and its data set hold, by their paths; None without.
+    """Return the states of the generators that the loader, its samplers and its data set hold, by their paths; None
+    without.
 
     A data set that worker processes read is left out: they have copies of it.
     """
@@ -233,7 +237,7 @@ class Holders(Protocol):
 
 
 def random_state(run: Holders) -> dict[str, Any]:
-    """The state of the global generators, and of those that the module, the data module and callbacks hold."""
+    """Return the state of the global generators, and of those that the module, the data module and callbacks hold."""
     return {**rng_state(), "held": {name: states(found) for name, found in _of_run(run).items()}}
 
 

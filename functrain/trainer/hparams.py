@@ -158,7 +158,7 @@ class HyperparametersMixin:
 
 
 def _init_arguments(obj: object, frame: FrameType | None) -> dict[str, Any] | None:
-    """The arguments of the running `__init__`s of `obj`, the most derived one first; None without any."""
+    """Return the arguments of the running `__init__`s of `obj`, the most derived one first; None without any."""
     frames: list[FrameType] = []
     while frame is not None:
         if frame.f_code.co_name == "__init__" and _first_argument(frame) is obj:
@@ -179,7 +179,7 @@ def _first_argument(frame: FrameType) -> Any:
 
 
 def _arguments(frame: FrameType) -> dict[str, Any]:
-    """What a call of an `__init__` was given, without `self` and `*args`; `**kwargs` one by one."""
+    """Return what a call of an `__init__` was given, without `self` and `*args`; `**kwargs` one by one."""
     code, values = frame.f_code, frame.f_locals
     named = code.co_argcount + code.co_kwonlyargcount
     arguments = {name: values[name] for name in code.co_varnames[1:named] if name in values}

@@ -59,7 +59,7 @@ class Identity:
         self._held: dict[str, Claim | None] = {}
 
     def state(self, step: int) -> dict[str, Any]:
-        """What a checkpoint at this step keeps: its mark, and the past."""
+        """Return what a checkpoint at this step keeps: its mark, and the past."""
         return {"run": self.run, "fit": self.fit, "step": step, "by": self.by, "past": dict(self.past)}
 
     def continue_from(self, about: Any, path: str) -> None:
@@ -114,23 +114,24 @@ class Identity:
 
 
 def mark_of(about: Any) -> Mark | None:
-    """The mark in what a checkpoint says of itself; None where there is no whole one."""
+    """Return the mark in what a checkpoint says of itself; None where there is no whole one."""
     if not is_mapping(about):
         return None
     run, fit, step = about.get("run"), about.get("fit"), about.get("step")
     by = about.get("by", "")
-    if _is_id(run) and _is_id(fit) and _is_step(step) and (by == "" or _is_id(by)):
-        return Mark(run, fit, step, by)
-    return None
+    by_a_callback = by != ""
+    if by_a_callback and not _is_id(by):
+        return None
+    return Mark(run, fit, step, by) if _is_id(run) and _is_id(fit) and _is_step(step) else None
 
 
 def encoded(mark: Mark) -> bytes:
-    """A mark as a line of JSON."""
+    """Return a mark as a line of JSON."""
     return json.dumps({"functrain": mark._asdict()}).encode("ascii")
 
 
 def decoded(content: bytes) -> Mark | None:
-    """The inverse of `encoded`; None for anything else."""
+    """Return the inverse of `encoded`; None for anything else."""
     try:
         return mark_of(json.loads(content)["functrain"])
     except (ValueError, LookupError, TypeError, RecursionError):

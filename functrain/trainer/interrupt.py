@@ -149,7 +149,7 @@ def under_way(run: Run) -> str:
 
 
 def ended(run: Run, in_training: bool) -> str:
-    """What a fit says that was interrupted: where it stands, and what it can be continued from.
+    """Return what a fit says that was interrupted: where it stands, and what it can be continued from.
 
     Args:
         in_training: it was before the training had come to its own end.

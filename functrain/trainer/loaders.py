@@ -51,7 +51,7 @@ class LoaderFinder:
             self.draws[stage] = before
 
     def train(self, given: Any) -> TrainSource:
-        """The source of training batches."""
+        """Return the source of training batches."""
         with self._drawing("train"):
             loader, overfit = self._train_loader(given), self.flags.overfit_batches
         if overfit:
@@ -59,7 +59,7 @@ class LoaderFinder:
         return TrainSource(loader, self.dev_batches or overfit or self.flags.limit_train_batches, self.tools)
 
     def validation(self, given: Any, train: Any) -> Loaders | None:
-        """The validation loaders of a fit and their limits; None where the fit does not validate."""
+        """Return the validation loaders of a fit and their limits; None where the fit does not validate."""
         overfit = self.flags.overfit_batches
         if not overrides(self.owners[-1], "validation_step"):
             if as_loaders(given):
@@ -87,7 +87,7 @@ class LoaderFinder:
         return loaders, limits
 
     def evaluation(self, stage: str, given: Any, train: Any) -> Loaders:
-        """The loaders of 'val', 'test' or 'predict' and their limits.
+        """Return the loaders of 'val', 'test' or 'predict' and their limits.
 
         Args:
             train: the training loader of the last fit, for overfit_batches.
@@ -114,9 +114,11 @@ class LoaderFinder:
         return int(self.flags.fast_dev_run)
 
     def cap(self, batches: int | None) -> int | None:
-        """The batches of an epoch under fast_dev_run, else as they are."""
+        """Return the batches of an epoch under fast_dev_run, else as they are."""
         n = self.dev_batches
-        return batches if not n else n if batches is None else min(n, batches)
+        if not n:
+            return batches
+        return n if batches is None else min(n, batches)
 
     def _train_loader(self, given: Any) -> Any:
         if given is not None:

@@ -15,7 +15,7 @@ from functrain.trainer.world import World
 
 
 def states(loggers: Iterable[Any]) -> dict[str, Any]:
-    """The states of several loggers, by the names of their classes, counted where there are several of one."""
+    """Return the states of several loggers, by the names of their classes, counted where there are several of one."""
     found = {key: logger.state_dict() for key, logger in _keyed(loggers) if isinstance(logger, TellsState)}
     return {key: state for key, state in found.items() if state}
 

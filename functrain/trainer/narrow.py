@@ -31,6 +31,16 @@ def is_sequence(value: object) -> TypeGuard[list[Any] | tuple[Any, ...]]:
     return isinstance(value, list | tuple)
 
 
+def is_count(value: object, least: int = 0) -> TypeGuard[int]:
+    """Return whether it is an int, and no bool, of at least `least`."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def is_number(value: object) -> TypeGuard[int | float]:
+    """Return whether it is an int or a float, and no bool."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def class_of(value: object) -> type[Any]:
-    """Its class."""
+    """Return its class."""
     return type(value)

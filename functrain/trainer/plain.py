@@ -41,7 +41,7 @@ def to_plain(value: Any, where: str = "value") -> Any:
 
 
 def storable(hparams: Any) -> tuple[dict[str, Any], list[str]]:
-    """The hyperparameters that are plain values, and the names of those that are not.
+    """Return the hyperparameters that are plain values, and the names of those that are not.
 
     Args:
         hparams: a mapping, an argparse.Namespace or a dataclass instance.
@@ -57,7 +57,7 @@ def storable(hparams: Any) -> tuple[dict[str, Any], list[str]]:
 
 
 def as_dict(value: Any, where: str) -> dict[str, Any]:
-    """The names and values of a mapping, an argparse.Namespace or a dataclass instance, unchanged.
+    """Return the names and values of a mapping, an argparse.Namespace or a dataclass instance, unchanged.
 
     Raises:
         TypeError: it is something else, or a name is not a string. The message says which.
@@ -237,7 +237,7 @@ def _leave_as_text(loader: Any) -> None:
 
 @cache
 def _yaml_classes() -> tuple[Any, Any]:
-    """A safe loader and a safe dumper that agree on what a float looks like. Made late: PyYAML is slow."""
+    """Return a safe loader and a safe dumper that agree on what a float looks like. Made late: PyYAML is slow."""
     import yaml
 
     class Loader(yaml.SafeLoader):

@@ -58,5 +58,5 @@ def _each_measured(profiler: Profiler, name: str, items: Iterator[T]) -> Iterato
 
 
 def unmeasured(name: str, call: Call, /) -> Call:
-    """The `Span` of what runs without a profiler."""
+    """Return the `Span` of what runs without a profiler."""
     return call

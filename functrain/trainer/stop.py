@@ -71,7 +71,7 @@ class Stop:
             self._inner._take(signals)
 
     def bits(self) -> int:
-        """What this process wants, for `settle`."""
+        """Return what this process wants, for `settle`."""
         return (REQUESTED if self.requested else 0) | self._signals | (LATE if self._out_of_time() else 0)
 
     def settle(self, bits: int) -> None:

@@ -69,7 +69,7 @@ class Trainer(Flagged):
                 callback.on_init_end(self)
 
     def defaults(self) -> tuple[list[Any], list[Any]]:
-        """The callbacks and loggers that the flags ask for; `functrain` itself knows them."""
+        """Return the callbacks and loggers that the flags ask for; `functrain` itself knows them."""
         raise ConfigurationError(
             "functrain.trainer.trainer has the Trainer without its callbacks and loggers: use `from functrain import "
             "Trainer`, or that of functrain_torch or functrain_jax."
@@ -79,7 +79,8 @@ class Trainer(Flagged):
 
     @classmethod
     def from_argparse_args(cls, args: Any, **flags: Any) -> Self:
-        """A Trainer of parsed arguments, of which others than the flags are left alone; keywords win over them."""
+        """Return a Trainer of parsed arguments, of which others than the flags are left alone; keywords win over
+        them."""
         return cls(**flags_of(args, flags))
 
     # what a user calls
@@ -213,7 +214,7 @@ class Trainer(Flagged):
     # running
 
     def _attach(self, stage: str, model: Any, datamodule: Any) -> Run:
-        """A run of this module, which becomes the Trainer's."""
+        """Return a run of this module, which becomes the Trainer's."""
         if isinstance(model, type):
             raise ConfigurationError(f"trainer.{stage}({model.__name__}): this is a class; give an instance of it.")
         if model is None:

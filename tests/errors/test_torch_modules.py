@@ -76,7 +76,7 @@ def sgd(self):
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        (lambda self: None, r"gave no optimizer; give one, or set automatic_optimization=False"),
+        (lambda self: None, r"returned no optimizer; return one, or set automatic_optimization=False"),
         (lambda self: "adam", r"str is not a torch\.optim\.Optimizer"),
         (lambda self: torch.optim.Adam, r"type is not a torch\.optim\.Optimizer"),
         (lambda self: [sgd(self), 3], r"int is not a torch\.optim\.Optimizer"),
@@ -142,8 +142,8 @@ def test_a_plateau_without_its_metric():
         (lambda self, batch, i: self.layer(batch[0]), ValueError, r"the loss has shape \(4, 3\); give a scalar"),
         (lambda self, batch, i: self.layer(batch[0]).mean().detach(), ValueError, "does not depend on any parameter"),
         (lambda self, batch, i: torch.tensor(1.0), ValueError, "does not depend on any parameter"),
-        (lambda self, batch, i: 1.0, TypeError, "the training step gave a float; give a scalar tensor"),
-        (lambda self, batch, i: (1, 2), TypeError, "the training step gave a tuple"),
+        (lambda self, batch, i: 1.0, TypeError, "the training step returned a float; return a scalar tensor"),
+        (lambda self, batch, i: (1, 2), TypeError, "the training step returned a tuple"),
         (lambda self, batch, i: {"los": 1}, ValueError, r"a dict without 'loss'; it has 'los'"),
     ],
 )

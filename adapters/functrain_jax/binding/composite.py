@@ -114,7 +114,7 @@ class Bindings:
         return all(part.published(*self._of(part, params, vars_)) for part in self.parts)
 
     def _of(self, part: Binding, params: Trees, vars_: Trees) -> tuple[Trees, Trees]:
-        """The share of one part, in the form in which it returned it."""
+        """Return the share of one part, in the form in which it returned it."""
         if len(self.parts) == 1 and not self.kept:
             return params, vars_
         own = {name: params[name] for name in part.names if name in params}
@@ -268,7 +268,7 @@ def is_traced(value: Any) -> bool:
 
 
 def _alike(a: Any, b: Any) -> bool:
-    """The same object, or another of the same value; containers by what they hold."""
+    """Return the same object, or another of the same value; containers by what they hold."""
     if a is b:
         return True
     if type(a) is not type(b):

@@ -8,7 +8,7 @@ import jax
 from flax import linen, nnx
 from flax.nnx import variablelib
 
-from functrain_jax.keys import STREAM
+from functrain_jax.keys import STREAM, key_of
 
 
 class LinenModule(nnx.bridge.ToNNX):
@@ -34,7 +34,7 @@ class LinenModule(nnx.bridge.ToNNX):
         super()._setattr(name, value)
 
     def __call__(self, *args: Any, mutable: Any = None, **kwargs: Any) -> Any:
-        """The linen module's `__call__`, or the method named by `method`."""
+        """Return the linen module's `__call__`, or the method named by `method`."""
         if mutable is None and not self._pytree__state.initializing:
             mutable = self._collections() if self.to_nnx__training else False
         return super().__call__(*args, mutable=mutable, **kwargs)
@@ -46,8 +46,7 @@ class LinenModule(nnx.bridge.ToNNX):
 
 
 def from_linen(module: linen.Module, *example_inputs: Any, rng: Any = None, **kwargs: Any) -> LinenModule:
-    """An nnx module that behaves as the linen module, with variables initialized for inputs like the
-    examples.
+    """Return an nnx module that behaves as the linen module, with variables initialized for inputs like the examples.
 
     Args:
         module: the linen module.
@@ -55,7 +54,7 @@ def from_linen(module: linen.Module, *example_inputs: Any, rng: Any = None, **kw
         rng: a key or an int for parameters and dropout; default: the next one of the seeded stream.
         kwargs: further arguments for its `__call__`, such as train=False.
     """
-    key = STREAM.next() if rng is None else jax.random.key(rng) if isinstance(rng, int) else rng
+    key = STREAM.next() if rng is None else key_of(rng)
     params, dropout = jax.random.split(key)
     bridged = LinenModule(module, nnx.Rngs(params=params, dropout=dropout))
     nnx.bridge.lazy_init(bridged, *example_inputs, **kwargs)
