@@ -244,8 +244,8 @@ def _as_os_errors() -> Iterator[None]:
 
 
 def _check(path: str, directory: str) -> Any:
-    """Return every file that was written is there as it was written, and nothing else than files and directories is;
-    gives the JSON of all that is no array.
+    """Check that every file that was written is there as it was written, and nothing else than files and directories.
+    Return the JSON of all that is no array.
 
     Raises:
         CheckpointError: not so; nothing but regular files within the directory has been opened, and none that is longer

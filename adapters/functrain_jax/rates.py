@@ -22,7 +22,7 @@ class Rates:
 
     def __init__(self, owner: str) -> None:
         self.owner = owner
-        self.told: set[str] = set()
+        self.warned: set[str] = set()
 
     def read(self, specs: Sequence[Spec], players: Sequence[Player]) -> dict[str, float]:
         """By the name that a monitor logs it under."""
@@ -32,8 +32,8 @@ class Rates:
             rate = current_rate(spec.learning_rate, spec.optimizer, player.opt, player.updates)
             if rate is not None:
                 rates[name] = rate
-            elif name not in self.told:
-                self.told.add(name)
+            elif name not in self.warned:
+                self.warned.add(name)
                 warnings.warn(
                     f"{self.owner}.configure_optimizers: the learning rate {name!r} cannot be read from this optax "
                     "transformation, so nothing is logged of it. Return {'optimizer': tx, 'learning_rate': schedule}, "

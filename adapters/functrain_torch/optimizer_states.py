@@ -32,8 +32,8 @@ def order(saved: Names, own: Names, which: str) -> list[int]:
     """
     places: list[int] = []
     for i, (then, now) in enumerate(zip(saved, own, strict=True)):
-        found = dict(zip(_told_apart(then), range(len(places), len(places) + len(then)), strict=True))
-        names = _told_apart(now)
+        found = dict(zip(_distinct(then), range(len(places), len(places) + len(then)), strict=True))
+        names = _distinct(now)
         missing, extra = [name for name in names if name not in found], [name for name in found if name not in names]
         if missing or extra:
             group = f", parameter group {i}" if len(own) > 1 else ""
@@ -47,7 +47,7 @@ def order(saved: Names, own: Names, which: str) -> list[int]:
     return places
 
 
-def _told_apart(names: Sequence[str | None]) -> list[str]:
+def _distinct(names: Sequence[str | None]) -> list[str]:
     """Return the names; parameters without one are known by their place among such."""
     unnamed = 0
     told: list[str] = []

@@ -58,7 +58,7 @@ class Place:
         self.identity = identity
         self.mark = mark
         self._claims: list[Claim] = []
-        self._told: set[str] = set()
+        self._warned: set[str] = set()
 
     # whose
 
@@ -156,7 +156,7 @@ class Place:
 
     def tell_foreign(self, paths: Collection[str]) -> None:
         """Say that files which records name are not this run's."""
-        self._told.update(paths)
+        self._warned.update(paths)
         names = ", ".join(repr(path.removeprefix(self.directory).lstrip("/")) for path in dict.fromkeys(paths))
         why = "not written by this run before the state that it continues from"
         if self.identity.source and not self.identity.past:
@@ -180,7 +180,9 @@ class Place:
         names = [
             name for name in files.list_dir(self.directory) if name.startswith(last) and name.endswith(self.suffix)
         ]
-        others = [name for name in names if files.join(self.directory, name) not in self._told and self._foreign(name)]
+        others = [
+            name for name in names if files.join(self.directory, name) not in self._warned and self._foreign(name)
+        ]
         if others:
             warnings.warn(
                 f"ModelCheckpoint: {', '.join(map(repr, sorted(others)))} in {self.directory}: another run's. It is "

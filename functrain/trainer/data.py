@@ -13,7 +13,7 @@ from functrain.seed import isolate_rng, rng_state
 from functrain.trainer.errors import ConfigurationError, kind
 from functrain.trainer.flags import limit
 from functrain.trainer.foreign import SetsEpoch, Stateful, StatefulIterator
-from functrain.trainer.generators import put_back_rng, tell_copies
+from functrain.trainer.generators import set_known_rng_state, tell_copies
 from functrain.trainer.narrow import is_list, is_sequence, is_tuple
 
 
@@ -213,7 +213,7 @@ class TrainSource:
         return {"global": rng_state(), "loader": self._tools.loader_rng(self.loader)}
 
     def _set_random_state(self, state: dict[str, Any]) -> None:
-        put_back_rng(state["global"])
+        set_known_rng_state(state["global"])
         if state["loader"] is not None:
             self._tools.set_loader_rng(self.loader, state["loader"])
 

@@ -150,7 +150,7 @@ def states(generators: Mapping[str, Any]) -> dict[str, str]:
     return {path: json.dumps(_kind(g).get(g), default=lambda array: array.tolist()) for path, g in generators.items()}
 
 
-def put_back(generators: Mapping[str, Any], saved: Mapping[str, str]) -> None:
+def load_states(generators: Mapping[str, Any], saved: Mapping[str, str]) -> None:
     """Take `states` back, of those that are there."""
     for path, generator in generators.items():
         if path in saved:
@@ -197,19 +197,19 @@ def set_loader_rng(loader: Any, saved: Mapping[str, str]) -> None:
             f"{type(loader).__name__} has {len(generators)} ({', '.join(generators) or 'none'}); continue with the "
             "same loader."
         )
-    put_back(generators, saved)
+    load_states(generators, saved)
 
 
-_told: WeakSet[Any] = WeakSet()
+_warned: WeakSet[Any] = WeakSet()
 
 
 def tell_copies(loader: Any, what: str) -> None:
     """Say, once a loader, that worker processes draw from copies of generators, where no checkpoint can see them."""
-    if not _by_workers(loader) or loader in _told:
+    if not _by_workers(loader) or loader in _warned:
         return
     copied = held(loader.dataset)
     if copied:
-        _told.add(loader)
+        _warned.add(loader)
         warnings.warn(
             f"{what}: its data set holds random generators ({', '.join(list(copied)[:5])}), and num_workers="
             f"{loader.num_workers} processes draw from copies of them that a checkpoint cannot hold: a run that "
@@ -241,24 +241,24 @@ def random_state(run: Holders) -> dict[str, Any]:
     return {**rng_state(), "held": {name: states(found) for name, found in _of_run(run).items()}}
 
 
-def put_back_rng(state: Mapping[str, Any]) -> None:
+def set_known_rng_state(state: Mapping[str, Any]) -> None:
     """Set the generators of a checkpoint that are there; nobody draws from one of a framework that is not loaded."""
     known = rng_state().keys()
     set_rng_state({name: value for name, value in state.items() if name in known})
 
 
-def put_back_state(run: Holders, state: Mapping[str, Any]) -> list[str]:
-    """Take `random_state` back; gives the generators, by name and path, that are not there now."""
-    put_back_rng(state)
+def load_random_state(run: Holders, state: Mapping[str, Any]) -> list[str]:
+    """Take `random_state` back. Return the generators, by name and path, that are not there now."""
+    set_known_rng_state(state)
     now, held_then = _of_run(run), state.get("held", {})
     for name, kept in held_then.items():
-        put_back(now.get(name, {}), kept)
+        load_states(now.get(name, {}), kept)
     return [f"{name}.{path}" for name, kept in held_then.items() for path in kept if path not in now.get(name, {})]
 
 
 def continue_with(run: Holders, state: Mapping[str, Any]) -> None:
     """Take the `random_state` of a checkpoint back. A generator that is gone is told."""
-    gone = put_back_state(run, state)
+    gone = load_random_state(run, state)
     if gone:
         warnings.warn(
             f"the checkpoint has the states of random generators that are not there now: {', '.join(gone)}. A run that "
@@ -279,7 +279,7 @@ def isolated(run: Holders, loaders: Iterable[Any]) -> Generator[None]:
             yield
         finally:
             for found, saved in zip(generators, before, strict=True):
-                put_back(found, saved)
+                load_states(found, saved)
 
 
 def _of_run(run: Holders) -> dict[str, dict[str, Any]]:

@@ -10,7 +10,7 @@ from typing import Any
 from functrain.trainer.data import LoaderTools, TrainSource, as_loader, as_loaders, evaluation_limits
 from functrain.trainer.errors import ConfigurationError, kind
 from functrain.trainer.flags import Flags
-from functrain.trainer.generators import Holders, put_back_state, random_state
+from functrain.trainer.generators import Holders, load_random_state, random_state
 from functrain.trainer.hooks import Hooks, overrides
 
 Loaders = tuple[Sequence[Any], Sequence[int | None]]
@@ -43,7 +43,7 @@ class LoaderFinder:
         It draws what it drew in the run that wrote the checkpoint; what a run began with is kept where it drew.
         """
         if stage in self.draws_then:
-            put_back_state(self.holders, self.draws_then.pop(stage))
+            load_random_state(self.holders, self.draws_then.pop(stage))
         before = random_state(self.holders)
         yield
         self.draws.pop(stage, None)

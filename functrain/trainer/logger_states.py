@@ -35,7 +35,7 @@ def begin_run(loggers: Iterable[Any]) -> None:
 
 
 def rewind(loggers: Iterable[Any], step: int, saved: Any) -> None:
-    """Tell several loggers that a run continues from `step`, each with its part of what `states` gave."""
+    """Tell several loggers that a run continues from `step`, each with its part of what `states` returned."""
     known: Mapping[Any, Any] = saved if is_mapping(saved) else {}
     for key, logger in _keyed(loggers):
         state = known.get(key)

@@ -32,7 +32,7 @@ class ModuleBase(ModuleHooks):
 
     _trainer: Any = None
     _context: Context | None = None
-    _told_to_run: bool = False
+    _warned_of_no_run: bool = False
     _of_a_run: tuple[str, ...] = ("_trainer", "_context", "_logged_objects")
 
     def __getstate__(self) -> dict[str, Any]:
@@ -87,7 +87,7 @@ class ModuleBase(ModuleHooks):
         """
         context = self._context
         if context is None:
-            self._tell_to_run(name)
+            self._warn_of_no_run(name)
             return
         if rank_zero_only and self.global_rank:
             return
@@ -104,9 +104,9 @@ class ModuleBase(ModuleHooks):
             sync_dist,
         )
 
-    def _tell_to_run(self, name: str) -> None:
-        if not self._told_to_run:
-            object.__setattr__(self, "_told_to_run", True)
+    def _warn_of_no_run(self, name: str) -> None:
+        if not self._warned_of_no_run:
+            object.__setattr__(self, "_warned_of_no_run", True)
             warnings.warn(
                 f"self.log({name!r}, ...): no Trainer is running this {type(self).__name__}, so nobody keeps the "
                 "value; what steps and hooks log within trainer.fit, validate, test or predict is kept.",

@@ -128,7 +128,7 @@ class Trainer(Flagged):
         self, model: Any = None, dataloaders: Any = None, ckpt_path: CkptPath = None, datamodule: Any = None,
         verbose: bool = True, *, val_dataloaders: Any = None,
     ) -> list[dict[str, float]]:  # fmt: skip
-        """Run the validation loop once; gives the logged metrics, a dict per loader.
+        """Run the validation loop once. Return the logged metrics, a dict per loader.
 
         Args:
             model: default: the module of the last fit.
@@ -142,7 +142,7 @@ class Trainer(Flagged):
         datamodule: Any = None, verbose: bool = True, *, test_dataloaders: Any = None,
         test_dataloader: Any = None,
     ) -> list[dict[str, float]]:  # fmt: skip
-        """Run the test loop once; gives the logged metrics, a dict per loader.
+        """Run the test loop once. Return the logged metrics, a dict per loader.
 
         Args:
             model: default: the module of the last fit.
@@ -160,7 +160,7 @@ class Trainer(Flagged):
         self, model: Any = None, dataloaders: Any = None, datamodule: Any = None, return_predictions: bool = True,
         ckpt_path: CkptPath | Default = BEST_IF_ANY,
     ) -> list[Any] | None:  # fmt: skip
-        """Run predict_step over the loaders; gives its outputs, a list per loader where there are several.
+        """Run predict_step over the loaders. Return its outputs, a list per loader where there are several.
 
         `model` and `ckpt_path` are those of `test`.
         """

@@ -69,7 +69,7 @@ def test_the_number_of_sanity_steps_does_not_change_the_training(fitted):
     assert fitted(2) == fitted(1) == fitted(0)
 
 
-def test_generators_are_put_back_where_the_sanity_check_fails():
+def test_generators_are_as_before_where_the_sanity_check_fails():
     class Failing(Holding):
         def validation_step(self, batch: Any, batch_idx: int) -> None:
             torch.rand(3, generator=self.generator)

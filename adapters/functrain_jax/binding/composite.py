@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 UNSET = object()
 OWN = (
-    "_trainer", "_context", "_logged_objects", "_told_to_run", "_step", "_hparams", "_hparams_initial", "_programs",
-    "trainer",
+    "_trainer", "_context", "_logged_objects", "_warned_of_no_run", "_step", "_hparams", "_hparams_initial",
+    "_programs", "trainer",
 )  # fmt: skip
 """Attributes that belong to the run, and are never state."""
 
