@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from functrain.kernel.metrics import Running, monoids
-from functrain.trainer.entries import Options, contradiction
+from functrain.trainer.entries import Options, check_name, contradiction
 from functrain.trainer.errors import ConfigurationError
 from functrain.trainer.metrics import Key, Metrics, no_size
 from functrain_jax.order import plain
@@ -67,6 +67,7 @@ class Collector:
         sync_dist: bool = False,
     ) -> None:
         """Collect one value; the arguments are those of `Metrics.log`."""
+        check_name(name)
         if isinstance(value, list | tuple | dict | str | None) or not hasattr(value, "__float__"):
             raise TypeError(
                 f"self.log({name!r}, ...): {type(value).__name__} is no scalar; log a number or a scalar array."

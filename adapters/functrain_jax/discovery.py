@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from flax import nnx
 
 from functrain.kernel import TrainState
 from functrain.trainer.errors import ConfigurationError
@@ -119,10 +120,37 @@ def _written(given: Any, after: Any, jaxpr: Any) -> list[Any]:
     return [path for (path, _), origin in zip(now, origins, strict=True) if origin != place[path]]
 
 
+def _normalized(module: Module) -> set[str]:
+    """The parameters that nnx.WeightNorm and SpectralNorm normalize, and write so into their layers, where it computes
+    with them. The optimizer moves what was there, and the gradient is that of the normalization too: nothing is
+    lost."""
+    found: set[str] = set()
+    for attribute, net in vars(module).items():
+        if not isinstance(net, nnx.Module):
+            continue
+        own: set[int] = set()
+        for _, node in nnx.iter_graph(net):
+            if isinstance(node, nnx.WeightNorm | nnx.SpectralNorm):
+                own.update(id(x) for path, x in nnx.iter_graph(node.layer_instance) if _normalizes(node, path, x))
+        paths = [path for path, node in nnx.iter_graph(net) if id(node) in own]
+        found.update(".".join(map(str, (attribute, *path))) for path in paths)
+    return found
+
+
+def _normalizes(norm: nnx.WeightNorm | nnx.SpectralNorm, path: Any, node: Any) -> bool:
+    if not isinstance(node, nnx.Variable):
+        return False
+    return norm.variable_filter(path, node) if isinstance(norm, nnx.WeightNorm) else len(node.shape) > 1
+
+
 def _check_written(module: Module, paths: list[Any]) -> None:
-    if not paths:
+    names = [jax.tree_util.keystr(path, simple=True, separator=".") for path in paths]
+    if names:
+        normalized = _normalized(module)
+        names = [name for name in names if name not in normalized]
+    if not names:
         return
-    name = jax.tree_util.keystr(paths[0], simple=True, separator=".")
+    name = names[0]
     raise ConfigurationError(
         f"{type(module).__name__}.training_step writes into self.{name}, which an optimizer moves: what is written "
         "there would be lost. If it is the step's to write (a target network, say), give it to no optimizer: return a "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -45,6 +46,7 @@ class CSVLogger(DirectoryLogger):
             raise ValueError(f"flush_logs_every_n_steps is {flush_logs_every_n_steps}; it must be at least 1")
         self._every = flush_logs_every_n_steps
         self._step: int | None = None
+        self._told = False
         self._file: MetricsFile | None = None
 
     @property
@@ -68,12 +70,23 @@ class CSVLogger(DirectoryLogger):
         if not self._writes:
             return
         row: dict[str, Any] = {"step": step, **numbers(metrics, self._prefix)}
-        if step is not None:
+        if step is not None and row["step"] != step:
+            self._tell_step(row["step"])
             row["step"] = step
         self.experiment.write(row)
         before, self._step = self._step, self._step if step is None else step
         if step is None or before is None or step < before or passed(self._every, before, step):
             self.save()
+
+    def _tell_step(self, value: float) -> None:
+        if not self._told:
+            self._told = True
+            warnings.warn(
+                f"CSVLogger: a metric of the name 'step' ({value}) is not written, as the column of this name holds "
+                "the run's steps; log it under another name.",
+                UserWarning,
+                stacklevel=3,
+            )
 
     def log_hyperparams(self, params: Any, metrics: Mapping[str, float] | float | None = None) -> None:
         """Write `hparams.yaml`; `metrics`, where given, become a row (a single number under `hp_metric`)."""

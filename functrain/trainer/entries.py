@@ -114,6 +114,12 @@ class Entry:
         return scalar(self.name, value) if getattr(value, "ndim", 0) else value
 
 
+def check_name(name: Any) -> None:
+    """Raises TypeError where a metric cannot have this name."""
+    if not isinstance(name, str) or not name:
+        raise TypeError(f"self.log({name!r}, ...): the name must be a non-empty str.")
+
+
 def reduction(reduce_fx: Any) -> str:
     """The name of the monoid that a call asks for."""
     name = reduce_fx if isinstance(reduce_fx, str) else getattr(reduce_fx, "__name__", repr(reduce_fx))

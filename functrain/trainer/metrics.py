@@ -20,6 +20,7 @@ from functrain.trainer.entries import (
     VALIDATION,
     Entry,
     Options,
+    check_name,
     contradiction,
     reduction,
     scalar,
@@ -212,8 +213,7 @@ class Metrics:
         return entry
 
     def _declared(self, hook: str, name: str, suffix: str, options: Options) -> Entry:
-        if not isinstance(name, str) or not name:  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise TypeError(f"self.log({name!r}, ...): the name must be a non-empty str.")
+        check_name(name)
         if not options.on_step and not options.on_epoch:
             raise ValueError(f"self.log({name!r}): on_step and on_epoch are both False, so nothing would be logged.")
         if hook in LATE_HOOKS:

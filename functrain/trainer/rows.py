@@ -58,7 +58,7 @@ def _send(run: Run, metrics: dict[str, Any], step: int | None = None) -> None:
     if not metrics or not run.writing_loggers:
         return
     values = {name: float(value) for name, value in metrics.items()}
-    values["epoch"] = float(run.clock.epoch)
+    values.setdefault("epoch", float(run.clock.epoch))
     for logger in run.writing_loggers:
         logger.log_metrics(values, step=run.clock.update if step is None else step)
 

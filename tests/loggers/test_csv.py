@@ -280,3 +280,13 @@ def test_a_line_is_what_the_csv_module_writes(cells):
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerow(cells)
     assert metrics_file._line(cells) == text.getvalue().encode()
+
+
+def test_a_metric_of_the_name_step_is_told_once_and_the_column_holds_the_steps(tmp_path):
+    logger = CSVLogger(tmp_path)
+    with pytest.warns(UserWarning, match=r"name 'step' \(7\.5\) is not written") as told:
+        for step in (1, 2):
+            logger.log_metrics({"loss": 0.1, "step": 7.5}, step=step)
+    logger.finalize("success")
+    assert len(told) == 1
+    assert [row["step"] for row in table(logger)] == ["1", "2"]
