@@ -170,6 +170,7 @@ class ModelCheckpoint(Checkpoint):
         self._watch = Watch(self.monitor, "ModelCheckpoint", same_state=not self.save_on_train_epoch_end)
         self._due = self._warned = False
         self._replaced: list[str] = []
+        self._waits = False
         self._saved_at: Clock | None = None
         self._last_saved_at: Clock | None = None
         self._since = time.monotonic()
@@ -338,15 +339,20 @@ class ModelCheckpoint(Checkpoint):
         path = self._claim(trainer, name, fallen)
         what = "" if self.monitor is None else f", {self.monitor} {score:.5g}"
         told = f"Epoch {trainer.current_epoch}, step {trainer.global_step}{what}: saved {path}"
-        self._write(trainer, path, self._records.adding(path, score, fallen), fallen, told if self.verbose else "")
+        told = told if self.verbose else ""
+        # The 'last' file on the disk names what falls out, until the next one is there.
+        self._waits = self.save_last and bool(fallen)
+        self._write(trainer, path, self._records.adding(path, score, fallen), fallen, told, self.save_last)
 
     def _save_last(self, trainer: Any, moment: str) -> None:
-        if self._last_saved_at is not None and trainer.run.stands_at(self._last_saved_at):
+        stands = self._last_saved_at is not None and trainer.run.stands_at(self._last_saved_at)
+        if stands and not self._waits:
             return
         old = self._records.last
         ours = [old] if old else []
         name = self._name(trainer, moment, self._last_template)
         path = self._claim(trainer, name, ours)
+        self._waits = False
         self._write(trainer, path, self._records._replace(last=path), ours)
         self._last_saved_at = trainer.run.clock
 
@@ -358,20 +364,23 @@ class ModelCheckpoint(Checkpoint):
         claim = partial(self._place.claim, name, self._records.paths(), ours, trainer.global_step)
         return on_first(self._world, claim)
 
-    def _write(self, trainer: Any, path: str, records: Records, replaced: list[str], told: str = "") -> None:
-        """Begin to write the state; what it replaces is removed when it is there. The file knows both, whenever a kill
-        comes."""
-        before, place = self._records, self._place
+    def _write(
+        self, trainer: Any, path: str, records: Records, replaced: list[str], told: str = "", holds: bool = False
+    ) -> None:
+        """Begin to write the state; what it replaces is removed when it is there, and where it `holds`, when the next
+        one is. The file knows both, whenever a kill comes."""
+        before, place = (self._records, self._replaced), self._place
         assert place is not None, "it gave the path"
         self._set(records)
-        self._replaced = [old for old in replaced if old != path]
+        self._replaced = [old for old in dict.fromkeys([*self._replaced, *replaced]) if old != path]
 
         def over(error: BaseException | None) -> None:
             try:
                 if error is not None:
-                    self._restore(before)
+                    self._restore(*before)
                     return
-                self._remove_replaced(place)
+                if not holds:
+                    self._remove_replaced(place)
                 if told:
                     trainer.print(told)
             finally:
@@ -381,14 +390,14 @@ class ModelCheckpoint(Checkpoint):
             with trainer.run.identity.saving(place.key):
                 begin_save(trainer.run, path, self.save_weights_only, over)
         except BaseException:
-            self._restore(before)
+            self._restore(*before)
             place.settle()
             raise
 
-    def _restore(self, records: Records) -> None:
+    def _restore(self, records: Records, replaced: list[str]) -> None:
         """Nothing was written."""
         self._set(records)
-        self._replaced = []
+        self._replaced = replaced
 
     def _remove_replaced(self, place: Place) -> None:
         while self._replaced:

@@ -98,12 +98,14 @@ def test_rows_are_held_back_for_so_many_steps(tmp_path):
     assert len(table(logger)) == 9
 
 
-def test_a_metric_named_step_gives_way_to_the_step(tmp_path):
+def test_a_metric_named_step_gives_way_to_the_step_and_is_told_once(tmp_path):
     logger = CSVLogger(tmp_path)
-    logger.log_metrics({"step": 7.0, "a": 1.0}, 3)
+    with pytest.warns(UserWarning, match=r"name 'step' \(7\.0\) is not written"):
+        logger.log_metrics({"step": 7.0, "a": 1.0}, 3)
+    logger.log_metrics({"step": 7.0, "a": 1.0}, 4)
     logger.log_metrics({"step": 7.0})
     logger.save()
-    assert [row["step"] for row in table(logger)] == ["3", "7.0"]
+    assert [row["step"] for row in table(logger)] == ["3", "4", "7.0"]
 
 
 def test_prefix(tmp_path):
@@ -280,13 +282,3 @@ def test_a_line_is_what_the_csv_module_writes(cells):
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerow(cells)
     assert metrics_file._line(cells) == text.getvalue().encode()
-
-
-def test_a_metric_of_the_name_step_is_told_once_and_the_column_holds_the_steps(tmp_path):
-    logger = CSVLogger(tmp_path)
-    with pytest.warns(UserWarning, match=r"name 'step' \(7\.5\) is not written") as told:
-        for step in (1, 2):
-            logger.log_metrics({"loss": 0.1, "step": 7.5}, step=step)
-    logger.finalize("success")
-    assert len(told) == 1
-    assert [row["step"] for row in table(logger)] == ["1", "2"]
