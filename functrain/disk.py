@@ -63,7 +63,7 @@ def original(name: str) -> str | None:
 
 
 def is_by(name: str, ids: Collection[str]) -> bool:
-    """Does the name of a temporary say that one of these wrote it?"""
+    """Return whether the name of a temporary says that one of these wrote it."""
     _, token = _parts(name)
     return len(token) == 2 * _DIGITS and any(token[:_DIGITS] == by[:_DIGITS] for by in ids)
 
@@ -161,7 +161,8 @@ def lock(descriptor: int) -> None:
 
 
 def is_stale(path: str, killed: Collection[str] = ()) -> bool:
-    """Is it a temporary that no living process is writing? Those of `killed` writers need not be old for it."""
+    """Return whether it is a temporary that no living process is writing. Those of `killed` writers need not be old for
+    it."""
     assert fcntl is not None
     try:
         # What is moved aside was locked before.

@@ -29,7 +29,8 @@ def open_regular(path: str | os.PathLike[str]) -> IO[bytes]:
 
 
 def is_regular(path: str, below: str) -> bool:
-    """Is a local file or directory there, in the directory `below`, with no link among the names from there on?"""
+    """Return whether a local file or directory is there, in the directory `below`, with no link among the names from
+    there on."""
     start = below.rstrip(os.sep) + os.sep
     if not path.startswith(start):
         return False

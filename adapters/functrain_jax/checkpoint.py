@@ -88,7 +88,7 @@ def _copies(arrays: dict[str, Any]) -> dict[str, Any]:
 
 
 def _have_room(arrays: Collection[jax.Array]) -> bool:
-    """Has every device at least twice the memory free that copies of these arrays take?"""
+    """Return whether every device has at least twice the memory free that copies of these arrays take."""
     needed: dict[Any, int] = {}
     for array in arrays:
         for shard in array.addressable_shards:

@@ -55,7 +55,7 @@ def _of_scan(params: Any) -> list[int | None]:
 
 
 def depends(jaxpr: Any) -> bool:
-    """Does any output depend on any input? Calls and loops count as wholes."""
+    """Return whether any output depends on any input. Calls and loops count as wholes."""
     reached = set(jaxpr.invars)
     for eqn in jaxpr.eqns:
         if any(not isinstance(var, core.Literal) and var in reached for var in eqn.invars):

@@ -18,13 +18,14 @@ from functrain_jax.loops import has_primitive
 
 
 def debugging() -> bool:
-    """Has the user told JAX to look for NaN, or to compile nothing? Steps run eagerly then, or once more, eagerly."""
+    """Return whether the user has told JAX to look for NaN, or to compile nothing. Steps run eagerly then, or once
+    more, eagerly."""
     config: Any = jax.config
     return looking() or config.jax_disable_jit
 
 
 def looking() -> bool:
-    """Does JAX look for NaN or infinity? It names the operation that gave one, but only outside of loops."""
+    """Return whether JAX looks for NaN or infinity. It names the operation that gave one, but only outside of loops."""
     config: Any = jax.config
     return config.jax_debug_nans or config.jax_debug_infs
 
@@ -64,7 +65,7 @@ class Guarded:
 
 
 def calls_python(jaxpr: Any) -> bool:
-    """Does a program print, or call a function of the host?"""
+    """Return whether a program prints, or calls a function of the host."""
     return bool(jaxpr.effects) or has_primitive(jaxpr, "pure_callback")
 
 

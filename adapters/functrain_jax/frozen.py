@@ -136,7 +136,7 @@ def cell_value(cell: Any) -> Any:
 
 
 def of_library(value: Any) -> bool:
-    """Is this class or function one of a library?"""
+    """Return whether this class or function is one of a library."""
     return (getattr(value, "__module__", None) or "").partition(".")[0] in LIBRARIES
 
 

@@ -173,7 +173,7 @@ class Constants:
 
 
 def _described(value: Any) -> bool:
-    """Is it a setting that stands in an object or container, and not a part of the network?"""
+    """Return whether it is a setting that stands in an object or container, and not a part of the network."""
     if isinstance(value, nnx.Variable | nnx.Module | jax.Array | nnx.RngStream | nnx.Rngs):
         return False
     return isinstance(value, tuple | list | dict | np.ndarray | np.generic | SimpleNamespace) or not of_library(

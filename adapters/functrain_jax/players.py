@@ -88,7 +88,7 @@ def _transformations(given: Any) -> Any:
 
 
 def is_optimizer(value: Any) -> bool:
-    """Is it an optax transformation?"""
+    """Return whether it is an optax transformation."""
     return isinstance(value, optax.GradientTransformation)
 
 

@@ -110,7 +110,7 @@ def policy_of(precision: Any) -> Policy:
 
 
 def is_floating(leaf: Any) -> bool:
-    """Is this leaf an array (or number) of a floating type?"""
+    """Return whether this leaf is an array (or number) of a floating type."""
     return jnp.issubdtype(leaf.dtype if isinstance(leaf, jax.Array) else jnp.result_type(leaf), jnp.floating)
 
 

@@ -98,7 +98,7 @@ def _injected(inner: Mapping[str, Any], state: Any) -> list[Any] | None:
 
 
 def _transforms(value: Any) -> bool:
-    """Does it hold a transformation, whose rate would be hidden here?"""
+    """Return whether it holds a transformation, whose rate would be hidden here."""
     if isinstance(value, optax.GradientTransformation):
         return True
     if isinstance(value, dict):

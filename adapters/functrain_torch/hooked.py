@@ -26,12 +26,12 @@ NO_NORM = (-1, "-1")
 
 
 def is_hooked(hooks: Hooks, flags: Flags) -> bool:
-    """Does anybody override a hook of the step, or look at the gradients?"""
+    """Return whether anybody overrides a hook of the step, or looks at the gradients."""
     return looks(hooks, flags) or any(getattr(hooks, name) is not None for name in IN_THE_VERBS)
 
 
 def looks(hooks: Hooks, flags: Flags) -> bool:
-    """Does anybody look at the gradients between their mean and their clipping?"""
+    """Return whether anybody looks at the gradients between their mean and their clipping."""
     hooked = any(getattr(hooks, name) is not None for name in AT_THE_GRADIENTS)
     return hooked or flags.track_grad_norm not in NO_NORM
 

@@ -134,7 +134,7 @@ def _scheduler(given: Any, player: int, module: str, monitor: str | None = None)
 
 
 def needs_closure(optimizer: Any) -> bool:
-    """Does the optimizer evaluate the loss by itself, again and again (LBFGS)?"""
+    """Return whether the optimizer evaluates the loss by itself, again and again (LBFGS)."""
     try:
         closure = inspect.signature(optimizer.step).parameters.get("closure")
     except (TypeError, ValueError):

@@ -63,7 +63,7 @@ class Place:
     # whose
 
     def owns(self, path: str) -> bool:
-        """May this run remove or replace what is there?"""
+        """Return whether this run may remove or replace what is there."""
         mark = self.mark(path) if self._plain(path) else None
         return self.identity.wrote(mark) or (self.identity.led_here(mark) and self.identity.hold(self.directory))
 
@@ -81,7 +81,7 @@ class Place:
         return found
 
     def trusts(self, path: str) -> bool:
-        """May a file be opened that only a checkpoint names as this run's best?
+        """Return whether a file may be opened that only a checkpoint names as this run's best.
 
         If it lies in this directory, or beside the checkpoint that the user has named.
         """

@@ -18,7 +18,7 @@ NOT_IN_A_DEV_RUN = (ModelCheckpoint, EarlyStopping, LearningRateMonitor)
 
 
 def default_callbacks(trainer: Any) -> list[Any]:
-    """The callbacks that the flags ask for, beside those that the user gave.
+    """Return the callbacks that the flags ask for, beside those that the user gave.
 
     Also settles `trainer.user_callbacks`: `True` there (`early_stop_callback=True`) becomes an EarlyStopping
     on 'val_loss', and in a fast_dev_run those that save, stop and watch learning rates are left out.
@@ -90,7 +90,7 @@ def _bars(flags: Any, given: list[Any]) -> list[Any]:
 
 
 def default_loggers(trainer: Any, standard: Callable[[Any], Any]) -> list[Any]:
-    """The loggers that the flags ask for: `standard(trainer)` for True, none for False and in a fast_dev_run.
+    """Return the loggers that the flags ask for: `standard(trainer)` for True, none for False and in a fast_dev_run.
 
     Raises:
         ConfigurationError: something that is no logger.

@@ -36,7 +36,7 @@ def rank(score: float, mode: str) -> float:
 
 
 def cut_short(trainer: Any, moment: str) -> bool:
-    """At the 'epoch' moment: did a limit or a stop end the run within the epoch?"""
+    """Return whether, at the 'epoch' moment, a limit or a stop has ended the run within the epoch."""
     return moment == "epoch" and trainer.run.loop.mid_epoch()
 
 
@@ -77,17 +77,17 @@ class Watch:
             self.taken_at, self.validated = self.validated, None
 
     def same_again(self) -> bool:
-        """Is the present validation one of weights whose validation was taken already?"""
+        """Return whether the present validation is one of weights whose validation was taken already."""
         return self.same_state and self.validated is not None and self.validated == self.taken_at
 
     def has_validated(self, trainer: Any) -> bool:
-        """Has a validation ended that was not taken yet?"""
+        """Return whether a validation has ended that was not taken yet."""
         if self.validated is None or self.same_again():
             return False
         return not self.same_state or self.validated == trainer.global_step
 
     def is_new(self, trainer: Any, moment: str) -> bool:
-        """Has the metric a value at this moment that was not taken yet?"""
+        """Return whether the metric has a value at this moment that was not taken yet."""
         entries = self._training_entries(trainer)
         if not entries:
             return self.has_validated(trainer) if trainer.run.val is not None else moment == "epoch"

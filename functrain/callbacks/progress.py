@@ -98,7 +98,7 @@ class ProgressBarBase(Progress):
         self.tick_seconds = TICK_SECONDS if self._live else None
 
     def is_terminal(self) -> bool:
-        """Is the output one that a line can be redrawn on?"""
+        """Return whether the output is one that a line can be redrawn on."""
         return sys.stderr.isatty() or "ipykernel" in sys.modules
 
     def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:

@@ -99,29 +99,30 @@ def _turn(player: PlayerPlan, size: int, batch: Any, last: Any) -> Turn:
 
 
 def closes(plan: Plan, epoch: int, batch: int) -> bool:
-    """Does any window close at this batch?"""
+    """Return whether any window closes at this batch."""
     return any(turn.closes for turn in turns(plan, epoch, batch))
 
 
 def epoch_over(plan: Plan, clock: Clock) -> bool:
-    """Has every batch of the epoch been seen? Never true for a loader without a length: it ends by itself."""
+    """Return whether every batch of the epoch has been seen. Never true for a loader without a length: it ends by
+    itself."""
     return plan.batches is not None and clock.batch >= plan.batches
 
 
 def at_limit(plan: Plan, clock: Clock) -> bool:
-    """Has a maximum been reached?"""
+    """Return whether a maximum has been reached."""
     return (plan.max_epochs is not None and clock.epoch >= plan.max_epochs) or (
         plan.max_steps is not None and clock.update >= plan.max_steps
     )
 
 
 def may_stop(plan: Plan, clock: Clock) -> bool:
-    """May a stop that a callback asked for happen now? Only when both minima are met."""
+    """Return whether a stop that a callback asked for may happen now. Only when both minima are met."""
     return clock.epoch >= plan.min_epochs and clock.update >= plan.min_steps
 
 
 def passed(every: int, before: int, now: int) -> bool:
-    """Has a multiple of `every` been reached on the way from `before` to `now`?
+    """Return whether a multiple of `every` has been reached on the way from `before` to `now`.
 
     The one rule for every interval: several updates may fall into one batch or one dispatch, so that a multiple is run
     past more often than it is met.
@@ -130,17 +131,19 @@ def passed(every: int, before: int, now: int) -> bool:
 
 
 def log_due(plan: Plan, clock: Clock, before: int) -> bool:
-    """Are step metrics written now? `before`: the updates when the last dispatch began."""
+    """Return whether step metrics are written now. `before`: the updates when the last dispatch began."""
     return passed(plan.log_updates, before, clock.update)
 
 
 def flush_due(plan: Plan, clock: Clock, before: int) -> bool:
-    """Are the loggers written out with these step metrics? Where an interval has ended since the last ones were due."""
+    """Return whether the loggers are written out with these step metrics. Where an interval has ended since the last
+    ones were due."""
     return passed(plan.flush_updates, before - before % plan.log_updates, clock.update)
 
 
 def reaches_log(plan: Plan, clock: Clock) -> bool | None:
-    """Will step metrics still be written before a limit ends the run? None where the epochs have no known length."""
+    """Return whether step metrics will still be written before a limit ends the run. None where the epochs have no
+    known length."""
     goal = (clock.update // plan.log_updates + 1) * plan.log_updates
     if plan.max_steps is not None and plan.max_steps < goal:
         return False
@@ -154,7 +157,7 @@ def reaches_log(plan: Plan, clock: Clock) -> bool | None:
 
 
 def validate_due(plan: Plan, clock: Clock) -> bool:
-    """Is validation due within the epoch, after this batch?"""
+    """Return whether validation is due within the epoch, after this batch."""
     if plan.val_batches is None or clock.batch == 0 or not in_turn(plan, clock):
         return False
     batches = _val_counted(plan, clock)
@@ -167,12 +170,12 @@ def _val_counted(plan: Plan, clock: Clock) -> int:
 
 
 def in_turn(plan: Plan, clock: Clock) -> bool:
-    """Is this one of the epochs that validate?"""
+    """Return whether this is one of the epochs that validate."""
     return plan.val_epochs is None or passed(plan.val_epochs, clock.epoch, clock.epoch + 1)
 
 
 def validate_at_end(plan: Plan, clock: Clock) -> bool:
-    """Is validation due where the epoch has ended at a place that could not be foreseen?
+    """Return whether validation is due where the epoch has ended at a place that could not be foreseen.
 
     Where the interval is the whole epoch: no number is given, or the one that the epoch was to have, and it had less.
     """
@@ -184,7 +187,7 @@ def validate_at_end(plan: Plan, clock: Clock) -> bool:
 
 
 def checkpoint_due(plan: Plan, clock: Clock, before: int) -> bool:
-    """Has a checkpoint interval been reached since the last dispatch began, at `before` updates?"""
+    """Return whether a checkpoint interval has been reached since the last dispatch began, at `before` updates."""
     return any(passed(every, before, clock.update) for every in plan.checkpoint_updates)
 
 

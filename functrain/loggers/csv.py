@@ -95,7 +95,7 @@ class CSVLogger(DirectoryLogger):
             self.log_metrics(metrics if isinstance(metrics, Mapping) else {"hp_metric": metrics})
 
     def state_dict(self) -> dict[str, Any]:
-        """The directory, how many rows the file has, and how many of them were there before the run."""
+        """Return the directory, how many rows the file has, and how many of them were there before the run."""
         state = super().state_dict() if self._writes else {}
         return {**state, "rows": self.experiment.rows, "first": self.experiment.first} if state else {}
 

@@ -92,11 +92,11 @@ class DirectoryLogger(Logger):
             )
 
     def _holds_records(self) -> bool:
-        """Do records stand in the directory that were not written through this logger?"""
+        """Return whether records stand in the directory that were not written through this logger."""
         return False
 
     def _goes_on(self, state: Mapping[str, Any]) -> bool:
-        """Does a run that left this state go on in the same directory?"""
+        """Return whether a run that left this state goes on in the same directory."""
         return self._version is not None and state.get("log_dir") == self._place() and files.is_dir(self._place())
 
     def _place(self) -> str:

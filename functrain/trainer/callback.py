@@ -52,7 +52,7 @@ class Callback:
         """The host has control anyway."""
 
     def every_n_updates(self) -> int | None:
-        """The interval of the 'steps' moment, in updates."""
+        """Return the interval of the 'steps' moment, in updates."""
         return None
 
     def accumulation(self) -> Mapping[int, int] | None:
@@ -65,7 +65,7 @@ class Callback:
         return type(self).__qualname__
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps of this callback: plain values and arrays."""
+        """Return what a checkpoint keeps of this callback: plain values and arrays."""
         return {}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -293,11 +293,12 @@ class Checkpoint(Callback):
     dirpath: str | None = None
 
     def kept(self) -> Iterable[str]:
-        """The checkpoints that it has written and not removed, beside the best and the last."""
+        """Return the checkpoints that it has written and not removed, beside the best and the last."""
         return ()
 
     def may_open_best(self) -> bool:
-        """Was the best checkpoint written by this run, or where the user pointed? Only then is it opened."""
+        """Return whether the best checkpoint was written by this run, or where the user pointed. Only then is it
+        opened."""
         return True
 
 

@@ -18,7 +18,7 @@ from functrain.trainer.narrow import is_list, is_sequence, is_tuple
 
 
 def length_of(loader: Any) -> int | None:
-    """A loader's number of batches; None where it has no length."""
+    """Return a loader's number of batches; None where it has no length."""
     try:
         return len(loader)
     except (TypeError, NotImplementedError):
@@ -52,7 +52,7 @@ def as_loaders(loaders: Any, what: str = "dataloaders") -> list[Any]:
 
 
 def as_loader(loader: Any, what: str) -> Any:
-    """The one loader that there is, by the same rule.
+    """Return the one loader that there is, by the same rule.
 
     Raises:
         ConfigurationError: there are several.
@@ -67,7 +67,7 @@ def as_loader(loader: Any, what: str) -> Any:
 
 
 def _kind(item: Any) -> str:
-    """Is it a 'loader', a 'batch', or 'either', as a list of arrays is?"""
+    """Return whether it is a 'loader', a 'batch', or 'either', as a list of arrays is."""
     if is_list(item):
         kinds = {_kind(part) for part in item}
         plain = any(not isinstance(part, Mapping | list | tuple) for part in item)
@@ -79,7 +79,7 @@ def _kind(item: Any) -> str:
 
 
 def checked(loader: Any, what: str) -> Any:
-    """The loader, if batches can be drawn from it.
+    """Return the loader, if batches can be drawn from it.
 
     Raises:
         ConfigurationError: it is no loader, several in a container, or has length 0.
@@ -113,12 +113,12 @@ class LoaderTools(Protocol):
     """What an adapter knows of its framework's loaders."""
 
     def skip(self, loader: Any, n: int, /) -> Iterator[Any] | None:
-        """An iterator over all but the first n batches, its order drawn now, which reads none of them; None where the
-        loader is of no known kind, and its batches must be read and dropped. An epoch begins with n = 0."""
+        """Return an iterator over all but the first n batches, its order drawn now, which reads none of them; None
+        where the loader is of no known kind, and its batches must be read and dropped. An epoch begins with n = 0."""
         ...
 
     def loader_rng(self, loader: Any, /) -> Any | None:
-        """The state of generators that belong to the loader alone; None where it has none."""
+        """Return the state of generators that belong to the loader alone; None where it has none."""
         ...
 
     def set_loader_rng(self, loader: Any, state: Any, /) -> None:
@@ -126,7 +126,7 @@ class LoaderTools(Protocol):
         ...
 
     def unshuffled(self, loader: Any, /) -> Any:
-        """The same loader in a fixed order."""
+        """Return the same loader in a fixed order."""
         ...
 
 
@@ -157,7 +157,7 @@ class TrainSource:
         self._by_index = False
 
     def open(self, epoch: int, cursor: dict[str, Any] | None = None) -> Iterator[Any]:
-        """An iterator over the epoch's batches: from its start, or from a cursor of `state()`."""
+        """Return an iterator over the epoch's batches: from its start, or from a cursor of `state()`."""
         for owner in (self.loader, getattr(self.loader, "sampler", None), getattr(self.loader, "batch_sampler", None)):
             if isinstance(owner, SetsEpoch):
                 owner.set_epoch(epoch)
@@ -200,7 +200,7 @@ class TrainSource:
         return iterator
 
     def why_empty(self, epoch: int) -> str:
-        """What to say where an epoch has found no batch at all."""
+        """Return what to say where an epoch has found no batch at all."""
         name = type(self.loader).__name__
         if epoch and isinstance(self.loader, Iterator):
             return (
@@ -245,7 +245,7 @@ class TrainSource:
         return isinstance(self.loader, Stateful)
 
     def _cursor(self, seen: int) -> dict[str, Any]:
-        """Where the epoch stands after `seen` batches: enough to continue with the next one."""
+        """Return where the epoch stands after `seen` batches: enough to continue with the next one."""
         if seen and self._keeps_state():
             return {"seen": seen, "loader": self.loader.state_dict()}
         if seen and isinstance(self._iterator, StatefulIterator):
@@ -267,7 +267,7 @@ class TrainSource:
 
 
 def loaders_rng(tools: LoaderTools, loaders: Sequence[Any]) -> list[Any]:
-    """What `loader_rng` gives for each of several loaders."""
+    """Return what `loader_rng` gives for each of several loaders."""
     return [tools.loader_rng(loader) for loader in loaders]
 
 
@@ -279,7 +279,7 @@ def set_loaders_rng(tools: LoaderTools, loaders: Sequence[Any], states: Sequence
 
 
 def evaluation_limits(loaders: Sequence[Any], how_much: int | float, stage: str) -> list[int | None]:
-    """How many batches of each evaluation loader are used; a limit applies to each loader by itself."""
+    """Return how many batches of each evaluation loader are used; a limit applies to each loader by itself."""
     short = "val" if stage == "validation" else stage
     name = f"limit_{short}_batches"
     return [limit(length_of(checked(loader, f"{short}_dataloader")), how_much, name) for loader in loaders]

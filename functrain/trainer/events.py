@@ -57,7 +57,7 @@ FORMAT_1: dict[str, tuple[tuple[str, str], ...]] = {
 
 
 def named(table: Table, position: Position) -> list[str]:
-    """A position as a checkpoint keeps it: the kind, and the name of the event that comes next."""
+    """Return a position as a checkpoint keeps it: the kind, and the name of the event that comes next."""
     kind, done = position
     return [kind, _names(table, kind)[done]]
 
@@ -90,7 +90,8 @@ def _names(table: Table, kind: str) -> tuple[str, ...]:
 
 
 def turned_before(saved: Any) -> bool:
-    """Was the position taken in format 1, after the clock had turned and before the last events of its epoch?"""
+    """Return whether the position was taken in format 1, after the clock had turned and before the last events of its
+    epoch."""
     return saved[0] == "epoch" and saved[1] in (8, 9)
 
 
@@ -108,7 +109,7 @@ class Moment(str):
     now: Clock
 
     def __new__(cls, kind: str, before: Clock, now: Clock) -> Moment:
-        """A moment of this kind."""
+        """Return a moment of this kind."""
         moment = super().__new__(cls, kind)
         moment.before, moment.now = before, now
         return moment
@@ -119,7 +120,7 @@ class Moment(str):
         return str(self)
 
     def passed(self, every: int) -> bool:
-        """Has a multiple of so many updates been reached since the last dispatch began?"""
+        """Return whether a multiple of so many updates has been reached since the last dispatch began."""
         return passed(every, self.before.update, self.now.update)
 
     def __reduce__(self) -> tuple[Any, ...]:

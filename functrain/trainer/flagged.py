@@ -201,7 +201,8 @@ class Flagged(_Told):
 
 
 def help_of_flags() -> dict[str, str]:
-    """What each flag does, as the Trainer's docstring says it; empty under `python -OO`, which has no docstrings."""
+    """Return what each flag does, as the Trainer's docstring says it; empty under `python -OO`, which has no
+    docstrings."""
     doc = inspect.cleandoc(Flagged.__init__.__doc__ or "")
     args = doc.partition("Args:\n")[2].partition("\n\n")[0]
     entries = re.findall(r"^    (\w+): ((?:.|\n        )+)", args, flags=re.MULTILINE)

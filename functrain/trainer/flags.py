@@ -159,7 +159,7 @@ def named_as_given(given: Mapping[str, Any]) -> Generator[None]:
 
 
 def varied(flags: Flags, changes: Mapping[str, Any]) -> Flags:
-    """The same flags but for these.
+    """Return the same flags but for these.
 
     Raises:
         ConfigurationError: as `parse`.
@@ -216,7 +216,7 @@ def _as_list(value: Any) -> list[Any]:
 
 
 def _translate(name: str, value: Any) -> Any:
-    """An older or other flag's value in terms of the present one's."""
+    """Return an older or other flag's value in terms of the present one's."""
     if name == "reload_dataloaders_every_epoch":
         return int(value)
     if name == "enable_progress_bar":
@@ -227,7 +227,8 @@ def _translate(name: str, value: Any) -> Any:
 
 
 def limit(length: int | None, how_much: int | float, what: str) -> int | None:
-    """How many batches of a loader of this length are used; None where the length is unknown and no int is given.
+    """Return how many batches of a loader of this length are used; None where the length is unknown and no int is
+    given.
 
     Raises:
         ConfigurationError: a fraction of a loader without a length, or a fraction of it that is no batch at all.

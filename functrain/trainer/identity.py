@@ -86,15 +86,15 @@ class Identity:
             self.by = ""
 
     def wrote(self, mark: Mark | None) -> bool:
-        """Did this very fit write what is marked so?"""
+        """Return whether this very fit wrote what is marked so."""
         return mark is not None and mark.fit == self.fit
 
     def led_here(self, mark: Mark | None) -> bool:
-        """Is what is marked so a state that this fit went through before it began?"""
+        """Return whether what is marked so is a state that this fit went through before it began."""
         return mark is not None and mark.step <= self.past.get(mark.fit, -1)
 
     def hold(self, directory: str) -> bool:
-        """Is this the one living process that counts files of the run in a directory as its own?
+        """Return whether this is the one living process that counts files of the run in a directory as its own.
 
         The first to ask is, until `let_go` or the process' end. Others leave those files alone.
         """

@@ -7,27 +7,27 @@ from typing import Any, TypeGuard
 
 
 def is_mapping(value: object) -> TypeGuard[Mapping[Any, Any]]:
-    """Is it a mapping?"""
+    """Return whether it is a mapping."""
     return isinstance(value, Mapping)
 
 
 def is_dict(value: object) -> TypeGuard[dict[Any, Any]]:
-    """Is it a dictionary?"""
+    """Return whether it is a dictionary."""
     return isinstance(value, dict)
 
 
 def is_list(value: object) -> TypeGuard[list[Any]]:
-    """Is it a list?"""
+    """Return whether it is a list."""
     return isinstance(value, list)
 
 
 def is_tuple(value: object) -> TypeGuard[tuple[Any, ...]]:
-    """Is it a tuple?"""
+    """Return whether it is a tuple."""
     return isinstance(value, tuple)
 
 
 def is_sequence(value: object) -> TypeGuard[list[Any] | tuple[Any, ...]]:
-    """Is it a list or a tuple?"""
+    """Return whether it is a list or a tuple."""
     return isinstance(value, list | tuple)
 
 

@@ -27,7 +27,7 @@ class DispatchSize:
         self.counted = 0
 
     def after(self, count: int) -> bool:
-        """So many batches have passed: is it time to look up?"""
+        """Count batches that have passed; return whether it is time to look up."""
         if self.seconds is None:
             return False
         self.counted += count

@@ -42,7 +42,7 @@ class InThread:
             self.over.set()
 
     def done(self) -> bool:
-        """Is it over, well or not?"""
+        """Return whether it is over, well or not."""
         return self.over.is_set()
 
     def wait(self) -> None:

@@ -50,8 +50,8 @@ def with_loss(output: Any) -> Any:
 
 
 def of_players(outputs: Mapping[int, Any], several: bool) -> Any:
-    """What a batch gave: the output of its player; where there are several, a list of those that played, in order. A
-    player whose step returned None left the batch out."""
+    """Return what a batch gave: the output of its player; where there are several, a list of those that played, in
+    order. A player whose step returned None left the batch out."""
     if not several:
         return with_loss(next(iter(outputs.values())))
     return [with_loss(outputs[player]) for player in sorted(outputs) if outputs[player] is not None]

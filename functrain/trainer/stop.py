@@ -94,11 +94,12 @@ class Stop:
             self.terminated = True
 
     def is_due(self, plan: Plan, clock: Clock) -> bool:
-        """Does the run end at this position? Limits come first; a stop that was asked for waits for the minima."""
+        """Return whether the run ends at this position. Limits come first; a stop that was asked for waits for the
+        minima."""
         return plans.at_limit(plan, clock) or (self.granted and plans.may_stop(plan, clock))
 
     def now(self, plan: Plan, clock: Clock) -> bool:
-        """Does the run end now: at this position, or because of a signal or its time?"""
+        """Return whether the run ends now: at this position, or because of a signal or its time."""
         out_of_time = self.late
         if self.alone and self.deadline is not None:
             out_of_time = self._out_of_time()
