@@ -168,6 +168,19 @@ def loader_generators(trainer: Any) -> tuple[Any, list[Any]]:
     return rng(trainer.run.source.loader), [rng(loader) for loader in trainer.run.val_loaders]
 
 
+# what is logged
+
+
+def metrics() -> Any:
+    """What collects the values of a run, without one."""
+    return import_module("functrain.trainer.metrics").Metrics()
+
+
+def scope(trainer: Any) -> Any:
+    """What calls of `self.log` belong to now."""
+    return trainer.run.metrics.current
+
+
 # compiled programs
 
 
@@ -184,7 +197,7 @@ def smuggle_a_transfer(monkeypatch: Any) -> None:
     put = kind.numbers
 
     def metrics(self: Any, found: Any, running: Any) -> dict[str, Any]:
-        return {"last": found.logged.last(), "running": running, "host": np.zeros(3, np.float32)}
+        return {"last": found.logged.last, "running": running, "host": np.zeros(3, np.float32)}
 
     monkeypatch.setattr("functrain_jax.programs.Training.metrics", metrics)
     monkeypatch.setattr(kind, "numbers", lambda self, x: x if np.shape(x) == (3,) else put(self, x))

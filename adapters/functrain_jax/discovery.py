@@ -10,8 +10,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from functrain.kernel import TrainState
+from functrain.trainer.entries import Key
 from functrain.trainer.errors import ConfigurationError
-from functrain.trainer.metrics import Key
 from functrain_jax.collect import Logged
 from functrain_jax.dataflow import handed_through
 from functrain_jax.device import looking

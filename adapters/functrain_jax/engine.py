@@ -8,7 +8,7 @@ reads it.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ import numpy as np
 from functrain.kernel import plan as plans
 from functrain.kernel.plan import Plan, PlayerPlan
 from functrain.kernel.state import Clock, TrainState
+from functrain.trainer.entries import TRAIN, Key
 from functrain.trainer.errors import ConfigurationError, NotFiniteError, describe, noted
 from functrain.trainer.module import tell_evaluating
 from functrain.trainer.run import Run
@@ -222,7 +223,7 @@ class JaxEngine:
         done = int(metrics["done"]) - clock.batch if bad else chunk.count
         if parts:
             self.moments.begin(host, found.logged)
-        found.logged.put(host, metrics, self._names_played(found, turns, 0, done))
+        host.put(TRAIN, metrics["last"], metrics["running"], self._names_played(found, turns, 0, done))
         self.run.clock = self.placed = self._after(clock, found.pieces, done)
         if parts:
             self._note(found, turns, clock, [end for end in ends if not bad or end < done], noted)
@@ -250,7 +251,7 @@ class JaxEngine:
         """Keep what there is to know of the parts that ended there."""
         whole, start = Noted(noted[0]), 0
         for number, end in enumerate(ends):
-            names = frozenset(self._names_played(found, turns, start, end))
+            names = tuple(self._names_played(found, turns, start, end))
             where = (Noted(noted[end - 1]), 0) if found.slow else (whole, number)
             self.moments.parts.append(Moment(self._after(clock, found.pieces, end), names, found.logged, *where))
             start = end
@@ -299,12 +300,13 @@ class JaxEngine:
         program = self.training.program(found, self.plain, self.wants_outputs, parts)
         return self.programs.add((chunk.spec, parts), program, found, self.training.tracer.reads, self.kept.constants)
 
-    def _names_played(self, found: Discovery, turns: Any, start: int, end: int) -> set[Any]:
-        """What was really logged in a part of this dispatch: by the players whose turn came."""
+    def _names_played(self, found: Discovery, turns: Any, start: int, end: int) -> Collection[Key]:
+        """What was really logged in a part of this dispatch, in order: by the players whose turn came."""
         if turns is None or len(self.specs) == 1:
-            return set(found.logged.metrics)
+            return found.logged.metrics
         played = turns[start:end, :, 0].any(axis=0)
-        return {name for i, names in enumerate(found.names) if played[i] for name in names}
+        own = {name for i, names in enumerate(found.names) if played[i] for name in names}
+        return [name for name in found.logged.metrics if name in own]
 
     def _after(self, clock: Clock, pieces: int, count: int) -> Clock:
         if self.pieces is None:

@@ -78,7 +78,7 @@ class Evaluator:
         if stage not in self.by_stage:
             self.by_stage[stage] = self.programs.evaluation(stage)
             self.launches[stage] = self.run.span(f"{stage}_step", operator.call)
-        programs, spec = self.by_stage[stage], (loader, metrics.suffix, chunk.spec, outputs)
+        programs, spec = self.by_stage[stage], (loader, metrics.current.suffix, chunk.spec, outputs)
         entry = programs.find(spec, self.programs.constants)
         if entry is None:
             evaluation = programs.maker
@@ -96,7 +96,7 @@ class Evaluator:
             running = jax.tree.map(self.placement.numbers, logged.running(metrics, self.programs.policy.store))
             moved = self.placement.numbers(control), self.transfer(chunk, self.placement.batch)
         values, output = self.launches[stage](entry.program, state.params, state.vars, state.rng, running, *moved)
-        logged.put(metrics, values, set(logged.metrics))
+        metrics.put(stage, values["last"], values["running"], logged.metrics)
         logged.put_rows(metrics, values["rows"], first, chunk.count)
         return output
 

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from functrain.trainer.metrics import Unknown
+from functrain.trainer.metric_objects import Unknown
 from functrain_jax.engine import JaxEngine
 from functrain_jax.order import batch_size
 from functrain_jax.summary import rows

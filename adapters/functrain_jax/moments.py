@@ -15,7 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from functrain.kernel.state import Clock, Player, TrainState
-from functrain.trainer.metrics import Key, Metrics
+from functrain.trainer.entries import TRAIN, Key
+from functrain.trainer.metrics import Metrics
 from functrain_jax.collect import Logged
 
 
@@ -69,19 +70,15 @@ class Moment(NamedTuple):
     """The end of a part of a dispatch: the position, who logged in the part, and where in `noted` its values are."""
 
     clock: Clock
-    names: frozenset[Key]
+    names: tuple[Key, ...]
     logged: Logged
     noted: Noted
     number: int
 
     def put(self, host: Metrics) -> None:
         """Leave its values on the host, as if the run were here."""
-        for key in self.logged.metrics:
-            if key in self.names:
-                entry = host.current[key]
-                host.now = entry.at = host.now + 1
-                if key in self.noted.values:
-                    entry.last = self.noted.values[key][self.number]
+        last = {key: values[self.number] for key, values in self.noted.values.items()}
+        host.put(TRAIN, last, {}, self.names)
 
     def players(self, present: Sequence[Player]) -> list[Player]:
         """The players with the scalars of here; for what has axes, the present values."""
@@ -108,13 +105,15 @@ class Moments:
         """A program's values are about to be put into the metrics."""
         for key in logged.metrics:
             if key not in self.before:
-                self.before[key] = (host.current[key].at, host.current[key].last)
+                entry = host.entries[TRAIN][key]
+                self.before[key] = (entry.at, entry.last)
 
     def replay(self, host: Metrics) -> Iterator[Clock]:
         """The positions at the parts' ends; the metrics are as they were at each."""
-        self.present = {key: (entry.at, entry.last) for key, entry in host.current.items()}
+        self.present = {key: (entry.at, entry.last) for key, entry in host.entries[TRAIN].items()}
         for key, (at, last) in self.before.items():
-            host.current[key].at, host.current[key].last = at, last
+            entry = host.entries[TRAIN][key]
+            entry.at, entry.last = at, last
         while self.parts:
             self.here = self.parts.pop(0)
             self.here.put(host)
@@ -125,7 +124,8 @@ class Moments:
         for part in self.parts:
             part.put(host)
         for key, (at, last) in self.present.items():
-            host.current[key].at, host.current[key].last = max(host.current[key].at, at), last
+            entry = host.entries[TRAIN][key]
+            entry.at, entry.last = max(entry.at, at), last
         self.clear()
 
     def players(self, present: Sequence[Player]) -> Sequence[Player]:

@@ -98,12 +98,8 @@ def _loss(training: Training, context: Context) -> Loss:
 
     def loss(params: Any, state: TrainState, rng: Any, batch: Any, player: int) -> tuple[Any, Any, TrainState]:
         call = training.call(params, state, rng, batch, player, kept)
-        for (_, name), metric, value, weight in call.records:
-            options = metric.options
-            context.log(
-                name, value, options.prog_bar, options.logger, options.on_step, options.on_epoch, options.reduce_fx,
-                weight,
-            )  # fmt: skip
+        for record in call.records:
+            context.log(*record.arguments())
         value, weight, hidden = read_output(call.output, owner)
         hidden = hidden if training.pieces is not None else None
         return value, weight, state._replace(vars=call.vars, hidden=hidden)

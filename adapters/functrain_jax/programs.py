@@ -23,10 +23,11 @@ from functrain.kernel import Clock, Rules, TrainState, Turn
 from functrain.trainer.configured import require
 from functrain.trainer.errors import ConfigurationError
 from functrain.trainer.hooks import adapt, overrides
+from functrain.trainer.scopes import Record
 from functrain.trainer.step_outputs import parts_of
 from functrain_jax import counting, moments
 from functrain_jax.backend import JaxBackend, check_scalar, keep_form
-from functrain_jax.collect import Logged, Record, check_same
+from functrain_jax.collect import Logged, check_same
 from functrain_jax.device import Guarded, debugging, looking
 from functrain_jax.discovery import Discovery, discover, shapes_of
 from functrain_jax.feed import LONGEST
@@ -252,7 +253,7 @@ class Training:
 
     def metrics(self, found: Discovery, running: Any) -> dict[str, Any]:
         """What a dispatch begins with."""
-        metrics: dict[str, Any] = {"last": found.logged.last(), "running": running}
+        metrics: dict[str, Any] = {"last": found.logged.last, "running": running}
         if looking():  # what a program does not give, JAX does not look at
             metrics["losses"] = np.zeros(len(self.rules), np.float32)
         return {**metrics, "bad": np.int32(0)} if self.watch else metrics
@@ -340,7 +341,7 @@ class Evaluation:
                 return logged.merged(metrics, call.records, i), given
 
             size = next((x.shape[0] for x in jax.tree.leaves(buffers)), LONGEST)
-            metrics = {"last": logged.last(), "running": running, "rows": logged.rows(size)}
+            metrics = {"last": logged.last, "running": running, "rows": logged.rows(size)}
             empty = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), output) if outputs else None
             if looking():
                 return one(0, (metrics, empty))

@@ -11,9 +11,10 @@ import jax
 from functrain.kernel import Clock
 from functrain.trainer.errors import ConfigurationError
 from functrain.trainer.hooks import adapt, overrides
-from functrain.trainer.metrics import TRAIN, Metrics
+from functrain.trainer.metrics import Metrics
+from functrain.trainer.scopes import Record
 from functrain_jax.binding import Bindings
-from functrain_jax.collect import Collector, Record
+from functrain_jax.collect import traced
 from functrain_jax.context import Context, Surroundings
 from functrain_jax.kept import reading
 from functrain_jax.order import batch_size, plain
@@ -43,9 +44,7 @@ class Call(NamedTuple):
 
 def alone(module: Module) -> Surroundings:
     """Return the surroundings of a module that nobody runs: its own hook, and metrics that are kept for no one."""
-    metrics = Metrics()
-    metrics.begin(TRAIN, in_step=True)
-    return Surroundings(metrics, overridden(module, "on_after_batch_transfer"))
+    return Surroundings(Metrics(sizes=batch_size), overridden(module, "on_after_batch_transfer"))
 
 
 def overridden(owner: Any, name: str) -> Callable[..., Any] | None:
@@ -87,20 +86,20 @@ class Tracer:
         params, vars_ = state
         keys = Keys(key)
         around = self.surroundings[-1] if self.surroundings else alone(self.module)
-        collector = Collector(around.metrics, batch, batch_size)
         context = Context(clock, name == "training_step", keys, self.reads)
+        collecting = around.metrics.collecting(traced)
         low = self.policy.compute if self.policy.low else None
 
         def step() -> Any:
-            moved = batch
-            with self._inside(context, collector), reading(self.module, self.reads):
+            with collecting, self._inside(context, around.metrics.log), reading(self.module, self.reads):
+                collecting.batch = plain(batch)
                 if moves and around.after_transfer is not None:
-                    collector.batch = moved = around.after_transfer(plain(batch), loader)
-                return method(plain(moved), *args)
+                    collecting.batch = plain(around.after_transfer(collecting.batch, loader))
+                return method(collecting.batch, *args)
 
         with self._explained(name):
             output, now, moved = self.binding.call(step, params, vars_, dtype=low)
-        return Call(output, moved, collector.records, keys.drawn > 0, now)
+        return Call(output, moved, collecting.records or [], keys.drawn > 0, now)
 
     def cut(self, clock: Clock, key: Any, state: tuple[Any, Any], batch: Any, split: Callable[[Any], Any]) -> Call:
         """A batch in pieces, by `split`, after it went through `on_after_batch_transfer` as a whole."""
@@ -117,9 +116,9 @@ class Tracer:
         return call
 
     @contextmanager
-    def _inside(self, context: Context, collector: Collector) -> Iterator[None]:
+    def _inside(self, context: Context, log: Callable[..., None]) -> Iterator[None]:
         before = self.module._context
-        self.module._context, self.module._step = context.for_module(collector.log), context
+        self.module._context, self.module._step = context.for_module(log), context
         try:
             yield
         finally:

@@ -132,13 +132,13 @@ class TorchEngine:
         """See the protocol. One pass of this loop is one batch: to the device, through the kernel, schedulers."""
         parts, run, transfer, special, single = self.parts, self.run, self.transfer, self.special, self.single
         assert self.state is not None
-        backend, rules, stop, metrics = parts.backend, parts.rules, run.stop, run.metrics
+        backend, rules, stop, scope = parts.backend, parts.rules, run.stop, run.metrics.current
         self.outputs = []
         count = 0
         for batch in islice(batches, n):
             if transfer is not None:
                 batch = transfer(batch, 0)
-            metrics.batch = batch
+            scope.batch = batch
             if special is None:
                 clock = run.clock
                 turns = plans.turns(run.plan, clock.epoch, clock.batch)
@@ -271,7 +271,7 @@ class TorchEngine:
     def evaluate(self, stage: str, batch: Any, batch_idx: int, loader_idx: int) -> Any:
         if self.transfer is not None:
             batch = self.transfer(batch, loader_idx)
-        self.run.metrics.batch = batch
+        self.run.metrics.current.batch = batch
         step = self._steps.get(stage)
         if step is None:
             step = self._steps[stage] = self.run.span(f"{stage}_step", evaluation_step(self.module, stage))

@@ -75,4 +75,4 @@ def load_links(module: nn.Module, metrics: Metrics, stage: str, saved: Any) -> N
     # Before hooks were told apart the paths were kept by name.
     for hook, name, path in saved if isinstance(saved, list) else [(None, *item) for item in saved.items()]:
         if (hook, name) in entries and path in objects:
-            metrics.link(entries[hook, name], objects[path])
+            metrics.objects.link(entries[hook, name], objects[path])

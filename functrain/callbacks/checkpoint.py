@@ -251,7 +251,7 @@ class ModelCheckpoint(Checkpoint):
 
     def tick(self, trainer: Any, pl_module: Any) -> None:
         """Between two dispatches: is it time? Not while a validation runs."""
-        fitting = trainer.stage == "fit" and trainer.run.metrics.stage == TRAIN
+        fitting = trainer.stage == "fit" and trainer.run.metrics.current.stage == TRAIN
         if fitting and not self._idle(trainer) and self._time_is_up():
             self.checkpoint(trainer, pl_module, Moment("tick", trainer.run.before, trainer.run.clock))
 

@@ -35,16 +35,17 @@ def epoch_values(metrics: Metrics, stage: str, world: World) -> list[tuple[Entry
 def close_objects(metrics: Metrics, world: World) -> None:
     """A loader is over, and other batches come into its metric objects now: their values are those of all processes. A
     collective call."""
-    own = [entry for entry in metrics.current.values() if entry.suffix == metrics.suffix and entry.at]
-    for key, (entry, value) in _of_objects(metrics, metrics.stage, own, world).items():
-        metrics.current.setdefault(key, entry).closed = value
+    scope = metrics.current
+    own = [entry for entry in scope.entries.values() if entry.suffix == scope.suffix and entry.at]
+    for key, (entry, value) in _of_objects(metrics, scope.stage, own, world).items():
+        scope.entries.setdefault(key, entry).closed = value
 
 
 def _of_objects(metrics: Metrics, stage: str, entries: list[Entry], world: World) -> dict[Key, tuple[Entry, Any]]:
     """The values over all processes of the metric objects that any of them has logged."""
     told: dict[Key, tuple[Any, ...]] = {}
     for entry in entries:
-        path = None if entry.metric is None else metrics.kinds.path(entry.metric)
+        path = None if entry.metric is None else metrics.objects.kinds.path(entry.metric)
         if path is not None:
             told[_key(entry)] = entry.base, entry.suffix, tuple(entry.options), path
     known = {_key(entry): entry for entry in entries}
@@ -55,9 +56,9 @@ def _of_objects(metrics: Metrics, stage: str, entries: list[Entry], world: World
             options = Options(*options)
             entry = Entry(stage, key[0], base, suffix, options, metrics.monoids[options.reduce_fx])
             entry.at = 1
-            entry.metric = metrics.kinds.at(path)
-            entry.resets = metrics.kinds.owner(entry.metric)
-        with metrics.kinds.of_all(metrics.kinds.at(path), entry.name, world):
+            entry.metric = metrics.objects.kinds.at(path)
+            entry.resets = metrics.objects.kinds.owner(entry.metric)
+        with metrics.objects.kinds.of_all(metrics.objects.kinds.at(path), entry.name, world):
             found[key] = entry, entry.epoch_value()
     return found
 
@@ -116,7 +117,7 @@ def step_metrics(metrics: Metrics, world: World) -> dict[str, Any]:
 def evaluation_rows(metrics: Metrics, rows: Rows, world: World) -> Rows:
     """The values of single batches of an evaluation, by the number of the batch; those with sync_dist over the
     processes that have such a batch. A collective call."""
-    how = {e.step_name: e.options.reduce_fx for e in metrics.current.values() if e.each and e.options.sync_dist}
+    how = {e.step_name: e.options.reduce_fx for e in metrics.current.entries.values() if e.each and e.options.sync_dist}
     told = {
         number: {name: (how[name], float(value)) for name, value in row.items() if name in how}
         for number, row in rows.items()

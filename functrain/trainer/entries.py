@@ -27,6 +27,25 @@ class Options(NamedTuple):
     sync_dist: bool = False
 
 
+Key = tuple[str | None, str]
+"""A hook, and the name that it logs, with the loader's suffix."""
+
+
+class Declared(NamedTuple):
+    """A metric as a call of `self.log` declares it: by which hook, under which name, with which loader's suffix, and
+    how it is treated."""
+
+    hook: str
+    base: str
+    suffix: str
+    options: Options
+
+    @property
+    def key(self) -> Key:
+        """The hook, and the name with the suffix."""
+        return self.hook, self.base + self.suffix
+
+
 class Entry:
     """One metric of one hook in one stage.
 
@@ -132,8 +151,9 @@ def reduction(reduce_fx: Any) -> str:
     return name
 
 
-def contradiction(hook: str | None, name: str, first: Options, second: Options) -> ValueError:
+def contradiction(first: Options, then: Declared) -> ValueError:
     """The error for one name that a hook logs in two ways."""
+    (hook, name), second = then.key, then.options
     differ = [field for field in Options._fields if getattr(first, field) != getattr(second, field)]
     was, now = (", ".join(f"{field}={getattr(o, field)!r}" for field in differ) for o in (first, second))
     where = f" in {hook}" if hook else ""

@@ -10,6 +10,7 @@ from functrain.trainer import rows
 from functrain.trainer.errors import ConfigurationError, describe, noted
 from functrain.trainer.generators import isolated
 from functrain.trainer.run import Run
+from functrain.trainer.scopes import Scope
 
 CHUNK = 64
 
@@ -31,22 +32,21 @@ def run_stage(run: Run, stage: str, loaders: Sequence[Any], limits: Sequence[int
     engine.eval_mode(stage)
     # Before the first hook: what on_validation_start and its like log is the stage's too, and is kept.
     metrics.reset(stage)
-    metrics.begin(stage, in_step=False)
-    hooks.call(f"on_{stage}_start")
-    hooks.call(f"on_{stage}_epoch_start")
-    wants = stage == "predict" or wants_outputs(hooks, stage)
-    outputs = [_run_loader(run, stage, i, loaders, limits[i], wants) for i in range(len(loaders))]
-    if not run.stop.alone:
-        # Not sooner: the loaders of several processes may have different numbers of batches.
-        run.stop.settle(run.world.agree(run.stop.bits()))
+    with metrics.scope(stage):
+        hooks.call(f"on_{stage}_start")
+        hooks.call(f"on_{stage}_epoch_start")
+        wants = stage == "predict" or wants_outputs(hooks, stage)
+        outputs = [_run_loader(run, stage, i, loaders, limits[i], wants) for i in range(len(loaders))]
+        if not run.stop.alone:
+            # Not sooner: the loaders of several processes may have different numbers of batches.
+            run.stop.settle(run.world.agree(run.stop.bits()))
     if run.stop.interrupted:
         return None
-    metrics.begin(stage, in_step=False)
-    metrics.closing = stage
     given = outputs[0] if len(outputs) == 1 else outputs
-    hooks.call(f"{stage}_epoch_end", given)
-    hooks.call(f"on_{stage}_epoch_end", given)
-    hooks.call("on_epoch_end")
+    with metrics.scope(stage, ends=True):
+        hooks.call(f"{stage}_epoch_end", given)
+        hooks.call(f"on_{stage}_epoch_end", given)
+        hooks.call("on_epoch_end")
     rows.publish(run, stage)
     metrics.reset(stage)
     return outputs
@@ -71,8 +71,9 @@ def sanity_check(run: Run, val: tuple[Sequence[Any], Sequence[int | None]] | Non
 
 def end_stage(run: Run, stage: str) -> None:
     """The end of a pass: `on_<stage>_end`, `on_<stage>_model_train`."""
-    run.hooks.call(f"on_{stage}_end")
-    run.engine.train_mode(stage)
+    with run.metrics.scope(stage):
+        run.hooks.call(f"on_{stage}_end")
+        run.engine.train_mode(stage)
 
 
 def wants_outputs(hooks: Any, stage: str) -> bool:
@@ -83,26 +84,25 @@ def wants_outputs(hooks: Any, stage: str) -> bool:
 def _run_loader(
     run: Run, stage: str, index: int, loaders: Sequence[Any], batches: int | None, wants: bool
 ) -> list[Any]:
-    suffix = f"/dataloader_idx_{index}" if len(loaders) > 1 else ""
-    run.metrics.begin(stage, in_step=True, suffix=suffix)
-    drawn = CountedBatches(islice(iter(loaders[index]), batches), run, f"the {stage} loader {index}")
-    hooks = [getattr(run.hooks, f"on_{stage}_batch_{when}") for when in ("start", "end")]
-    with noted(lambda: f"in the {stage} loop, loader {index}, batch {drawn.count - 1}{describe(run.metrics.batch)}"):
-        if any(hooks) or wants:
-            outputs = _one_by_one(run, stage, index, drawn, hooks, wants)
-        else:
-            outputs = []
-            while count := run.engine.evaluate_many(stage, drawn, CHUNK, drawn.done, index):
-                drawn.done += count
-                rows.write_evaluation_steps(run)
-                run.tick()
-    if not drawn.count and batches != 0 and not run.stop.interrupted:
-        raise ConfigurationError(
-            f"{stage} loader {index}: the {type(loaders[index]).__name__} gave no batch. Is its data empty, or was it "
-            "an iterator that is used up?"
-        )
-    rows.write_evaluation_steps(run, ended=True)
-    run.metrics.end_loader(run.world)
+    with run.metrics.scope(stage, step=True, loader=index if len(loaders) > 1 else None) as scope:
+        drawn = CountedBatches(islice(iter(loaders[index]), batches), run, scope, f"the {stage} loader {index}")
+        hooks = [getattr(run.hooks, f"on_{stage}_batch_{when}") for when in ("start", "end")]
+        with noted(lambda: f"in the {stage} loop, loader {index}, batch {drawn.count - 1}{describe(scope.batch)}"):
+            if any(hooks) or wants:
+                outputs = _one_by_one(run, stage, index, drawn, hooks, wants)
+            else:
+                outputs = []
+                while count := run.engine.evaluate_many(stage, drawn, CHUNK, drawn.done, index):
+                    drawn.done += count
+                    rows.write_evaluation_steps(run)
+                    run.tick()
+        if not drawn.count and batches != 0 and not run.stop.interrupted:
+            raise ConfigurationError(
+                f"{stage} loader {index}: the {type(loaders[index]).__name__} gave no batch. Is its data empty, or was "
+                "it an iterator that is used up?"
+            )
+        rows.write_evaluation_steps(run, ended=True)
+        run.metrics.end_loader(run.world)
     return outputs
 
 
@@ -125,8 +125,9 @@ def _one_by_one(run: Run, stage: str, index: int, batches: Iterable[Any], hooks:
 class CountedBatches:
     """An iterator over batches that counts them, and ends where Ctrl-C was pressed."""
 
-    def __init__(self, batches: Iterator[Any], run: Run, loader: str) -> None:
+    def __init__(self, batches: Iterator[Any], run: Run, scope: Scope, loader: str) -> None:
         self.batches = run.span_of_each("next_batch", batches)
+        self.scope = scope
         self.loader = loader
         self.run = run
         self.count = self.done = 0
@@ -139,7 +140,7 @@ class CountedBatches:
             raise StopIteration
         with noted(lambda: f"while {self.loader} was asked for batch {self.count}"):
             batch = next(self.batches)
-        self.run.metrics.batch, self.run.metrics.number = batch, self.count
+        self.scope.batch, self.scope.number = batch, self.count
         self.count += 1
         self.run.evaluated += 1
         return batch

@@ -26,11 +26,11 @@ from functrain.kernel.state import Clock
 from functrain.trainer import remarks, rows
 from functrain.trainer.checkpoint import storable_outputs
 from functrain.trainer.data import loaders_rng
+from functrain.trainer.entries import TRAIN, VALIDATION
 from functrain.trainer.errors import ConfigurationError, describe, note_secondary, noted
 from functrain.trainer.evaluate import run_stage
 from functrain.trainer.events import Event, Moment, Position, Table, named, numbered, turned_before
 from functrain.trainer.generators import random_state
-from functrain.trainer.metrics import TRAIN
 from functrain.trainer.pace import DispatchSize
 from functrain.trainer.planning import plan_of
 from functrain.trainer.run import Run
@@ -77,7 +77,6 @@ class FitLoop:
         """What a checkpoint left undone, then epochs until a limit is met or a stop is asked for."""
         assert self.position is not None
         kind, done = self.position
-        self.metrics.begin(TRAIN, in_step=False)
         began = self.run.clock.update
         self.size.settle(self.run)
         try:
@@ -188,26 +187,25 @@ class FitLoop:
 
     def dispatch(self) -> int:
         """Train until the next event; gives the number of batches, and notes where the loader has ended."""
-        self.metrics.begin(TRAIN, in_step=True)
         self.position, self.run.before, self.looked = None, self.run.clock, False
-        with noted(self.where):
-            try:
-                if self.one_by_one:
-                    count = self.one_batch()
-                else:
-                    n = min(plans.batches_to_event(self.run.plan, self.run.clock), self.size.batches)
-                    count = self.engine.train(self.batches, n)
-                    self.ended = not count or (count < n and not self.run.stop.raised)
-            except BaseException as error:
-                with note_secondary(error):
-                    self.log_passed()
-                raise
-            self.close_window()
-        if not count and not self.run.clock.batch and not self.skipped:
-            raise ConfigurationError(self.run.source.why_empty(self.run.clock.epoch))
-        self.find_end()
+        with self.metrics.scope(TRAIN, step=True):
+            with noted(self.where):
+                try:
+                    if self.one_by_one:
+                        count = self.one_batch()
+                    else:
+                        n = min(plans.batches_to_event(self.run.plan, self.run.clock), self.size.batches)
+                        count = self.engine.train(self.batches, n)
+                        self.ended = not count or (count < n and not self.run.stop.raised)
+                except BaseException as error:
+                    with note_secondary(error):
+                        self.log_passed()
+                    raise
+                self.close_window()
+            if not count and not self.run.clock.batch and not self.skipped:
+                raise ConfigurationError(self.run.source.why_empty(self.run.clock.epoch))
+            self.find_end()
         self.position = ("batch", 0)
-        self.metrics.begin(TRAIN, in_step=False)
         if self.size.after(count):
             self.size.look_up(self.run)
         return count
@@ -216,7 +214,7 @@ class FitLoop:
         """Where the run stands, for an error that passes by."""
         clock = self.run.clock
         batch = clock.batch - (self.position is not None)
-        return f"in the training loop, epoch {clock.epoch}, batch {batch}{describe(self.metrics.batch)}"
+        return f"in the training loop, epoch {clock.epoch}, batch {batch}{describe(self.metrics.current.batch)}"
 
     def one_batch(self) -> int:
         """One batch with its hooks around it."""
@@ -225,7 +223,7 @@ class FitLoop:
         if batch is missing:
             self.ended = True
             return 0
-        self.metrics.batch = batch
+        self.metrics.current.batch = batch
         hooks, index = self.hooks, self.run.clock.batch
         hooks.call("on_batch_start")
         if hooks.call("on_train_batch_start", batch, index, 0) == -1:
@@ -341,9 +339,9 @@ class FitLoop:
 
     def on_validation_end(self, kind: str) -> None:
         if self.validates_now:
-            self.hook("on_validation_end")
-            self.engine.train_mode("validation")
-            self.metrics.begin(TRAIN, in_step=False)
+            with self.metrics.scope(VALIDATION):
+                self.hook("on_validation_end")
+                self.engine.train_mode("validation")
 
     def checkpoint(self, kind: str) -> None:
         kinds: list[str] = []
@@ -372,12 +370,16 @@ class FitLoop:
                 self.call(f"{kind}: {key}", act, self.run.owner, self.run.module, moment)
 
     def training_epoch_end(self, kind: str) -> None:
-        self.metrics.closing = TRAIN
-        self.hook("training_epoch_end", self.outputs)
+        with self.metrics.scope(TRAIN, ends=True):
+            self.hook("training_epoch_end", self.outputs)
 
     def on_train_epoch_end(self, kind: str) -> None:
-        self.metrics.closing = TRAIN
-        self.hook("on_train_epoch_end", self.outputs)
+        with self.metrics.scope(TRAIN, ends=True):
+            self.hook("on_train_epoch_end", self.outputs)
+
+    def on_epoch_end(self, kind: str) -> None:
+        with self.metrics.scope(TRAIN, ends=True):
+            self.hook("on_epoch_end")
 
     def publish(self, kind: str) -> None:
         rows.publish(self.run, TRAIN)
@@ -501,7 +503,7 @@ EVENTS: Table = {
     "epoch": (
         Event("training_epoch_end", FitLoop.training_epoch_end),
         Event("on_train_epoch_end", FitLoop.on_train_epoch_end),
-        _hook("on_epoch_end"),
+        Event("on_epoch_end", FitLoop.on_epoch_end),
         Event("publish", FitLoop.publish),
         Event("step_schedulers", FitLoop.step_schedulers),
         Event("checkpoint", FitLoop.checkpoint),

@@ -367,9 +367,11 @@ def _picker(
 
 
 class Logging(Protocol):
-    """Who is told in which hook values are logged."""
+    """Who keeps what hooks log."""
 
-    hook: str
+    def in_hook(self, name: str, call: Callable[..., Any], /) -> Callable[..., Any]:
+        """Return the call of a hook, known by its name while it lasts to who keeps what it logs."""
+        ...
 
 
 class Hooks:
@@ -395,7 +397,7 @@ class Hooks:
         for hook in HOOKS:
             own = _calls(hook, trainer, module, callbacks, data)
             self.calls[hook.name] = calls = tuple(
-                (key, span(what, _named(call, hook.name, metrics))) for key, what, call in own
+                (key, span(what, metrics.in_hook(hook.name, call))) for key, what, call in own
             )
             setattr(self, hook.name, _together(tuple(call for _, call in calls)))
         self.takes_outputs: frozenset[str] = frozenset(
@@ -453,19 +455,6 @@ def _bound(method: Callable[..., Any], hook: Hook, trainer: object, module: obje
         return lambda: method(trainer)
     call = adapt(method, ("trainer", "pl_module", *hook.args), what)
     return lambda *args: call(trainer, module, *args)
-
-
-def _named(call: Callable[..., Any], name: str, metrics: Logging) -> Callable[..., Any]:
-    """The call, which tells the run's metrics whose values they get meanwhile."""
-
-    def named(*args: Any) -> Any:
-        outer, metrics.hook = metrics.hook, name
-        try:
-            return call(*args)
-        finally:
-            metrics.hook = outer
-
-    return named
 
 
 def _together(calls: tuple[Callable[..., Any], ...]) -> Callable[..., Any] | None:

@@ -141,8 +141,8 @@ def under_way(run: Run) -> str:
         return "what is being set up"
     if run.phase == "end":
         return "its last hooks"
-    if metrics.stage != TRAIN:
-        return f"the {metrics.stage} {'batch' if metrics.in_step else 'hooks'} under way"
+    if metrics.current.stage != TRAIN:
+        return f"the {metrics.current.stage} {'batch' if metrics.current.step else 'hooks'} under way"
     if loop is not None and loop.in_step:
         return "the training batch under way" if loop.one_by_one else "the training batches under way"
     return "the hooks and checkpoints under way"

@@ -7,32 +7,29 @@ Values stay where they are (a tensor on its device) until somebody reads them; c
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from functrain.kernel.metrics import monoids
+from functrain.kernel.metrics import Running, monoids
 from functrain.trainer import all_ranks
-from functrain.trainer.adapter import Inspector, MetricObjects
+from functrain.trainer.adapter import Inspector
 from functrain.trainer.entries import (
     LATE_HOOKS,
     TRAIN,
     VALIDATION,
+    Declared,
     Entry,
+    Key,
     Options,
-    check_name,
     contradiction,
-    reduction,
     scalar,
     widened,
 )
-from functrain.trainer.narrow import is_mapping
+from functrain.trainer.metric_objects import LoggedObjects, Unknown, two_kinds
+from functrain.trainer.scopes import HookScope, Record, Scope
 from functrain.trainer.world import Alone, World
 
 ALONE = Alone()
-
-Key = tuple[str | None, str]
-"""A hook, and the name that it logs, with the loader's suffix."""
 
 
 def _maximum(a: Any, b: Any) -> Any:
@@ -46,52 +43,78 @@ class Metrics:
     """The metrics of a run.
 
     Attributes:
+        current: what calls belong to now: the innermost scope that was entered, or, where none was, what is set up
+            before training and taken down after it.
         entries: what was logged, by stage, then by hook and name.
         published: what users and callbacks read by name: the last values of the stages that are over.
         results: the epoch values of the stage that was published last.
-        closing: the stage whose epoch is ending: its values are whole already, though hooks may still log.
         logged: what went to the loggers last.
-        hook: the hook or step that is being called: whoever calls one sets it.
         rows: values of single evaluation steps that wait for the loggers, by the number of the loader's batch;
             collected where `keeps_rows` is set.
-        objects: the metric objects that were logged, by stage; longer than one run, as they live in the module.
-
-    `stage` and `default` say what is being run and what `on_step` / `on_epoch` mean where a call leaves them out:
-    within a training step, on_step; elsewhere, on_epoch.
+        objects: the metric objects that were logged.
     """
 
-    def __init__(self, maximum: Callable[[Any, Any], Any] = _maximum) -> None:
+    def __init__(
+        self,
+        maximum: Callable[[Any, Any], Any] = _maximum,
+        sizes: Callable[[Any], int | None] | None = None,
+    ) -> None:
         self.monoids = monoids(maximum)
         self.entries: dict[str, dict[Key, Entry]] = {}
         self.published: dict[str, Any] = {}
         self.results: dict[str, Any] = {}
-        self.closing: str | None = None
         self.logged: dict[str, Any] = {}
-        self.sizes: Callable[[Any], int | None] | None = None
-        self.kinds: MetricObjects = Unknown()
-        self.objects: dict[str, list[Any]] = {}
+        self.sizes = sizes
+        self.objects = LoggedObjects(Unknown(), {})
         self.keeps_rows = False
         self.rows: dict[int, dict[str, Any]] = {}
-        self.number = 0
-        self.now = self._folded = 0
+        self.calls = self._folded = 0
         self._told: set[str] = set()
-        self.begin(TRAIN, in_step=False)
+        self.current = Scope(self, TRAIN)
 
     def serve(self, module: Any, inspector: Inspector, rows: bool) -> None:
         """Take what this module logs in a run; with `rows` single evaluation steps too."""
         self.sizes, self.keeps_rows = inspector.batch_size, rows
-        self.kinds = inspector.metric_objects
         attributes: dict[str, Any] = module.__dict__
-        self.objects = attributes.setdefault("_logged_objects", {})
+        self.objects = LoggedObjects(inspector.metric_objects, attributes.setdefault("_logged_objects", {}))
 
-    def begin(self, stage: str, in_step: bool, suffix: str = "") -> None:
-        """From now on calls come from this stage; `suffix` tells several loaders apart."""
-        self.stage = stage
-        self.current = self.entries.setdefault(stage, {})
-        self.in_step = in_step
-        self.hook = _step_of(stage) if in_step else ""
-        self.suffix = suffix
-        self.batch: Any = None
+    # where values come from
+
+    def scope(self, stage: str, step: bool = False, loader: int | None = None, ends: bool = False) -> Scope:
+        """What calls belong to within `with`.
+
+        Args:
+            step: it is around steps and what is called at every batch.
+            loader: the number of the loader, where there are several.
+            ends: the stage's epoch is ending: `callback_metrics` has its values, though hooks may still log.
+        """
+        return Scope(self, stage, step, "" if loader is None else f"/dataloader_idx_{loader}", ends)
+
+    def collecting(self, value_of: Callable[[str, Any], Any]) -> Scope:
+        """Within `with` a step's calls are recorded, in `scope.records`, and nothing else becomes of them: for steps
+        that are traced. They are those of a step of the present scope.
+
+        Args:
+            value_of: makes of a name and a value what is recorded, or raises.
+        """
+        scope = Scope(self, self.current.stage, True, self.current.suffix)
+        scope.records, scope.value_of = [], value_of
+        return scope
+
+    def in_hook(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        """A hook's call, in a scope of its own."""
+
+        def called(*args: Any) -> Any:
+            outer = self.current
+            self.current = HookScope(outer, name)
+            try:
+                return call(*args)
+            finally:
+                self.current = outer
+
+        return called
+
+    # collecting
 
     def log(
         self,
@@ -102,17 +125,20 @@ class Metrics:
         on_step: bool | None = None,
         on_epoch: bool | None = None,
         reduce_fx: Any = "mean",
-        batch_size: int | None = None,
+        batch_size: Any = None,
         add_dataloader_idx: bool = True,
         sync_dist: bool = False,
     ) -> None:
-        """Collect one value; see `LightningModule.log`."""
-        suffix = self.suffix if add_dataloader_idx else ""
-        entry = self.current.get((self.hook, name + suffix if suffix else name))
+        """Collect one value, or record it; see `LightningModule.log`."""
+        scope = self.current
+        suffix = scope.suffix if add_dataloader_idx else ""
         given = (prog_bar, logger, on_step, on_epoch, reduce_fx, sync_dist)
+        if scope.records is not None:
+            self._record(scope.records, scope.declared(name, suffix, *given), value, batch_size)
+            return
+        entry = scope.entries.get((scope.hook, name + suffix if suffix else name))
         if entry is None or entry.given != given:
-            options = self.options(*given)
-            entry = self.entry(self.hook, name, suffix, options)
+            entry = self.entry(scope.declared(name, suffix, *given))
             entry.given = given
         detach = getattr(value, "detach", None)
         if detach is not None:
@@ -123,25 +149,31 @@ class Metrics:
         elif not isinstance(value, int | float) and not hasattr(value, "shape"):
             raise TypeError(f"self.log({name!r}, {repr(value)[:60]}): log a number, a scalar array or a metric object.")
         if entry.metric is not None and entry.at:
-            raise _two_kinds(entry)
+            raise two_kinds(entry)
         if getattr(value, "ndim", 0):
             value = scalar(name, value)
         dtype = getattr(value, "dtype", None)
         if dtype is not None and dtype.itemsize < 4:
             value = widened(value)
-        self.now = entry.at = self.now + 1
+        self.calls = entry.at = self.calls + 1
         entry.last = value
         if entry.options.on_epoch:
             weight = batch_size if batch_size is not None else self._batch_size()
             entry.running = entry.merge(entry.running, entry.lift(value, weight))
         if entry.each:
-            self.note_row(entry, self.number, value)
+            self.note_row(entry, scope.number, value)
+
+    def _record(self, records: list[Record], declared: Declared, value: Any, batch_size: Any) -> None:
+        assert self.current.value_of is not None
+        value = self.current.value_of(declared.base, value)
+        weight = self._batch_size() if batch_size is None and declared.options.on_epoch else batch_size
+        records.append(Record(declared, value, weight))
 
     def _log_object(self, entry: Entry, metric: Any) -> None:
         """The value of an object that accumulates by itself is asked for when it is due."""
         if entry.metric is not metric:
             self._take_object(entry, metric)
-        self.now = entry.at = self.now + 1
+        self.calls = entry.at = self.calls + 1
         entry.last = getattr(metric, "_forward_cache", None)
         if entry.options.on_step and entry.last is None:
             self.tell(
@@ -150,19 +182,12 @@ class Metrics:
                 "on_epoch=True alone."
             )
         elif entry.each and entry.last is not None:
-            self.note_row(entry, self.number, entry.last)
+            self.note_row(entry, self.current.number, entry.last)
 
     def _take_object(self, entry: Entry, metric: Any) -> None:
-        if entry.at:
-            raise _two_kinds(entry)
-        if is_mapping(metric) or hasattr(metric, "items"):
-            raise TypeError(
-                f"self.log({entry.name!r}, ...): {type(metric).__name__} is a collection of metrics; log it with "
-                "self.log_dict."
-            )
-        self.link(entry, metric)
+        self.objects.take(entry, metric)
         # Either may come first: a sanity check validates before anything is trained.
-        other = {TRAIN: VALIDATION, VALIDATION: TRAIN}.get(self.stage, "")
+        other = {TRAIN: VALIDATION, VALIDATION: TRAIN}.get(entry.stage, "")
         if any(entry.resets is e.resets for e in self.entries.get(other, {}).values()):
             self.tell(
                 f"self.log({entry.name!r}, ...): one {type(metric).__name__} object is logged in training and in "
@@ -170,66 +195,33 @@ class Metrics:
                 "own."
             )
 
-    def link(self, entry: Entry, metric: Any) -> None:
-        """The entry's value is this metric object's."""
-        entry.metric, entry.resets = metric, self.kinds.owner(metric)
-        known = self.objects.setdefault(entry.stage, [])
-        if not any(entry.resets is other for other in known):
-            known.append(entry.resets)
-
-    def options(
-        self,
-        prog_bar: bool,
-        logger: bool,
-        on_step: bool | None,
-        on_epoch: bool | None,
-        reduce_fx: Any,
-        sync_dist: bool,
-    ) -> Options:
-        """Fill in what a call left out, by where it was made."""
-        if on_step is None:
-            on_step = self.in_step and self.stage == TRAIN
-        if on_epoch is None:
-            on_epoch = not (self.in_step and self.stage == TRAIN)
-        return Options(on_step, on_epoch, prog_bar, logger, reduction(reduce_fx), bool(sync_dist))
-
-    def entry(self, hook: str, name: str, suffix: str, options: Options) -> Entry:
-        """The entry of a metric of this stage: made where this is its first call, else checked.
+    def entry(self, declared: Declared) -> Entry:
+        """The entry of a metric of the present stage: made where this is its first call, else checked.
 
         Raises:
-            ValueError: it is not logged at all, or was logged with other options by the same hook.
+            ValueError: it was logged with other options by the same hook.
         """
-        key = (hook, name + suffix if suffix else name)
-        entry = self.current.get(key) or self._taken_over(key)
+        entries, options = self.current.entries, declared.options
+        entry = entries.get(declared.key) or _taken_over(entries, declared.key)
         if entry is None:
-            entry = self.current[key] = self._declared(hook, name, suffix, options)
+            entry = entries[declared.key] = self._new(declared)
         elif entry.options != options:
             if entry.given is not None:
-                raise contradiction(hook, key[1], entry.options, options)
+                raise contradiction(entry.options, declared)
             self._continue_with(entry, options)
-        entry.each = options.on_step and options.logger and self.stage != TRAIN and self.keeps_rows
+        entry.each = options.on_step and options.logger and self.current.stage != TRAIN and self.keeps_rows
         if entry.given is None:
             entry.given = ()
         return entry
 
-    def _declared(self, hook: str, name: str, suffix: str, options: Options) -> Entry:
-        check_name(name)
-        if not options.on_step and not options.on_epoch:
-            raise ValueError(f"self.log({name!r}): on_step and on_epoch are both False, so nothing would be logged.")
-        if hook in LATE_HOOKS:
+    def _new(self, declared: Declared) -> Entry:
+        if declared.hook in LATE_HOOKS:
             self.tell(
-                f"self.log({name!r}, ...) in {hook}: the values of its stage are out already, so this one reaches "
-                "nobody; log it in a hook that comes before the epoch's end, or give it to self.logger.log_metrics."
+                f"self.log({declared.base!r}, ...) in {declared.hook}: the values of its stage are out already, so "
+                "this one reaches nobody; log it in a hook that comes before the epoch's end, or give it to "
+                "self.logger.log_metrics."
             )
-        return Entry(self.stage, hook, name, suffix, options, self.monoids[options.reduce_fx])
-
-    def _taken_over(self, key: Key) -> Entry | None:
-        """An entry whose checkpoint does not say which hook it belongs to."""
-        entry = self.current.pop((None, key[1]), None)
-        if entry is not None:
-            entry.hook = key[0]
-            self.current[key] = entry
-        return entry
+        return Entry(self.current.stage, *declared, self.monoids[declared.options.reduce_fx])
 
     def _continue_with(self, entry: Entry, options: Options) -> None:
         """The program was changed since the checkpoint: its options count from now on."""
@@ -240,6 +232,17 @@ class Metrics:
             )
             entry.running = self.monoids[options.reduce_fx].empty
         entry.treat(options, self.monoids[options.reduce_fx])
+
+    def put(self, stage: str, last: Mapping[Key, Any], running: Mapping[Key, Running], keys: Iterable[Key]) -> None:
+        """Take what a program gave whose steps were traced: of each of these keys, in order, one call, with the value
+        of its last step and the epoch's running value, where there is one. Nothing is read or waited for."""
+        for key in keys:
+            entry = self.entries[stage][key]
+            self.calls = entry.at = self.calls + 1
+            if key in last:
+                entry.last = last[key]
+            if key in running:
+                entry.running = running[key]
 
     def note_row(self, entry: Entry, number: int, value: Any) -> None:
         """Keep one evaluation step's value for the loggers."""
@@ -259,21 +262,15 @@ class Metrics:
             warnings.warn(message, UserWarning, stacklevel=5)
 
     def _batch_size(self) -> int:
-        if self.sizes is None or (self.batch is None and not self.in_step):
+        batch = self.current.batch
+        if self.sizes is None or (batch is None and not self.current.step):
             return 1  # no batch is under way; within a step None is the batch itself
-        size = self.sizes(self.batch)
+        size = self.sizes(batch)
         if size is None:
-            self.tell(no_size(type(self.batch).__name__))
+            self.tell(_no_size("number" if getattr(batch, "ndim", None) == 0 else type(batch).__name__))
         return 1 if size is None else size
 
     # epochs
-
-    def start(self, stage: str) -> None:
-        """A run begins: what metric objects still hold of runs that were cut short is not its own."""
-        for known, objects in self.objects.items():
-            if stage == TRAIN or known != TRAIN:
-                for metric in objects:
-                    metric.reset()
 
     def reset(self, stage: str) -> None:
         """A new epoch of this stage: running values start empty."""
@@ -291,11 +288,12 @@ class Metrics:
     def end_loader(self, world: World = ALONE) -> None:
         """A loader is over; where there are several, metric objects give its value, and are empty for the next. A
         collective call."""
-        if not self.suffix:
+        suffix = self.current.suffix
+        if not suffix:
             return
         if world.size > 1:
             all_ranks.close_objects(self, world)
-        own = [e for e in self.current.values() if closes(e, self.suffix)]
+        own = [e for e in self.current.entries.values() if e.suffix == suffix and e.metric is not None and e.at]
         for entry in own:
             entry.close()
         for entry in own:
@@ -324,9 +322,9 @@ class Metrics:
         for known in self.entries:
             self.logged.update(self.step_metrics(known))
         self.published.update(self._last_values())
-        self._folded = self.now
+        self._folded = self.calls
         values = self.epoch_values(stage) if world.size == 1 else all_ranks.epoch_values(self, stage, world)
-        self.closing, self.results = None, {entry.epoch_name: value for entry, value in values}
+        self.results = {entry.epoch_name: value for entry, value in values}
         self.published.update(_by_both_names(values))
         return {entry.epoch_name: value for entry, value in values if entry.options.logger}
 
@@ -349,7 +347,7 @@ class Metrics:
 
     def callback_metrics(self) -> dict[str, Any]:
         """Everything that was logged, the latest under each name: steps' values, and epochs' once they are over."""
-        ending = {} if self.closing is None else _by_both_names(self.epoch_values(self.closing))
+        ending = _by_both_names(self.epoch_values(self.current.stage)) if self.current.ends else {}
         return {**self.published, **self._last_values(), **ending}
 
     def progress_bar_metrics(self) -> dict[str, Any]:
@@ -369,39 +367,20 @@ class Metrics:
 
     def continue_at(self, calls: int, folded: int) -> None:
         """Count calls on from here."""
-        self.now, self._folded = max(self.now, calls), folded
+        self.calls, self._folded = max(self.calls, calls), folded
 
 
 def _when(entry: Entry) -> int:
     return entry.at
 
 
-def closes(entry: Entry, suffix: str) -> bool:
-    """Is it a metric object's, of the loader with this suffix?"""
-    return bool(suffix) and entry.suffix == suffix and entry.metric is not None and entry.at > 0
-
-
-class Unknown:
-    """Metric objects of which nothing is known. See `functrain.trainer.adapter.MetricObjects`."""
-
-    def owner(self, metric: Any) -> Any:
-        """The object itself."""
-        return metric
-
-    def path(self, metric: Any) -> str | None:
-        """None: each process has its own."""
-
-    def at(self, path: str) -> Any:
-        """Nothing has a place."""
-        raise LookupError(path)
-
-    def of_all(self, metric: Any, name: str, world: World) -> AbstractContextManager[None]:
-        """Nothing changes."""
-        return nullcontext()
-
-
-def _step_of(stage: str) -> str:
-    return "training_step" if stage == TRAIN else f"{stage}_step"
+def _taken_over(entries: dict[Key, Entry], key: Key) -> Entry | None:
+    """An entry whose checkpoint does not say which hook it belongs to."""
+    entry = entries.pop((None, key[1]), None)
+    if entry is not None:
+        entry.hook = key[0]
+        entries[key] = entry
+    return entry
 
 
 def _by_both_names(values: Iterable[tuple[Entry, Any]]) -> dict[str, Any]:
@@ -409,17 +388,9 @@ def _by_both_names(values: Iterable[tuple[Entry, Any]]) -> dict[str, Any]:
     return {name: value for entry, value in values for name in (entry.epoch_name, entry.name)}
 
 
-def no_size(kind: str) -> str:
+def _no_size(kind: str) -> str:
     """What to say where a batch does not tell how many samples it has."""
     return (
         f"self.log: a batch of type {kind} has no tensor that tells how many samples it holds, so each batch counts "
         "the same in an epoch's mean; pass batch_size= to self.log."
-    )
-
-
-def _two_kinds(entry: Entry) -> ValueError:
-    kind = type(entry.metric).__name__ if entry.metric is not None else "number"
-    return ValueError(
-        f"self.log({entry.name!r}, ...): a {kind} was logged under this name in {entry.hook or 'this run'} before, and "
-        "now another value than that object; give them different names."
     )

@@ -47,9 +47,7 @@ def write_evaluation_steps(run: Run, ended: bool = False) -> None:
 
 def publish(run: Run, stage: str) -> None:
     """A stage's epoch is over: its values are computed, readable, and sent to the loggers."""
-    if run.sanity_checking:
-        run.metrics.closing = None
-    else:
+    if not run.sanity_checking:
         _send(run, run.metrics.publish(stage, run.world))
 
 

@@ -22,7 +22,6 @@ from functrain.trainer.hooks import Hooks, overrides
 from functrain.trainer.interrupt import ended, graceful, under_way
 from functrain.trainer.loaders import LoaderFinder
 from functrain.trainer.logger_states import begin_run, finalize, share
-from functrain.trainer.metrics import TRAIN
 from functrain.trainer.module import set_context
 from functrain.trainer.narrow import class_of
 from functrain.trainer.planning import plan_of
@@ -93,7 +92,7 @@ def _set_up(run: Run) -> None:
     run.hooks.call("setup", run.stage)
     run.hooks.call("configure_sharded_model")
     run.engine.setup(run.stage)
-    run.metrics.start(STAGE_OF[run.stage])
+    run.metrics.objects.start(STAGE_OF[run.stage])
     run.hooks.call("on_post_move_to_device")
 
 
@@ -123,7 +122,6 @@ def fit(run: Run, wish: CkptPath, savers: list[Any]) -> None:
     run.engine.start(loop.wants_outputs)
     if saved is not None:
         checkpoints.continue_from(run, loop, saved, str(ckpt_path))
-    run.metrics.begin(TRAIN, in_step=False)
     run.phase = "run"
     run.hooks.call("on_train_start")
     with checkpoints.naming(str(ckpt_path)):
