@@ -1,5 +1,4 @@
-"""What the JAX adapter knows of loaders: sequences of batches; a loader of another framework is known by that one's
-adapter.
+"""What the JAX adapter knows of loaders: one of another framework is known by that one's adapter.
 
 Adapters do not import one another: the other is looked up by its name, and only where the user's own loader, or the
 user, has loaded that framework already.
@@ -8,7 +7,7 @@ user, has loaded that framework already.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
 
@@ -37,14 +36,9 @@ class JaxLoaders:
     """See `functrain.trainer.data.LoaderTools`."""
 
     def skip(self, loader: Any, n: int) -> Iterator[Any] | None:
-        """Return an iterator over all but the first n batches that reads none of them; None where that is not known
-        how."""
+        """See the protocol."""
         tools = tools_of(loader)
-        if tools is not None:
-            return tools.skip(loader, n)
-        if isinstance(loader, Sequence):
-            return (loader[i] for i in range(n, len(loader)))
-        return None
+        return None if tools is None else tools.skip(loader, n)
 
     def loader_rng(self, loader: Any) -> Any | None:
         """See `functrain.trainer.generators`."""

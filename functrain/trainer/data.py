@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from functrain.seed import isolate_rng, rng_state
 from functrain.trainer.errors import ConfigurationError, kind
@@ -114,7 +114,7 @@ class LoaderTools(Protocol):
 
     def skip(self, loader: Any, n: int, /) -> Iterator[Any] | None:
         """Return an iterator over all but the first n batches, its order drawn now, which reads none of them; None
-        where the loader is of no known kind, and its batches must be read and dropped. An epoch begins with n = 0."""
+        where the loader is not of its framework's. An epoch begins with n = 0."""
         ...
 
     def loader_rng(self, loader: Any, /) -> Any | None:
@@ -128,6 +128,18 @@ class LoaderTools(Protocol):
     def unshuffled(self, loader: Any, /) -> Any:
         """Return the same loader in a fixed order."""
         ...
+
+
+def rest_of(loader: Any, n: int) -> Iterator[Any] | None:
+    """Return an iterator over all but the first n batches of a sequence, which reads none of them; None where the
+    loader is no sequence, or has a way of its own to go through it, so that batches must be read and dropped."""
+    iterates: Any = getattr(type(loader), "__iter__", None)
+    if iterates in (list.__iter__, tuple.__iter__):
+        return islice(loader, n, None)
+    if isinstance(loader, Sequence) and iterates is Sequence.__iter__:
+        items = cast("Sequence[Any]", loader)
+        return (items[i] for i in range(n, len(items)))
+    return None
 
 
 class TrainSource:
@@ -191,7 +203,9 @@ class TrainSource:
             self._iterator = None
 
     def _begin(self, seen: int) -> Iterator[Any]:
-        iterator = None if self._keeps_state() else self._tools.skip(self.loader, seen)
+        iterator = None
+        if not self._keeps_state():
+            iterator = rest_of(self.loader, seen) or self._tools.skip(self.loader, seen)
         self._by_index = iterator is not None
         if iterator is None:
             iterator = iter(self.loader)
