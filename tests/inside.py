@@ -53,6 +53,12 @@ def engine(trainer: Any) -> Any:
     return trainer.run.engine
 
 
+def parts(trainer: Any) -> Any:
+    """The parts of the adapter that runs the last run's module: engine, checkpoints, loader_tools, inspector; and the
+    run's plan, clock and metrics."""
+    return trainer.run
+
+
 def train_state(trainer: Any) -> Any:
     """The kernel's state: params, players, vars, its own clock."""
     return trainer.run.engine.state

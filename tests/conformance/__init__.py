@@ -1,0 +1,1 @@
+"""What every adapter owes a run: one set of tests for all."""
