@@ -6,6 +6,7 @@ import contextlib
 import os
 import weakref
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from functrain import files
@@ -16,7 +17,7 @@ class _Held:
     """What has not been written yet; apart from its owner, so that it can be when the owner is gone."""
 
     path: str
-    records: deque[bytes] = field(default_factory=deque)
+    records: deque[bytes | Callable[[], bytes]] = field(default_factory=deque)
     process: int = 0
     uploaded: bytes | None = None  # of a URL, which cannot be appended to
 
@@ -43,8 +44,9 @@ class AppendFile:
         """Where the file is, or will be."""
         return self._held.path
 
-    def append(self, record: bytes) -> None:
-        """Add a record to those held back."""
+    def append(self, record: bytes | Callable[[], bytes]) -> None:
+        """Add a record to those held back, or what makes it when it is written: many at once are made faster than each
+        between two steps."""
         if self._held.process != os.getpid():
             self._held.records.clear()
             self._held.process = os.getpid()
@@ -69,16 +71,17 @@ class AppendFile:
 def _write_out(held: _Held) -> None:
     if held.process != os.getpid():
         return
-    records: list[bytes] = []
+    records: list[bytes | Callable[[], bytes]] = []
     while held.records:
         records.append(held.records.popleft())
     if not records:
         return
     try:
+        data = b"".join([record if isinstance(record, bytes) else record() for record in records])
         if files.is_remote(held.path):
-            _upload(held, b"".join(records))
+            _upload(held, data)
         else:
-            _append(held.path, b"".join(records))
+            _append(held.path, data)
     except BaseException:
         held.records.extendleft(reversed(records))
         raise

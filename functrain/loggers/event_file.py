@@ -15,8 +15,8 @@ import struct
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from functools import lru_cache
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache, partial
 from typing import Any
 
 from functrain import files
@@ -82,6 +82,7 @@ class EventFile:
         self._again: int | None = None
         self._repeated: set[str] = set()
         self._file: AppendFile | None = None
+        self._tags: set[str] = set()
 
     def get_logdir(self) -> str:
         """Return the directory that the file is in."""
@@ -89,9 +90,12 @@ class EventFile:
 
     def add_event(self, event: Any) -> None:
         """Add an event message."""
+        self._append(_record(event.SerializeToString()))
+
+    def _append(self, record: bytes | Callable[[], bytes]) -> None:
         if self._file is None:
             self._file = self._opened()
-        self._file.append(_record(event.SerializeToString()))
+        self._file.append(record)
         self._waiting += 1
         if self._waiting >= self._flush_every:
             self.flush()
@@ -100,8 +104,11 @@ class EventFile:
         """Add numbers of one step, as one event. TensorBoard keeps 32 bits of each."""
         if self._again is not None:
             self._supersede(values, step, self._again)
-        value = _summary.Summary.Value
-        self._add([value(tag=name, simple_value=number) for name, number in values.items()], step)
+        if not values.keys() <= self._tags:
+            for name in values:
+                name.encode()  # what cannot be written says so here, and not when it is
+            self._tags |= values.keys()
+        self._append(partial(_scalars, time.time(), step, {name: float(x) for name, x in values.items()}))
 
     def start_session(self, hparams: dict[str, Any], metrics: Mapping[str, float]) -> None:
         """Tell the HPARAMS page of a run: flat hyperparameters, and the names of the metrics to compare."""
@@ -220,6 +227,12 @@ def _events(path: str) -> Iterator[Any]:
             if len(data) < length + 4 or struct.pack("<I", masked_crc32c(data[:-4])) != data[-4:]:
                 return
             yield _event.Event.FromString(data[:-4])
+
+
+def _scalars(wall_time: float, step: int, values: Mapping[str, float]) -> bytes:
+    value = _summary.Summary.Value
+    summary = _summary.Summary(value=[value(tag=name, simple_value=number) for name, number in values.items()])
+    return _record(_event.Event(wall_time=wall_time, step=step, summary=summary).SerializeToString())
 
 
 def _record(data: bytes) -> bytes:

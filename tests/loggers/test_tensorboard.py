@@ -481,3 +481,14 @@ def test_at_a_url(tmp_path):
         assert load_hparams_yaml(tmp_path / "copy" / "hparams.yaml") == {"lr": 1}
     finally:
         fs.rm("/functrain-tb", recursive=True)
+
+
+@pytest.mark.parametrize(("metrics", "error"), [({"n": 10**400}, OverflowError), ({"\ud800": 1.0}, UnicodeEncodeError)])
+def test_what_cannot_be_written_says_so_where_it_is_logged_and_harms_nothing_else(tmp_path, metrics, error):
+    logger = TensorBoardLogger(tmp_path)
+    logger.log_metrics({"loss": 1e300}, 1)
+    with pytest.raises(error):
+        logger.log_metrics(metrics, 2)
+    logger.log_metrics({"loss": 0.5}, 3)
+    logger.finalize("success")
+    assert scalars(logger.log_dir)["loss"] == [(1, float("inf")), (3, 0.5)]
