@@ -116,8 +116,8 @@ def stacked_flags(plan: Plan, clock: Clock, count: int, size: int) -> np.ndarray
     """For each of the next `count` batches and each player: does it play, does its window close; bool[size,
     players, 2]."""
     flags = np.zeros((size, len(plan.players), 2), np.bool_)
-    for player, turn in enumerate(plans.turns_of(plan, clock.epoch, clock.batch + np.arange(count))):
-        flags[:count, player, 0], flags[:count, player, 1] = turn
+    for player, action in enumerate(plans.actions_of(plan, clock.epoch, clock.batch + np.arange(count))):
+        flags[:count, player, 0], flags[:count, player, 1] = action
     return flags
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from jax import lax
 
 from functrain import kernel
-from functrain.kernel import Clock, Rules, TrainState, Turn
+from functrain.kernel import Action, Clock, Rules, TrainState
 from functrain.trainer.configured import require
 from functrain.trainer.errors import ConfigurationError
 from functrain.trainer.hooks import adapt, overrides
@@ -190,11 +190,11 @@ class Training:
             state, _ = kernel.tbptt(backend, self.rules, state, cut.output)
             return jax.tree.map(jnp.asarray, state)
         if turns is None:
-            each, closes = (Turn(True, True),) * players, True
+            each, closes = (Action(True, True),) * players, True
         else:
-            each = tuple(Turn(self.always[i] or turns[i][0], turns[i][1]) for i in range(players))
+            each = tuple(Action(self.always[i] or turns[i][0], turns[i][1]) for i in range(players))
             closes = turns[:, 1].any() if isinstance(turns, jax.Array) else any(turn.closes for turn in each)
-        return kernel.play(backend, self.rules, state, batch, each, closes)[0]
+        return kernel.micro_step(backend, self.rules, state, batch, each, closes)[0]
 
     def _marked(self, state: TrainState) -> TrainState:
         finite = jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params)]).all()

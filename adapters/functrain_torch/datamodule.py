@@ -36,8 +36,13 @@ class LightningDataModule(TransferHooks, DataHooks, HyperparametersMixin):
         batch_size: int = 1,
         num_workers: int = 0,
     ) -> Self:
-        """Return a data module of data sets; each of the evaluation sets may be a list of them. Training is
-        shuffled."""
+        """Return a data module of data sets.
+
+        Args:
+            train_dataset: what is trained on, in a new order in every epoch.
+            val_dataset, test_dataset, predict_dataset: each a data set, or a list of them.
+            batch_size, num_workers: of all loaders; see `torch.utils.data.DataLoader`.
+        """
         module = cls()
 
         def loader(dataset: Any, shuffle: bool = False) -> Any:

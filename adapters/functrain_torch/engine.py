@@ -18,7 +18,7 @@ from functrain.kernel.backend import Backend
 from functrain.kernel.epoch import tbptt
 from functrain.kernel.plan import PlayerPlan
 from functrain.kernel.state import Report, TrainState
-from functrain.kernel.step import Rules, Turn, play, update
+from functrain.kernel.step import Action, Rules, micro_step, update
 from functrain.trainer.errors import NotFiniteError
 from functrain.trainer.run import Run
 from functrain.trainer.step_outputs import of_players
@@ -141,9 +141,9 @@ class TorchEngine:
             scope.batch = batch
             if special is None:
                 clock = run.clock
-                turns = plans.turns(run.plan, clock.epoch, clock.batch)
-                closes = turns[0].closes if single else any(turn.closes for turn in turns)
-                self.state, reports = play(backend, rules, self.state, batch, turns, closes)
+                actions = plans.actions(run.plan, clock.epoch, clock.batch)
+                closes = actions[0].closes if single else any(action.closes for action in actions)
+                self.state, reports = micro_step(backend, rules, self.state, batch, actions, closes)
                 run.clock = self.state.clock
                 if self.state.hidden is not None:
                     self.state = self.state._replace(hidden=None)
@@ -181,7 +181,7 @@ class TorchEngine:
         the same batch, whose number the training step is told."""
         number, reports = state.clock.batch, ()
         for piece, closes in backend.with_last(pieces):
-            state, reports = play(backend, rules, state, piece, (Turn(True, closes),) * len(rules), closes)
+            state, reports = micro_step(backend, rules, state, piece, (Action(True, closes),) * len(rules), closes)
             state = state._replace(clock=state.clock._replace(batch=number))
         self.state, self.run.clock = state, state.clock
         self._after_update(reports, number)

@@ -324,7 +324,14 @@ class LightningModule(TransferHooks, ModuleBase, HyperparametersMixin, nn.Module
     def load_from_metrics(
         cls, weights_path: Any, tags_csv: str | os.PathLike[str], on_gpu: bool = False, map_location: Any = None
     ) -> Self:
-        """The older form of `load_from_checkpoint`, with the hyperparameters in a CSV file of tags."""
+        """Make a module of a checkpoint and a CSV file: the older form of `load_from_checkpoint`.
+
+        Args:
+            weights_path: its `checkpoint_path`.
+            tags_csv: its `hparams_file`: the hyperparameters, a tag and a value in each row.
+            on_gpu: put the weights on a GPU, where no `map_location` is given.
+            map_location: as there.
+        """
         default_location = "cuda" if on_gpu else None
         location = default_location if map_location is None else map_location
         return cls.load_from_checkpoint(weights_path, map_location=location, hparams_file=tags_csv)

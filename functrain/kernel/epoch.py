@@ -15,7 +15,14 @@ Step: TypeAlias = Callable[[Backend[Any], Rules, TrainState, Any], tuple[TrainSt
 
 
 def epoch(backend: Backend[Any], rules: Rules, state: TrainState, windows: Any) -> tuple[TrainState, Any]:
-    """Take one step a window; return the last state and the reports of all steps."""
+    """Take one step a window.
+
+    Args:
+        windows: a window of micro-batches for each step, in a form that the backend's `scan` takes.
+
+    Returns:
+        The last state, and the reports of all steps.
+    """
     return backend.scan(partial(step, backend, rules), state, windows)
 
 

@@ -13,10 +13,10 @@ from math import gcd, lcm
 from typing import Any, NamedTuple
 
 from functrain.kernel.state import Clock
-from functrain.kernel.step import Turn
+from functrain.kernel.step import Action
 from functrain.kernel.window import Schedule
 
-ALWAYS = Turn(True, True)
+ALWAYS = Action(True, True)
 NO_EVENT = 1 << 30
 
 
@@ -71,36 +71,36 @@ class Plan(NamedTuple):
     passes_logs: bool = False
 
 
-def turns(plan: Plan, epoch: int, batch: int) -> tuple[Turn, ...]:
+def actions(plan: Plan, epoch: int, batch: int) -> tuple[Action, ...]:
     """Return who plays and whose window closes at batch number `batch` (from 0) of the epoch."""
     if plan.players != (PlayerPlan(),):
-        return turns_of(plan, epoch, batch)
+        return actions_of(plan, epoch, batch)
     last = plan.batches is not None and batch + 1 >= plan.batches
-    return (ALWAYS if last or (batch + 1) % plan.windows.at(epoch) == 0 else Turn(True, False),)
+    return (ALWAYS if last or (batch + 1) % plan.windows.at(epoch) == 0 else Action(True, False),)
 
 
-def turns_of(plan: Plan, epoch: int, batch: Any) -> tuple[Turn, ...]:
+def actions_of(plan: Plan, epoch: int, batch: Any) -> tuple[Action, ...]:
     """As `turns`; `batch` may be an array of numbers of batches, and the turns hold arrays of bools then."""
     last = plan.batches is not None and batch + 1 >= plan.batches
     size = plan.windows.at(epoch)
-    return tuple(_turn(player, player.window or size, batch, last) for player in plan.players)
+    return tuple(_action(player, player.window or size, batch, last) for player in plan.players)
 
 
-def _turn(player: PlayerPlan, size: int, batch: Any, last: Any) -> Turn:
+def _action(player: PlayerPlan, size: int, batch: Any, last: Any) -> Action:
     if player.turn is None:
-        return Turn(True, last | ((batch + 1) % size == 0))
+        return Action(True, last | ((batch + 1) % size == 0))
     first, length, cycle = player.turn
     place = batch % cycle
     plays, has_played = (first <= place) & (place < first + length), first + length <= place
     played = batch // cycle * length + plays * (place - first + 1) + has_played * length
     held = played % size
     # A player whose turn is over may still hold an open window: at the end it steps with what it has.
-    return Turn(plays, (plays & (held == 0)) | (last & (plays | (held > 0))))
+    return Action(plays, (plays & (held == 0)) | (last & (plays | (held > 0))))
 
 
 def closes(plan: Plan, epoch: int, batch: int) -> bool:
     """Return whether any window closes at this batch."""
-    return any(turn.closes for turn in turns(plan, epoch, batch))
+    return any(action.closes for action in actions(plan, epoch, batch))
 
 
 def epoch_over(plan: Plan, clock: Clock) -> bool:

@@ -18,6 +18,13 @@ CLIP_EPS = 1e-6
 class ScaleRule:
     """How a loss scale moves: up after `interval` finite updates in a row, down after one that is not.
 
+    Attributes:
+        init: the first scale.
+        growth: what it is multiplied by when it moves up.
+        backoff: what it is multiplied by when it moves down.
+        interval: so many finite updates in a row move it up.
+        minimum, maximum: it stays between them.
+
     Reference: Micikevicius et al., Mixed Precision Training, 2018, section 3.2
     (https://arxiv.org/abs/1710.03740).
     """
@@ -89,7 +96,12 @@ def gradient_factor(
 
 
 def next_scale(backend: Backend[Any], rule: ScaleRule, scale: LossScale, finite: Scalar) -> LossScale:
-    """Return the loss scale after an update that was finite or not."""
+    """Return the loss scale after an update that was finite or not.
+
+    Args:
+        rule: how it moves.
+        scale: the scale of the update.
+    """
     good = backend.select(finite, scale.good + 1, scale.good * 0)
     grows = good == rule.interval
     grown = backend.select(grows, scale.value * rule.growth, scale.value)

@@ -52,14 +52,26 @@ class Accumulator(NamedTuple):
 
 
 class LossScale(NamedTuple):
-    """A loss scale as a value: the factor on the loss, and the finite updates in a row since it changed."""
+    """A loss scale as a value.
+
+    Attributes:
+        value: the factor on the loss.
+        good: the finite updates in a row since it changed.
+    """
 
     value: Scalar
     good: Scalar = 0
 
 
 class Player(NamedTuple):
-    """One optimizer's share of the state: its state, open window, loss scale, and count of closed windows."""
+    """One optimizer's share of the state.
+
+    Attributes:
+        opt: the optimizer's state.
+        acc: its open window.
+        scale: its loss scale; None for none.
+        updates: the windows that it has closed.
+    """
 
     opt: Tree
     acc: Accumulator = Accumulator()

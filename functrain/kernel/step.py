@@ -10,34 +10,57 @@ from functrain.kernel.state import Player, Report, Scalar, TrainState
 
 
 class Rule(NamedTuple):
-    """One player's rules: how its gradients are bounded and its loss is scaled; are bad gradients skipped?"""
+    """One player's rules.
+
+    Attributes:
+        clip: how its gradients are bounded.
+        scale: how its loss scale moves; None for none.
+        skip_nonfinite: an update whose gradient is not finite is skipped, without a loss scale too.
+    """
 
     clip: Clip = Clip()
     scale: ScaleRule | None = None
     skip_nonfinite: bool = False
 
 
-class Turn(NamedTuple):
-    """One player at one micro-batch: does it play, and does its window close with it?"""
+class Action(NamedTuple):
+    """What one player does at one micro-batch.
+
+    Attributes:
+        plays: it is the player's turn: it accumulates.
+        closes: its window closes with this micro-batch: it updates.
+    """
 
     plays: Scalar = True
     closes: Scalar = True
 
 
 Rules = tuple[Rule, ...]
-Turns = tuple[Turn, ...]
+Actions = tuple[Action, ...]
 Reports = tuple[Report | None, ...]
 
 
 def accumulate(
     backend: Backend[Any], state: TrainState, batch: Any, player: int = 0, closes: Scalar = False
 ) -> TrainState:
-    """Run forward and backward: add the gradient, weight and loss sums to the player's accumulator."""
+    """Run forward and backward: add the gradient, weight and loss sums to the player's accumulator.
+
+    Args:
+        closes: the window closes with this micro-batch, as far as it is known; a hint for backends whose gradients
+            travel.
+    """
     return backend.accumulate(state, batch, player, closes)
 
 
 def update(backend: Backend[Any], rules: Rules, state: TrainState, player: int = 0) -> tuple[TrainState, Report]:
-    """Close the player's window: reduce; unscale, mean, clip by one factor; apply; empty the accumulator."""
+    """Close the player's window: reduce; unscale, mean, clip by one factor; apply; empty the accumulator.
+
+    Args:
+        rules: those of all players, in order.
+
+    Returns:
+        The state, and what became of the window.
+    """
     rule, me = rules[player], state.players[player]
     acc = backend.reduce(me.acc)
     if isinstance(acc.count, int) and acc.count == 0:
@@ -59,22 +82,30 @@ def update(backend: Backend[Any], rules: Rules, state: TrainState, player: int =
     return state.with_player(player, moved), Report(acc.loss, acc.weight, norm, finite)
 
 
-def play(
-    backend: Backend[Any], rules: Rules, state: TrainState, batch: Any, turns: Turns, closes: Scalar
+def micro_step(
+    backend: Backend[Any], rules: Rules, state: TrainState, batch: Any, actions: Actions, closes: Scalar
 ) -> tuple[TrainState, Reports]:
-    """One micro-batch. Every player whose turn it is accumulates, and updates where its window closes; one
-    after another, so that a later one meets what an earlier one moved. `closes`: does any window close?"""
+    """Take one micro-batch: every player whose turn it is accumulates, and updates where its window closes; one after
+    another, so that a later one meets what an earlier one moved.
+
+    Args:
+        actions: what each player does, in order.
+        closes: any player's window closes, which makes it an update of the run.
+
+    Returns:
+        The state at the next micro-batch, and of every player the report of its window, None where it stays open.
+    """
     reports: list[Report | None] = []
-    for i, (plays, closing) in enumerate(turns):
+    for i, (plays, ends) in enumerate(actions):
         if plays is True:
-            state = backend.accumulate(state, batch, i, closing)
+            state = backend.accumulate(state, batch, i, ends)
         elif plays is not False:
-            state, _ = backend.when(plays, lambda s, i=i, c=closing: (accumulate(backend, s, batch, i, c), None), state)
+            state, _ = backend.when(plays, lambda s, i=i, c=ends: (accumulate(backend, s, batch, i, c), None), state)
         report: Report | None = None
-        if closing is True:
+        if ends is True:
             state, report = update(backend, rules, state, i)
-        elif closing is not False:
-            state, report = backend.when(closing, lambda s, i=i: update(backend, rules, s, i), state)
+        elif ends is not False:
+            state, report = backend.when(ends, lambda s, i=i: update(backend, rules, s, i), state)
         reports.append(report)
     clock = state.clock
     clock = clock._replace(batch=clock.batch + 1, update=clock.update + closes)
@@ -82,10 +113,17 @@ def play(
 
 
 def step(backend: Backend[Any], rules: Rules, state: TrainState, window: Any) -> tuple[TrainState, Reports]:
-    """Run a window of micro-batches: `update(fold(accumulate, state, window))`, for every player."""
+    """Run a window of micro-batches: `update(fold(accumulate, state, window))`, for every player.
+
+    Args:
+        window: the micro-batches, in a form that the backend's `with_last` takes: a list, say.
+
+    Returns:
+        The state, and every player's report.
+    """
 
     def micro(state: TrainState, item: tuple[Any, Scalar]) -> tuple[TrainState, Reports]:
         batch, last = item
-        return play(backend, rules, state, batch, (Turn(True, last),) * len(rules), last)
+        return micro_step(backend, rules, state, batch, (Action(True, last),) * len(rules), last)
 
     return backend.fold(micro, state, backend.with_last(window))

@@ -14,7 +14,7 @@ from functrain.trainer.errors import ConfigurationError, kind
 from functrain.trainer.flags import limit
 from functrain.trainer.foreign import SetsEpoch, Stateful, StatefulIterator
 from functrain.trainer.generators import set_known_rng_state, tell_copies
-from functrain.trainer.narrow import is_list, is_sequence, is_tuple
+from functrain.trainer.narrow import class_of, is_list, is_sequence, is_tuple
 
 
 def length_of(loader: Any) -> int | None:
@@ -133,10 +133,10 @@ class LoaderTools(Protocol):
 def rest_of(loader: Any, n: int) -> Iterator[Any] | None:
     """Return an iterator over all but the first n batches of a sequence, which reads none of them; None where the
     loader is no sequence, or has a way of its own to go through it, so that batches must be read and dropped."""
-    iterates: Any = getattr(type(loader), "__iter__", None)
-    if iterates in (list.__iter__, tuple.__iter__):
+    iterates: Any = getattr(class_of(loader), "__iter__", None)
+    if iterates in (vars(list)["__iter__"], vars(tuple)["__iter__"]):
         return islice(loader, n, None)
-    if isinstance(loader, Sequence) and iterates is Sequence.__iter__:
+    if isinstance(loader, Sequence) and iterates is vars(Sequence)["__iter__"]:
         items = cast("Sequence[Any]", loader)
         return (items[i] for i in range(n, len(items)))
     return None

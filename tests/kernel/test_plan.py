@@ -2,7 +2,7 @@
 
 import pytest
 
-from functrain.kernel import Clock, Plan, PlayerPlan, Schedule, Turn
+from functrain.kernel import Action, Clock, Plan, PlayerPlan, Schedule
 from functrain.kernel import plan as due
 
 OWN = PlayerPlan
@@ -204,11 +204,11 @@ def test_the_host_looks_next_at(plan, clock, want):
 
 def test_turns_name_who_plays_and_whose_window_closes():
     plan = Plan(4, players=(OWN(window=2, turn=(0, 2, 3)), OWN(turn=(2, 1, 3))))
-    assert [due.turns(plan, 0, b) for b in range(4)] == [
-        (Turn(True, False), Turn(False, False)),
-        (Turn(True, True), Turn(False, False)),
-        (Turn(False, False), Turn(True, True)),
-        (Turn(True, True), Turn(False, False)),
+    assert [due.actions(plan, 0, b) for b in range(4)] == [
+        (Action(True, False), Action(False, False)),
+        (Action(True, True), Action(False, False)),
+        (Action(False, False), Action(True, True)),
+        (Action(True, True), Action(False, False)),
     ]
 
 

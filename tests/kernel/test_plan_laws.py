@@ -194,6 +194,6 @@ def test_the_turns_of_many_batches_at_once_are_those_of_each(plan, epoch, start,
     if plan.batches is not None:
         count = min(count, max(plan.batches - start, 1))
     batches = np.arange(start, start + count)
-    for player, turn in enumerate(due.turns_of(plan, epoch, batches)):
+    for player, turn in enumerate(due.actions_of(plan, epoch, batches)):
         plays, closes = (np.broadcast_to(each, count).tolist() for each in turn)
-        assert list(zip(plays, closes, strict=True)) == [due.turns(plan, epoch, int(b))[player] for b in batches]
+        assert list(zip(plays, closes, strict=True)) == [due.actions(plan, epoch, int(b))[player] for b in batches]

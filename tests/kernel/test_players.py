@@ -3,8 +3,8 @@
 import numpy as np
 from hypothesis import strategies as st
 
-from functrain.kernel import Clip, LossScale, Plan, PlayerPlan, Rule, ScaleRule, Schedule, play, step
-from functrain.kernel.plan import closes, turns
+from functrain.kernel import Clip, LossScale, Plan, PlayerPlan, Rule, ScaleRule, Schedule, micro_step, step
+from functrain.kernel.plan import actions, closes
 from tests.kernel.backends import bits_of, law, on_every_backend, params
 from tests.oracle import SGD, NumpyBackend, Part, bits, game
 from tests.oracle.loop import next_epoch, run
@@ -47,7 +47,7 @@ def test_a_player_moves_nothing_but_its_own(kind):
     b, state = begun(kind)
     for at, batch in enumerate(matrices(1, 4)):
         before = bits(params(state))
-        state, reports = play(b, BOTH, state, batch, turns(plan, 0, at), closes(plan, 0, at))
+        state, reports = micro_step(b, BOTH, state, batch, actions(plan, 0, at), closes(plan, 0, at))
         now = bits(params(state))
         assert [now[name] != before[name] for name in ("x", "y")] == [at % 2 == 0, at % 2 == 1]
         assert [report is None for report in reports] == [at % 2 == 1, at % 2 == 0]

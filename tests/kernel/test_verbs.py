@@ -7,7 +7,7 @@ import pytest
 from hypothesis import strategies as st
 
 from functrain.kernel import Accumulator, Clip, Rule, accumulate, epoch, step, update
-from functrain.kernel.step import Turn, play
+from functrain.kernel.step import Action, micro_step
 from tests.kernel.backends import KINDS, array, bits_of, law, on_every_backend, params
 from tests.oracle import SGD, AdamW, Part, bits, data, game, inner, linear
 from tests.oracle.trees import assert_close
@@ -176,8 +176,8 @@ def test_any_turns_of_two_players_leave_the_other_as_it_was(kind, seed, turns):
     state = kind.init(backend, {"x": rng.normal(size=3), "y": rng.normal(size=2)}, rules)
     for number, (first, second) in enumerate(turns):
         before, counts = params(state), [int(p.updates) for p in state.players]
-        whose = (Turn(first, first), Turn(second, second))
-        state, reports = play(backend, rules, state, rng.normal(size=(3, 2)), whose, first or second)
+        whose = (Action(first, first), Action(second, second))
+        state, reports = micro_step(backend, rules, state, rng.normal(size=(3, 2)), whose, first or second)
         now = params(state)
         assert [bits(now[n]) != bits(before[n]) for n in ("x", "y")] == [first, second]
         assert [report is not None for report in reports] == [first, second]

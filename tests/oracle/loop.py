@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from functrain.kernel import Plan, TrainState, play
-from functrain.kernel.plan import closes, turns
+from functrain.kernel import Plan, TrainState, micro_step
+from functrain.kernel.plan import actions, closes
 from functrain.kernel.step import Reports, Rules
 from tests.oracle.backend import NumpyBackend
 
@@ -18,7 +18,7 @@ def run(
     reports: list[Reports] = []
     for batch in batches:
         at = int(state.clock.epoch), int(state.clock.batch)
-        state, report = play(backend, rules, state, batch, turns(plan, *at), closes(plan, *at))
+        state, report = micro_step(backend, rules, state, batch, actions(plan, *at), closes(plan, *at))
         reports.append(report)
     return state, reports
 

@@ -166,10 +166,10 @@ def test_players_of_the_backend_leave_each_other_alone():
     backend = JaxBackend(loss, (optax.sgd(0.1), optax.sgd(0.1)), (("a",), ("b",)))
     state = backend.init({"a": jnp.float32(1), "b": jnp.float32(2)}, scales=(None, None))
     rules = (kernel.Rule(), kernel.Rule())
-    state, reports = kernel.play(backend, rules, state, X, (kernel.Turn(), kernel.Turn(False, False)), True)
+    state, reports = kernel.micro_step(backend, rules, state, X, (kernel.Action(), kernel.Action(False, False)), True)
     assert reports[1] is None
     assert float(state.params["b"]) == 2
     np.testing.assert_allclose(float(state.params["a"]), 1 - 0.1 * (-2 + 1), rtol=1e-6)
-    state, _ = kernel.play(backend, rules, state, X, (kernel.Turn(False, False), kernel.Turn()), True)
+    state, _ = kernel.micro_step(backend, rules, state, X, (kernel.Action(False, False), kernel.Action()), True)
     np.testing.assert_allclose(float(state.params["b"]), 2 - 0.1 * 2 * (2 - 1.1), rtol=1e-6)
     assert [int(p.updates) for p in state.players] == [1, 1]
