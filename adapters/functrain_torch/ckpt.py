@@ -250,6 +250,8 @@ def _check_pickle(archive: zipfile.ZipFile) -> None:
 
 
 def _first_line(error: BaseException) -> str:
+    if isinstance(error, KeyError) or (isinstance(error, OSError) and error.filename is None and error.errno):
+        return "its content is none that torch.save writes"
     return next(iter(str(error).splitlines()), type(error).__name__)
 
 

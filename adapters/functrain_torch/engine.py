@@ -78,6 +78,8 @@ class TorchEngine:
     # setting up
 
     def setup(self, stage: str) -> None:
+        # A run within another's evaluation begins, and ends, without gradients.
+        self.grad_enabled = self.run.around[1] is None or torch.is_grad_enabled()
         # The hooks before this may have made further parts.
         self.family = Family(self.module)
         for child in self.family.children:
@@ -295,8 +297,8 @@ class TorchEngine:
         if self.trains:
             self.parts.toggle.undo()
             self.manual.stop_counting()
-        self.family.look_at(None)
-        torch.set_grad_enabled(True)
+        self.family.give_back(*self.run.around)
+        torch.set_grad_enabled(self.grad_enabled)
 
     def snapshot(self, weights_only: bool) -> dict[str, Any]:
         return snapshot.state_dict(self, weights_only)

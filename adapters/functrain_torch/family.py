@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from functrain.trainer.context import Context
-from functrain.trainer.module import ModuleBase, set_context
+from functrain.trainer.module import ModuleBase, give_back, set_context
 
 if TYPE_CHECKING:
     from functrain_torch.module import LightningModule
@@ -30,6 +30,12 @@ class Family:
         self.context = context
         for part in (self.module, *self.children):
             set_context(part, context)
+
+    def give_back(self, trainer: Any, context: Context | None) -> None:
+        """The run is over; they are those of the run around it again, or nobody's."""
+        self.context = context
+        for part in (self.module, *self.children):
+            give_back(part, trainer, context)
 
     @contextmanager
     def silent(self) -> Iterator[None]:

@@ -168,7 +168,7 @@ class ModelCheckpoint(Checkpoint):
     def _reset(self) -> None:
         self._set(Records("new" if self.monitor is None else self.mode))
         self._watch = Watch(self.monitor, "ModelCheckpoint", same_state=not self.save_on_train_epoch_end)
-        self._due = self._warned = False
+        self._due = self._warned = self._unknown = False
         self._replaced: list[str] = []
         self._waits = False
         self._saved_at: Clock | None = None
@@ -410,7 +410,19 @@ class ModelCheckpoint(Checkpoint):
         if template.metrics:
             logged = trainer.callback_metrics
             values = {name: float(logged[name]) for name in template.metrics if name in logged}
+            self._tell_unknown([name for name in template.metrics if name not in logged], logged)
         return template.render({**values, "epoch": trainer.current_epoch, "step": trainer.global_step})
+
+    def _tell_unknown(self, names: list[str], logged: Iterable[str]) -> None:
+        if names and not self._unknown:
+            self._unknown = True
+            known = ", ".join(map(repr, sorted(logged))) or "no metrics"
+            warnings.warn(
+                f"ModelCheckpoint(filename={self._template.text!r}): nobody has logged {', '.join(map(repr, names))} "
+                f"yet, so the file's name has nan. Logged are {known}.",
+                UserWarning,
+                stacklevel=2,
+            )
 
     def format_checkpoint_name(self, metrics: dict[str, Any]) -> str:
         """Return the path that these values of 'epoch', 'step' and metrics give, whether or not a file is there."""

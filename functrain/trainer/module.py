@@ -217,3 +217,16 @@ def tell_evaluating(trainer: Any, module: Any, parts: Sequence[str]) -> None:
 def set_context(module: ModuleBase, context: Context | None) -> None:
     """Have the module read its position from, and log into this; None for nobody's."""
     module._context = context  # pyright: ignore[reportPrivateUsage]
+
+
+def runner_of(module: ModuleBase) -> tuple[Any, Context | None]:
+    """Who is running the module, in whose hook another run of it begins: the Trainer and its context."""
+    trainer, context = module._trainer, module._context  # pyright: ignore[reportPrivateUsage]
+    return (trainer, context) if getattr(trainer, "_busy", False) else (None, None)
+
+
+def give_back(module: ModuleBase, trainer: Any, context: Context | None) -> None:
+    """A run of the module is over: it is that of the run around it again, or nobody's."""
+    set_context(module, context)
+    if context is not None:
+        module.trainer = trainer

@@ -66,6 +66,7 @@ class Run:
     Attributes:
         stage: 'fit', 'validate', 'test' or 'predict'.
         outer: the run under way within which this one is; None where it is within none.
+        around: another Trainer that is running the module, and the context of its run; None and None without one.
         world: the processes of the run.
         writing_loggers: the loggers that this process writes to: all of them in the first one, none elsewhere.
         profiler: measures the spans of the run; None for nothing.
@@ -97,6 +98,7 @@ class Run:
     stop: Stop
     profiler: Profiler | None = None
     outer: Run | None = None
+    around: tuple[Any, Context | None] = (None, None)
     world: World = field(default_factory=Alone)
     clock: Clock = field(default_factory=Clock)
     plan: Plan = field(default_factory=lambda: Plan(None))

@@ -22,7 +22,7 @@ from functrain.trainer.hooks import Hooks, overrides
 from functrain.trainer.interrupt import ended, graceful, under_way
 from functrain.trainer.loaders import LoaderFinder
 from functrain.trainer.logger_states import begin_run, finalize, share
-from functrain.trainer.module import set_context
+from functrain.trainer.module import give_back
 from functrain.trainer.narrow import class_of
 from functrain.trainer.planning import plan_of
 from functrain.trainer.run import Run, in_order
@@ -174,7 +174,7 @@ def _finish(run: Run, status: str) -> None:
         run.hooks.call("teardown", run.stage)
         whole = True
     finally:
-        set_context(run.module, None)
+        give_back(run.module, *run.around)
         # A teardown that fails makes a failed run of a good one, which is finished as such.
         if whole or status == "failed":
             finalize(run.writing_loggers, status)

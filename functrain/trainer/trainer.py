@@ -26,7 +26,7 @@ from functrain.trainer.identity import Identity
 from functrain.trainer.interrupt import EXIT_TERMINATED
 from functrain.trainer.loaders import either
 from functrain.trainer.metrics import Metrics
-from functrain.trainer.module import set_context
+from functrain.trainer.module import runner_of, set_context
 from functrain.trainer.planning import max_epochs
 from functrain.trainer.run import Run, in_order, print_above
 from functrain.trainer.spans import Profiler, measured
@@ -270,6 +270,7 @@ class Trainer(Flagged):
         # What may still refuse comes before anything of the Trainer changes.
         run.use(make(model, run))
         self._busy, self.run = True, run
+        run.around = runner_of(model)
         model.trainer = self
         if datamodule is not None:
             datamodule.trainer = self

@@ -295,11 +295,6 @@ def test_a_name_may_have_folders(make, tmp_path):
     assert names(tmp_path / "checkpoints" / "epoch=1") == ["step=8.ckpt"]
 
 
-def test_a_metric_that_is_not_there_is_nan_in_a_name(make, tmp_path):
-    fit(make(ModelCheckpoint(filename="{val_los:.2f}"), max_epochs=1), Scripted(falling))
-    assert names(tmp_path / "checkpoints") == ["val_los=nan.ckpt"]
-
-
 @pytest.mark.parametrize("template", ["{epoch", "{epoch:.q}", "{val_loss:d}"])
 def test_a_wrong_name_is_an_error_at_once(template):
     with pytest.raises(ConfigurationError, match="filename="):
@@ -387,3 +382,11 @@ def test_several_side_by_side(make, tmp_path):
 def test_impossible_arguments(arguments, message):
     with pytest.raises(ConfigurationError, match=message):
         ModelCheckpoint(**arguments)
+
+
+def test_a_metric_that_is_not_there_is_nan_in_a_name_and_told_once(make, tmp_path):
+    callback = ModelCheckpoint(tmp_path, filename="{epoch}-{val_los:.2f}", save_top_k=-1)
+    with pytest.warns(UserWarning, match=r"nobody has logged 'val_los' yet.*Logged are .*'val_loss'") as told:
+        fit(make(callback, max_epochs=2), Scripted(by_epoch(0.3, 0.2)))
+    assert len([w for w in told if "val_los'" in str(w.message)]) == 1
+    assert names(tmp_path) == ["epoch=0-val_los=nan.ckpt", "epoch=1-val_los=nan.ckpt"]

@@ -245,3 +245,13 @@ def test_a_few_bytes_do_not_ask_for_gigabytes(tmp_path: Path):
 def test_what_is_no_path_of_a_checkpoint_is_told(path: Any):
     with pytest.raises(CheckpointError, match="names no checkpoint"):
         Validated.load_from_checkpoint(path)
+
+
+@pytest.mark.parametrize("content", [b"hello", b"PK\x03\x04" + b"x" * 40, b""])
+def test_what_is_no_checkpoint_says_so_in_words(tmp_path: Path, content: bytes):
+    path = tmp_path / "text.ckpt"
+    path.write_bytes(content)
+    for load in (Validated.load_from_checkpoint, continued):
+        with pytest.raises(CheckpointError, match=r"text\.ckpt: .*[a-z]+ [a-z]+") as raised:
+            load(str(path))
+        assert not re.search(r"\(\d+\)|Errno", str(raised.value))
