@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 
 from functrain.kernel.state import Accumulator, Clock, LossScale, Player, TrainState, Tree
-from functrain.trainer import metrics_state
 from functrain.trainer.errors import CheckpointError, ConfigurationError
 from functrain.trainer.weights import Form
 from functrain.trainer.weights import differences as differing
@@ -86,7 +85,6 @@ def state_dict(engine: JaxEngine, weights_only: bool) -> dict[str, Any]:
     saved["jax_key"] = _raw(state.rng)
     saved["skipped"] = int(state.clock.skipped)
     saved["modes"] = engine.modes.evaluating()
-    saved["metrics"] = metrics_state.state_dict(engine.run.metrics)
     return saved
 
 
@@ -125,7 +123,6 @@ def load_state(engine: JaxEngine, saved: dict[str, Any], weights_only: bool, str
     if not weights_only:
         state = _with_players(engine, state, saved)
         engine.modes.resumed = set(saved["modes"]) if "modes" in saved else None
-        metrics_state.load_state(engine.run.metrics, saved.get("metrics", {}))
     engine.state = engine.placement.state(state)
     engine.publish()
 

@@ -6,12 +6,12 @@ They are found as submodules: their states are no part of a module's `state_dict
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
 
-from functrain.trainer.metrics import Entry, Metrics
+from functrain.trainer.entries import Entry
 
 
 def found(module: nn.Module) -> dict[str, Any]:
@@ -48,31 +48,21 @@ def load_states(module: nn.Module, saved: dict[str, Any]) -> None:
         metric._update_count, metric._computed = state["updates"], None
 
 
-def links(module: nn.Module, entries: Iterable[Entry]) -> list[list[Any]]:
-    """The paths of the metric objects that were logged: of each (hook, name, path)."""
+def places(module: nn.Module) -> Callable[[Entry], str | None]:
+    """What returns the path of the metric object that an entry logs; None, with a warning, where the module has it
+    not."""
     paths = {id(metric): path for path, metric in found(module).items()}
-    linked: list[list[Any]] = []
-    for entry in entries:
-        if entry.metric is None:
-            continue
+
+    def place(entry: Entry) -> str | None:
         path = paths.get(id(entry.metric))
-        if path is not None:
-            linked.append([entry.hook, entry.name, path])
-            continue
-        warnings.warn(
-            f"self.log({entry.name!r}, ...): the metric object is no part of {type(module).__name__}, so the "
-            "checkpoint does not hold what it has seen; make it an attribute of the module (in an "
-            "nn.ModuleDict where there are several).",
-            UserWarning,
-            stacklevel=2,
-        )
-    return linked
+        if path is None:
+            warnings.warn(
+                f"self.log({entry.name!r}, ...): the metric object is no part of {type(module).__name__}, so the "
+                "checkpoint does not hold what it has seen; make it an attribute of the module (in an "
+                "nn.ModuleDict where there are several).",
+                UserWarning,
+                stacklevel=2,
+            )
+        return path
 
-
-def load_links(module: nn.Module, metrics: Metrics, stage: str, saved: Any) -> None:
-    """Take back what `links` returned: the metrics know again whose value it publishes."""
-    objects, entries = found(module), metrics.entries.get(stage, {})
-    # Before hooks were told apart the paths were kept by name.
-    for hook, name, path in saved if isinstance(saved, list) else [(None, *item) for item in saved.items()]:
-        if (hook, name) in entries and path in objects:
-            metrics.objects.link(entries[hook, name], objects[path])
+    return place

@@ -40,12 +40,9 @@ def state_dict(engine: TorchEngine, weights_only: bool) -> dict[str, Any]:
         saved["grads"] = {name: grads[id(p)] for name, p in engine.module.named_parameters() if id(p) in grads}
     saved["modes"] = {path: training for path, training in engine.modes.training().items() if not training}
     saved["frozen"] = [name for name, p in engine.module.named_parameters() if not p.requires_grad]
-    metrics, redone = engine.run.metrics, engine.run.redone is not None
-    saved["metrics"] = metrics_state.state_dict(metrics)
+    redone = engine.run.redone is not None
     saved["metric_states"] = engine.modes.metrics_before if redone else metric_states.states(engine.module)
-    saved["metric_links"] = {
-        stage: metric_states.links(engine.module, metrics.entries[stage].values()) for stage in metrics.fit_stages
-    }
+    saved["metric_links"] = metrics_state.links(engine.run.metrics, metric_states.places(engine.module))
     return saved
 
 
@@ -116,11 +113,8 @@ def load_state(engine: TorchEngine, saved: dict[str, Any], weights_only: bool, s
         config.scheduler.load_state_dict(state)
     _load_players(engine, saved, places)
     engine.modes.resumed = set(saved["modes"])
-    metrics = engine.run.metrics
-    metrics_state.load_state(metrics, saved["metrics"])
     metric_states.load_states(module, saved["metric_states"])
-    for stage, links in saved["metric_links"].items():
-        metric_states.load_links(module, metrics, stage, links)
+    metrics_state.load_links(engine.run.metrics, saved["metric_links"], metric_states.found(module))
 
 
 def _check_optimizers(engine: TorchEngine, saved: dict[str, Any], name: str) -> None:

@@ -14,16 +14,16 @@ from typing import Any
 
 from functrain import __version__
 from functrain.kernel.state import Clock
-from functrain.trainer import loop_state, processes, setup
+from functrain.trainer import loop_state, metrics_state, processes, setup
 from functrain.trainer.adapter import Saving
 from functrain.trainer.data import loaders_rng, set_loaders_rng
+from functrain.trainer.entries import TRAIN
 from functrain.trainer.errors import CheckpointError, ConfigurationError
 from functrain.trainer.foreign import Stateful
 from functrain.trainer.generators import random_state, tell_copies
 from functrain.trainer.hooks import adapt, keyed, overrides
 from functrain.trainer.hparams import storable
 from functrain.trainer.logger_states import rewind, states
-from functrain.trainer.metrics import TRAIN
 from functrain.trainer.narrow import is_dict, is_mapping, is_sequence
 from functrain.trainer.planning import max_epochs
 from functrain.trainer.run import Loop, Run
@@ -85,7 +85,10 @@ def _begin_save(run: Run, path: str, weights_only: bool, then: Callable[[BaseExc
 def assemble(run: Run, weights_only: bool) -> dict[str, Any]:
     """The whole state of a run as a dict of plain values and the framework's arrays, taken between two steps."""
     clock, module = run.clock, run.module
-    going = {} if weights_only else {"clock": clock._asdict(), "loop": _loop_state(run), "rng": _rng(run)}
+    going: dict[str, Any] = {}
+    if not weights_only:
+        going = {"clock": clock._asdict(), "loop": _loop_state(run), "rng": _rng(run)}
+        going["metrics"] = metrics_state.state_dict(run.metrics)
     checkpoint: dict[str, Any] = {
         "functrain": {
             "format": FORMAT,
@@ -128,8 +131,7 @@ def _loop_state(run: Run) -> dict[str, Any]:
             tell_copies(loader, "val_dataloader")
     return {
         **loop.state(),
-        "published": dict(run.metrics.published),
-        "logged": dict(run.metrics.logged),
+        **metrics_state.shown(run.metrics),
         "should_stop": run.stop.requested,
         "draws": dict(run.loaders.draws),
         "val_loaders": redone["val_loaders"] if redone else loaders_rng(run.loader_tools, run.val_loaders),
@@ -298,6 +300,8 @@ def load(run: Run, path: str | os.PathLike[str], weights_only: bool) -> dict[str
             saved, clock = between_epochs(saved), Clock()
         elif clock is not None:
             run.loaders.draws_then = dict(saved["loop"].get("draws", {}))
+        if clock is not None:
+            metrics_state.load_state(run.metrics, saved["metrics"])
         run.engine.restore(saved, weights_only)
     if clock is not None:
         run.clock = clock
@@ -351,8 +355,7 @@ def continue_from(run: Run, loop: Loop, saved: dict[str, Any], path: str) -> Non
     with naming(path):
         state = saved["loop"]
         loop.load_state(state)
-        run.metrics.published.update(state["published"])
-        run.metrics.logged.update(state["logged"])
+        metrics_state.load_shown(run.metrics, state)
         if saved["functrain"]["format"] == 1 and not run.clock.batch:
             run.metrics.reset(TRAIN)
         run.stop.request(state["should_stop"])

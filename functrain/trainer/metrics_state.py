@@ -1,13 +1,14 @@
-"""What a checkpoint keeps of the metrics of a fit: plain containers of scalars."""
+"""What a checkpoint keeps of the metrics of a fit: plain containers of scalars. Written and read here alone."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from functrain.kernel.metrics import Running
 from functrain.trainer.entries import Entry, Options
 from functrain.trainer.metrics import Metrics
+from functrain.trainer.narrow import is_list
 
 # A run that continues from a checkpoint calls them anew, so what they log comes again.
 ONCE_A_RUN = ("setup", "on_fit_start", "on_pretrain_routine_start", "on_pretrain_routine_end", "on_train_start")
@@ -33,8 +34,44 @@ def _entry(e: Entry, at: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def shown(metrics: Metrics) -> dict[str, Any]:
+    """What users and callbacks read by name, for the loop's part of a checkpoint."""
+    return {"published": dict(metrics.published), "logged": dict(metrics.logged)}
+
+
+def links(metrics: Metrics, place: Callable[[Entry], str | None]) -> dict[str, list[list[Any]]]:
+    """Whose value it is where a metric object was logged: by stage a list of [hook, name, place].
+
+    Args:
+        place: of an entry's metric object, as a string; None where it has none.
+    """
+    entries = {stage: metrics.entries[stage].values() for stage in metrics.fit_stages}
+    places = {stage: [(e, place(e)) for e in own if e.metric is not None] for stage, own in entries.items()}
+    return {stage: [[e.hook, e.name, at] for e, at in own if at is not None] for stage, own in places.items()}
+
+
+def load_shown(metrics: Metrics, state: Mapping[str, Any]) -> None:
+    """Take back what `shown` returned."""
+    metrics.published.update(state["published"])
+    metrics.logged.update(state["logged"])
+
+
+def load_links(metrics: Metrics, saved: Mapping[str, Any], objects: Mapping[str, Any]) -> None:
+    """Take back what `links` returned, after `load_state`: the metrics know again whose values they publish.
+
+    Args:
+        objects: the metric objects by place.
+    """
+    for stage, own in saved.items():
+        entries = metrics.entries.get(stage, {})
+        # Before hooks were told apart the places were kept by name.
+        for hook, name, at in own if is_list(own) else [(None, *item) for item in own.items()]:
+            if (hook, name) in entries and at in objects:
+                metrics.objects.link(entries[hook, name], objects[at])
+
+
 def load_state(metrics: Metrics, state: Mapping[str, Any]) -> None:
-    """Take `take` back."""
+    """Take back what `state_dict` returned."""
     state = state if "stages" in state else _of_before(state)
     metrics.continue_at(state["calls"], state["folded"])
     for stage, entries in state["stages"].items():

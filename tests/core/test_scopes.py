@@ -199,3 +199,20 @@ def test_a_run_that_continues_in_on_validation_end_logs_there_as_validation(worl
     continued, start = fit(world, [SavesAfterValidation(), Late()], True, ckpt_path=path)
     start()
     assert set(continued.callback_metrics) == set(undisturbed.callback_metrics) == {"t", "t_step", "t_epoch", "v"}
+
+
+@both_worlds
+def test_what_was_logged_is_written_and_read_by_the_core_for_every_adapter(world, tmp_path):
+    class SavesInMidEpoch(Saves):
+        def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+            if batch_idx == 1 and self.path is not None:
+                assert "metrics" not in inside.snapshot(trainer)
+                self.save(trainer)
+
+    path = tmp_path / "mid.ckpt"
+    fit(world, [SavesInMidEpoch(path)])[1]()
+    (entry,) = inside.read(path)["metrics"]["stages"]["train"]
+    assert (entry["hook"], entry["base"], float(entry["total"]), float(entry["weight"])) == ("training_step", "t", 3, 2)
+    continued, start = fit(world, [SavesInMidEpoch()], ckpt_path=path)
+    start()
+    assert float(continued.callback_metrics["t_epoch"]) == 2.0
