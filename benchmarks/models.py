@@ -307,7 +307,7 @@ class Rounds(fj.Callback):
         self.since = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
-        jax.block_until_ready(trainer.run.engine.state.params)
+        jax.block_until_ready(trainer.run.engine.state_dict(weights_only=True))
         self.times["trainer"].append(time.perf_counter() - self.since)
         fastest = min((min(t[1:]) for name in self.loops if len(t := self.times[name]) > 1), default=float("inf"))
         for name, epoch in self.loops.items():

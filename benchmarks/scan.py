@@ -117,7 +117,7 @@ def by_trainer(model: Any, folder: str) -> Callable[[list[Any]], float]:
 
     class Clock(fj.Callback):
         def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
-            jax.block_until_ready(trainer.run.engine.state.params)
+            jax.block_until_ready(trainer.run.engine.state_dict(weights_only=True))
             ends.append(time.perf_counter())
 
     def epoch(data: list[Any]) -> float:

@@ -14,6 +14,12 @@ from typing import Any
 CHECKPOINTS = {"torch": "functrain_torch.ckpt", "jax": "functrain_jax.checkpoint"}
 
 
+def engine_types() -> list[type[Any]]:
+    """The engines of all adapters."""
+    names = {"torch": "TorchEngine", "jax": "JaxEngine"}
+    return [getattr(import_module(f"functrain_{world}.engine"), name) for world, name in names.items()]
+
+
 # the position
 
 
@@ -160,7 +166,7 @@ def save_through(stand_in: Any) -> None:
 
 def snapshot(trainer: Any) -> dict[str, Any]:
     """What a checkpoint holds of the module, its optimizers and running metrics."""
-    return trainer.run.engine.snapshot(weights_only=False)
+    return trainer.run.engine.state_dict(weights_only=False)
 
 
 def callback_states(trainer: Any) -> dict[str, Any]:
@@ -232,14 +238,14 @@ def validating_less(kind: Any) -> Any:
     class ValidatingLess(kind):
         def _attach(self, *given: Any) -> Any:
             run = super()._attach(*given)
-            begin, engine = run.engine.eval_mode, run.engine
+            change, engine = run.engine.mode, run.engine
 
-            def eval_mode(stage: str) -> None:
-                if run.val is not None:
+            def mode(stage: str, evaluating: bool) -> None:
+                if run.val is not None and evaluating:
                     run.val[1][:] = [max((n or 2) - 1, 0) for n in run.val[1]]
-                begin(stage)
+                change(stage, evaluating)
 
-            engine.eval_mode = eval_mode
+            engine.mode = mode
             return run
 
     return ValidatingLess

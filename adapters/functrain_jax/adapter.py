@@ -18,4 +18,5 @@ if TYPE_CHECKING:
 def make(module: Module, run: Run) -> Adapter:
     """The adapter of one run of this module."""
     engine = JaxEngine(module, run)
-    return Adapter(engine, JaxCheckpointIO(engine.placement.sharding), JaxLoaders(), JaxInspector(engine))
+    checkpoints = JaxCheckpointIO(engine.placement.sharding)
+    return Adapter(engine, checkpoints, JaxLoaders(), JaxInspector(engine), compiled=True)

@@ -8,7 +8,7 @@ reads it.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from functrain.kernel import plan as plans
-from functrain.kernel.plan import Plan, PlayerPlan
+from functrain.kernel.plan import Plan
 from functrain.kernel.state import Clock, TrainState
+from functrain.trainer.adapter import Dispatch, Facts, Traits
 from functrain.trainer.entries import TRAIN, Key
 from functrain.trainer.errors import ConfigurationError, NotFiniteError, describe, noted
 from functrain.trainer.module import tell_evaluating
@@ -52,26 +53,20 @@ if TYPE_CHECKING:
 class JaxEngine:
     """See `functrain.trainer.adapter.Engine`."""
 
-    compiled = passes_logs = True
-
     def __init__(self, module: Module, run: Run) -> None:
         self.module = module
         self.run = run
         self.placement = placement_of(run.flags)
         self.policy = policy_of_flags(run.flags)
         self.state: TrainState | None = None
-        self.outputs: list[Any] = []
         self.moments = Moments()
         self.specs: tuple[Spec, ...] = ()
         self.pieces = pieces_of(module, run.flags)
-        # How many updates a batch in pieces makes is not in the plan, so the loop looks after every batch.
-        self.per_batch = self.pieces is not None
         self.throttle = Throttle()
         self.counts: dict[Any, jax.Array] = {}
         self.placed = Clock(-1)
         """The position that the device holds."""
         self.rates = Rates(type(module).__name__)
-        self.facts: dict[str, dict[str, str]] = {"now": {}, "kept": {}}
 
     # setting up
 
@@ -121,7 +116,7 @@ class JaxEngine:
             batch = hooks.transfer_batch_to_device(batch, self.placement.device, loader)
         return batch
 
-    def configure(self) -> None:
+    def configure(self) -> Traits:
         """Optimizers and the initial state, each checked."""
         assert self.state is not None
         parts = step_parts(
@@ -130,18 +125,18 @@ class JaxEngine:
         )  # fmt: skip
         self.specs, self.rules, self.backend = parts.specs, parts.rules, parts.backend
         self.state = parts.init()
-        self.facts = facts(self.specs, self.state.players)
+        now, kept = facts(self.specs, self.state.players)
+        now = {"precision": self.policy.name, "truncated_bptt_steps": str(self.pieces), **now}
+        self._facts = Facts(now, kept=kept)
         self.publish()
+        # How many updates a batch in pieces makes is not in the plan, so the loop looks after every batch.
+        return Traits(tuple(spec.plan for spec in self.specs), per_batch=self.pieces is not None, passes_logs=True)
 
-    def players(self) -> tuple[PlayerPlan, ...]:
-        """When each player moves."""
-        return tuple(spec.plan for spec in self.specs)
-
-    def start(self, wants_outputs: bool) -> None:
+    def start(self, wants_outputs: bool, one_by_one: bool) -> Facts:
         """Decide the form of the compiled programs."""
         assert self.state is not None
         self.state = self.values.adopted(self.state)
-        flags, self.wants_outputs = self.run.flags, wants_outputs
+        flags, self.wants_outputs, self.one_by_one = self.run.flags, wants_outputs, wants_outputs or one_by_one
         open_ = any(p.acc.grads is not None and int(p.acc.count) for p in self.state.players)
         self.plain = is_plain(self.run.plan.windows, self.specs) and not open_
         if self.pieces is not None and not self.plain:
@@ -161,43 +156,44 @@ class JaxEngine:
         self.training = self.programs.maker
         self.launch = self.run.span("training_step", operator.call)
         self.transfer = self.run.span("batch_transfer", Chunk.on_device)
-        self.feed.longest = 1 if self._one_by_one() else longest_dispatch(self.run.plan)
-        self.facts["kept"] |= {f"evaluation mode of {path}": "yes" for path in self.modes.evaluating()}
+        self.feed.longest = 1 if self.one_by_one else longest_dispatch(self.run.plan)
+        modes = {f"evaluation mode of {path}": "yes" for path in self.modes.evaluating()}
         self.modes.resume()
         tell_evaluating(self.run, self.module, self.modes.evaluating())
         self.publish()
-
-    def _one_by_one(self) -> bool:
-        loop = self.run.loop
-        return self.wants_outputs or self.run.hooks.per_batch or bool(loop is not None and loop.one_by_one)
+        return self._facts._replace(kept={**self._facts.kept, **modes})
 
     # training
 
-    def train(self, batches: Iterator[Any], n: int) -> int:
+    def train(self, batches: Iterator[Any], n: int) -> Dispatch:
         """Up to n batches, as many as fit a buffer in one compiled call."""
-        self.outputs = []
+        run, outputs, failed = self.run, list[Any](), None
         self.moments.clear()
         assert self.state is not None
         self.state = self.values.adopted(self.state)
         count, given = 0, -1
         # What was drawn from the loader is trained on, so that nothing is lost where a run is stopped in between.
-        while count < n and given and not (count and self.run.stop.raised):
+        while count < n and given and not (count and run.stop.raised):
             given = 0
             try:
                 for chunk in self.feed.chunks(batches, min(n - count, LONGEST)):
-                    self._dispatch(chunk)
+                    output = self._dispatch(chunk)
                     given += chunk.count
-            except BaseException:
-                self.publish()  # on_exception may look at the module
-                raise
+                    if self.wants_outputs:
+                        outputs.append(output)
+            except BaseException as error:
+                failed = error
+                break
             count += given
-        # Hooks may look at the module now: every batch, or because the epoch or the run has ended.
-        ended = plans.epoch_over(self.run.plan, self.run.clock) or plans.at_limit(self.run.plan, self.run.clock)
-        if self._one_by_one() or count < n or ended or self.run.stop.raised:
+        # Hooks may look at the module now: every batch, or because the epoch or the run has ended, or on_exception.
+        over = plans.epoch_over(run.plan, run.clock) or plans.at_limit(run.plan, run.clock)
+        if self.one_by_one or count < n or over or run.stop.raised:
             self.publish()
-        return count
+        ended = failed is None and (not count or (count < n and not run.stop.raised))
+        return Dispatch(run.clock, count, ended, outputs, self.moments.passed(run.metrics, run.clock), failed)
 
-    def _dispatch(self, chunk: Chunk) -> None:
+    def _dispatch(self, chunk: Chunk) -> Any:
+        """Train on a chunk; gives what the step gave where that is wanted."""
         parts = self.run.plan.passes_logs
         kept = self.programs.find((chunk.spec, parts), self.kept.constants) or self._program(chunk, parts)
         program, found = kept.program, kept.found
@@ -227,11 +223,10 @@ class JaxEngine:
         self.run.clock = self.placed = self._after(clock, found.pieces, done)
         if parts:
             self._note(found, turns, clock, [end for end in ends if not bad or end < done], noted)
-        if self.wants_outputs:
-            self.outputs = [self._output(metrics["outputs"], turns)]
         if bad:
             self._raise_on_nan(bad)
         self.throttle.add(metrics["done"])
+        return self._output(metrics["outputs"], turns) if self.wants_outputs else None
 
     def _calls(self, slow: bool, turns: np.ndarray | None, ends: list[int], chunk: Chunk) -> list[tuple[Any, Any]]:
         """The arguments before the last of the calls that train on a chunk; see `Training.program`. `ends`: of its
@@ -255,19 +250,6 @@ class JaxEngine:
             where = (Noted(noted[end - 1]), 0) if found.slow else (whole, number)
             self.moments.parts.append(Moment(self._after(clock, found.pieces, end), names, found.logged, *where))
             start = end
-
-    def replay(self, look: Callable[[], None]) -> None:
-        """See `functrain.trainer.adapter.Engine`."""
-        if not self.moments.parts or self.moments.parts[0].clock == self.run.clock:
-            return
-        clock = self.run.clock
-        try:
-            for there in self.moments.replay(self.run.metrics):
-                self.run.clock = there
-                look()
-        finally:
-            self.run.clock = clock
-            self.moments.end(self.run.metrics)
 
     def _count(self, n: int) -> jax.Array:
         """A number on the device; the same few come again and again."""
@@ -344,22 +326,8 @@ class JaxEngine:
         self.publish()
         return True
 
-    def idle(self) -> str | None:
-        """Why no update has changed anything yet."""
-        if self.state is None or self.state.moved:
-            return None
-        name = f"{type(self.module).__name__}.training_step"
-        return (
-            f"no update's gradients were finite, or every batch weighed 0; look at the loss and the 'weight' that "
-            f"{name} gives, or at the precision."
-        )
-
-    def epoch_start(self) -> None:
-        """Nothing: the metrics' running values start empty, and programs take them from there."""
-
-    def epoch_end(self, metrics: dict[str, Any]) -> None:
-        """Schedules are part of the optax transformation; only the module's values are brought up to date."""
-        self.publish()
+    def close_epoch(self, metrics: Mapping[str, Any]) -> None:
+        """Nothing: schedules are part of the optax transformation."""
 
     # the rest of the protocol
 
@@ -369,24 +337,18 @@ class JaxEngine:
         if self.state is not None:
             self.values.publish(self.state)
 
-    def eval_mode(self, stage: str) -> None:
-        """Put the module's networks into evaluation mode, with the present values."""
-        self.publish()
-        self.modes.evaluate(stage)
+    def mode(self, stage: str, evaluating: bool) -> None:
+        """Put the module's networks into evaluation mode, with the present values, or back into the modes of before."""
+        if evaluating:
+            self.publish()
+            self.modes.evaluate(stage)
+        else:
+            self.modes.train(stage)
 
-    def train_mode(self, stage: str) -> None:
-        """Put the module's networks back into the modes of before."""
-        self.modes.train(stage)
-
-    def evaluate(self, stage: str, batch: Any, batch_idx: int, loader_idx: int) -> Any:
+    def evaluate(self, stage: str, batches: Iterator[Any], n: int, first: int, loader: int, wants: bool) -> Dispatch:
         """See `functrain_jax.evaluator.Evaluator.evaluate`."""
         assert self.state is not None
-        return self.evaluator.evaluate(self.state, stage, batch, batch_idx, loader_idx)
-
-    def evaluate_many(self, stage: str, batches: Iterator[Any], n: int, first: int, loader_idx: int) -> int:
-        """See `functrain_jax.evaluator.Evaluator.evaluate_many`."""
-        assert self.state is not None
-        return self.evaluator.evaluate_many(self.state, stage, batches, n, first, loader_idx)
+        return self.evaluator.evaluate(self.state, stage, batches, n, first, loader, wants)
 
     def finish(self) -> None:
         """Leave the trained values in the user's module. An error may have left it in an evaluation, or ended the run
@@ -397,13 +359,13 @@ class JaxEngine:
             self.kept.end()
         self.throttle.clear()
 
-    def snapshot(self, weights_only: bool) -> dict[str, Any]:
+    def state_dict(self, weights_only: bool) -> dict[str, Any]:
         """See `functrain_jax.snapshot.state_dict`."""
         return snapshot.state_dict(self, weights_only)
 
-    def restore(self, checkpoint: dict[str, Any], weights_only: bool, strict: bool = True) -> None:
+    def load_state_dict(self, saved: Mapping[str, Any], weights_only: bool) -> None:
         """See `functrain_jax.snapshot.load_state`."""
-        snapshot.load_state(self, checkpoint, weights_only, strict)
+        snapshot.load_state(self, saved, weights_only)
 
 
 def longest_dispatch(plan: Plan) -> int:

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from functrain.kernel.state import TrainState
+from functrain.trainer.adapter import Dispatch
 from functrain.trainer.errors import describe, noted
 from functrain.trainer.hooks import Hooks
 from functrain.trainer.run import Run
@@ -47,23 +48,20 @@ class Evaluator:
         self.told: set[str] = set()
         """Leaves of a batch of which it was said that they are rounded."""
 
-    def evaluate(self, state: TrainState, stage: str, batch: Any, batch_idx: int, loader_idx: int) -> Any:
-        """Run one step on one batch. Returns its output, as numpy arrays for 'predict', else as arrays of the
+    def evaluate(
+        self, state: TrainState, stage: str, batches: Iterator[Any], n: int, first: int, loader: int, wants: bool
+    ) -> Dispatch:
+        """Run the step on up to n batches: one by one where outputs are wanted, else as many as fit a buffer in one
+        compiled call; one where JAX looks for NaN. Outputs are numpy arrays for 'predict', else arrays of the
         device."""
-        chunk = next(self._feed(stage, loader_idx, True, 1).chunks(iter((batch,)), 1))
-        output = self._dispatch(state, stage, chunk, batch_idx, loader_idx, True)
-        return self.placement.host(output) if stage == "predict" else output
-
-    def evaluate_many(
-        self, state: TrainState, stage: str, batches: Iterator[Any], n: int, first: int, loader_idx: int
-    ) -> int:
-        """Run the step on up to n batches, as many as fit a buffer in one compiled call; one where JAX looks for NaN.
-        Returns how many there were."""
+        outputs: list[Any] = []
         count, n = 0, 1 if looking() else n
-        for chunk in self._feed(stage, loader_idx, False, n).chunks(batches, n):
-            self._dispatch(state, stage, chunk, first + count, loader_idx, False)
+        for chunk in self._feed(stage, loader, wants, 1 if wants else n).chunks(batches, n):
+            output = self._dispatch(state, stage, chunk, first + count, loader, wants)
             count += chunk.count
-        return count
+            if wants:
+                outputs.append(self.placement.host(output) if stage == "predict" else output)
+        return Dispatch(self.run.clock, count, count < n, outputs)
 
     def _feed(self, stage: str, loader: int, single: bool, longest: int) -> Feed:
         feed = self.feeds.get((stage, loader, single))

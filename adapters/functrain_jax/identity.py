@@ -36,11 +36,12 @@ def _has_form(part: Any) -> bool:
     return isinstance(part, Mapping) and any(map(_has_form, part.values()))
 
 
-def facts(specs: Sequence[Spec], players: Sequence[Player]) -> dict[str, dict[str, str]]:
+def facts(specs: Sequence[Spec], players: Sequence[Player]) -> tuple[dict[str, str], dict[str, str]]:
     """What the players' transformations were made with, as text by name.
 
-    Under 'now' what a transformation holds, under 'kept' what its state holds (`optax.inject_hyperparams`), which a run
-    that continues takes from the checkpoint.
+    Returns:
+        What a transformation holds; and what its state holds (`optax.inject_hyperparams`), which a run that continues
+        takes from the checkpoint.
     """
     now: dict[str, str] = {}
     kept: dict[str, str] = {}
@@ -52,7 +53,7 @@ def facts(specs: Sequence[Spec], players: Sequence[Player]) -> dict[str, dict[st
             values = {"learning_rate": f"{rate:.7g}", **{k: v for k, v in values.items() if k != "scale.step_size"}}
         now |= {f"{name} of optimizer {i}": value for name, value in values.items()}
         kept |= {f"{name} of optimizer {i}": value for name, value in held.items()}
-    return {"now": now, "kept": kept}
+    return now, kept
 
 
 def injected(state: Any) -> dict[str, str]:

@@ -34,6 +34,16 @@ class JaxInspector:
     def scalar(self, value: Any) -> jax.Array:
         return value if isinstance(value, jax.Array) else jnp.asarray(value)
 
+    def idle(self) -> str | None:
+        engine = self.engine
+        if engine.state is None or engine.state.moved:
+            return None
+        name = f"{type(engine.module).__name__}.training_step"
+        return (
+            f"no update's gradients were finite, or every batch weighed 0; look at the loss and the 'weight' that "
+            f"{name} gives, or at the precision."
+        )
+
     def summary(self, max_depth: int) -> list[tuple[str, str, int, int, int]]:
         engine = self.engine
         assert engine.state is not None

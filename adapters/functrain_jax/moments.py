@@ -6,7 +6,7 @@ A program writes them once a place, into arrays that the host reads when the dis
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -108,18 +108,24 @@ class Moments:
                 entry = host.entries[TRAIN][key]
                 self.before[key] = (entry.at, entry.last)
 
-    def replay(self, host: Metrics) -> Iterator[Clock]:
-        """The positions at the parts' ends; the metrics are as they were at each."""
+    def passed(self, host: Metrics, now: Clock) -> Generator[Clock] | None:
+        """What a dispatch that ends at `now` returns as its `passed`."""
+        return self._replay(host) if self.parts and self.parts[0].clock != now else None
+
+    def _replay(self, host: Metrics) -> Generator[Clock]:
         self.present = {key: (entry.at, entry.last) for key, entry in host.entries[TRAIN].items()}
         for key, (at, last) in self.before.items():
             entry = host.entries[TRAIN][key]
             entry.at, entry.last = at, last
-        while self.parts:
-            self.here = self.parts.pop(0)
-            self.here.put(host)
-            yield self.here.clock
+        try:
+            while self.parts:
+                self.here = self.parts.pop(0)
+                self.here.put(host)
+                yield self.here.clock
+        finally:
+            self._end(host)
 
-    def end(self, host: Metrics) -> None:
+    def _end(self, host: Metrics) -> None:
         """The metrics are as they were before the replay, wherever that has ended."""
         for part in self.parts:
             part.put(host)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -101,7 +101,7 @@ def _player(player: Player) -> dict[str, Any]:
     }
 
 
-def load_state(engine: JaxEngine, saved: dict[str, Any], weights_only: bool, strict: bool) -> None:
+def load_state(engine: JaxEngine, saved: Mapping[str, Any], weights_only: bool) -> None:
     """Take a snapshot back.
 
     Raises:
@@ -112,7 +112,7 @@ def load_state(engine: JaxEngine, saved: dict[str, Any], weights_only: bool, str
         raise CheckpointError(f"has no weights (no 'state_dict'), so it is no checkpoint of {name}.")
     assert engine.state is not None
     state = engine.state
-    differs = differences(saved["state_dict"], weights(state), strict)
+    differs = differences(saved["state_dict"], weights(state))
     if differs:
         raise CheckpointError(f"is of another module than {name}: {differs}.")
     if not weights_only:
@@ -127,7 +127,7 @@ def load_state(engine: JaxEngine, saved: dict[str, Any], weights_only: bool, str
     engine.publish()
 
 
-def _check_players(own: Sequence[Player], saved: dict[str, Any], name: str) -> None:
+def _check_players(own: Sequence[Player], saved: Mapping[str, Any], name: str) -> None:
     if "players" not in saved:
         raise CheckpointError("holds weights only (no 'players'), so training cannot continue from it.")
     if len(saved["players"]) != len(own):
@@ -144,7 +144,7 @@ def _check_players(own: Sequence[Player], saved: dict[str, Any], name: str) -> N
             )
 
 
-def _with_players(engine: JaxEngine, state: TrainState, saved: dict[str, Any]) -> TrainState:
+def _with_players(engine: JaxEngine, state: TrainState, saved: Mapping[str, Any]) -> TrainState:
     for i, kept in enumerate(saved["players"]):
         me = state.players[i]
         scale = me.scale

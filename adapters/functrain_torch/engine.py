@@ -19,6 +19,7 @@ from functrain.kernel.epoch import tbptt
 from functrain.kernel.plan import PlayerPlan
 from functrain.kernel.state import Report, TrainState
 from functrain.kernel.step import Action, Rules, micro_step, update
+from functrain.trainer.adapter import Dispatch, Facts, Traits
 from functrain.trainer.errors import NotFiniteError
 from functrain.trainer.run import Run
 from functrain.trainer.step_outputs import of_players
@@ -55,8 +56,6 @@ class TorchEngine:
     parts: StepParts
     manual: Manual
 
-    compiled = passes_logs = False
-
     def __init__(self, run: Run, module: LightningModule) -> None:
         self.run = run
         self.module = module
@@ -68,10 +67,6 @@ class TorchEngine:
         self.family = Family(module)
         self.automatic = is_automatic(module, run.flags)
         self.pieces: int | None = run.flags.truncated_bptt_steps or module.truncated_bptt_steps
-        # Pieces of one batch make several updates: more than the plan counts on.
-        self.per_batch = not self.automatic or bool(self.pieces)
-        self.outputs: list[Any] = []
-        self.facts: dict[str, dict[str, str]] = {"now": {}, "kept": {}}
         self._given: dict[int, Any] = {}
         self._steps: dict[str, Callable[..., Any]] = {}
 
@@ -93,7 +88,7 @@ class TorchEngine:
         transfer = Transfer(self.run.hooks, self.strategy.device, self.policy.dtype)
         self.transfer = None if transfer.idle else self.run.span("batch_transfer", transfer)
 
-    def configure(self) -> None:
+    def configure(self) -> Traits:
         run, module = self.run, self.module
         self.parts = step_parts(module, run.flags, run.context, hooks=run.hooks, strategy=self.strategy)
         check_optimizers(self.parts.configured.optimizers, run.outer)
@@ -102,18 +97,20 @@ class TorchEngine:
         self.manual.measure(run.span)
         self.state, self.trains = self.parts.init(), True
         frozen = [path for path, p in module.named_parameters() if not p.requires_grad]
-        self.facts["kept"] = options(self.configured) | {f"freezing of {path}": "yes" for path in frozen}
-        self.facts["timing"] = timing(self.configured)
+        self._facts = Facts(
+            {"precision": self.policy.name, "truncated_bptt_steps": str(self.pieces)},
+            timing(self.configured),
+            {**options(self.configured), **{f"freezing of {path}": "yes" for path in frozen}},
+        )
+        # Pieces of one batch make several updates: more than the plan counts on.
+        return Traits(self.configured.players(), per_batch=not self.automatic or bool(self.pieces))
 
     @property
     def configured(self) -> Configured:
         """The optimizers and schedulers of the module; none in a run that does not train."""
         return self.parts.configured if self.trains else NOTHING
 
-    def players(self) -> tuple[PlayerPlan, ...]:
-        return self.configured.players()
-
-    def start(self, wants_outputs: bool) -> None:
+    def start(self, wants_outputs: bool, one_by_one: bool) -> Facts:
         self.wants_outputs = wants_outputs
         self.check_nan = bool(self.run.flags.terminate_on_nan)
         if wants_outputs:
@@ -126,16 +123,19 @@ class TorchEngine:
             self.manual.start_counting()
         elif self.pieces:
             self.special = self._train_in_pieces
-        self.facts["kept"] |= {f"evaluation mode of {path}": "yes" for path in self.modes.start()}
+        modes = {f"evaluation mode of {path}": "yes" for path in self.modes.start()}
+        return self._facts._replace(kept={**self._facts.kept, **modes})
 
     # training
 
-    def train(self, batches: Iterator[Any], n: int) -> int:
+    def train(self, batches: Iterator[Any], n: int) -> Dispatch:
         """See the protocol. One pass of this loop is one batch: to the device, through the kernel, schedulers."""
         parts, run, transfer, special, single = self.parts, self.run, self.transfer, self.special, self.single
         assert self.state is not None
+        if self.state.clock is not run.clock:
+            self.state = self.state._replace(clock=run.clock)
         backend, rules, stop, scope = parts.backend, parts.rules, run.stop, run.metrics.current
-        self.outputs = []
+        outputs: list[Any] = []
         count = 0
         for batch in islice(batches, n):
             if transfer is not None:
@@ -151,13 +151,14 @@ class TorchEngine:
                     self.state = self.state._replace(hidden=None)
                 if self.looks_after:
                     self._after_update(reports, clock.batch)
-                    self._keep_outputs()
             else:
                 special(batch)
+            if self.wants_outputs:
+                outputs.append(self._output())
             count += 1
             if stop.raised:
                 break
-        return count
+        return Dispatch(run.clock, count, ended=not count or (count < n and not stop.raised), outputs=outputs)
 
     def _train_by_hand(self, batch: Any) -> None:
         number = self.run.clock.batch
@@ -165,7 +166,6 @@ class TorchEngine:
         self.run.clock = self.manual.state.clock
         if self.check_nan:
             self._raise_on_nan(number)
-        self._keep_outputs()
 
     def _train_in_pieces(self, batch: Any) -> None:
         assert self.state is not None
@@ -174,7 +174,6 @@ class TorchEngine:
         window = self.run.plan.windows.at(self.run.clock.epoch)
         self.state, _ = tbptt(self.parts.backend, self.parts.rules, self.state, pieces, window, self._train_window)
         self.run.clock = self.state.clock
-        self._keep_outputs()
 
     def _train_window(
         self, backend: Backend[Any], rules: Rules, state: TrainState, pieces: Sequence[Any]
@@ -204,12 +203,10 @@ class TorchEngine:
 
         return keeping
 
-    def _keep_outputs(self) -> None:
+    def _output(self) -> Any:
         """What the steps of a batch returned, for hooks."""
-        if self.wants_outputs:
-            several = self.automatic and len(self.configured.optimizers) > 1
-            self.outputs.append(of_players(detached(self._given), several))
-            self._given = {}
+        given, self._given = self._given, {}
+        return of_players(detached(given), self.automatic and len(self.configured.optimizers) > 1)
 
     def _raise_on_nan(self, number: int) -> None:
         output, place = self.parts.backend.output, f"epoch {self.run.clock.epoch}, batch {number}"
@@ -229,7 +226,7 @@ class TorchEngine:
         run, clock = self.run, self.run.clock
         number = max(clock.batch - 1, 0)
         # The step is the last batch's, and its hooks are told so.
-        self.state = self.state._replace(clock=self.state.clock._replace(batch=number))
+        self.state = self.state._replace(clock=clock._replace(batch=number))
         reports: list[Report | None] = [None] * len(self.state.players)
         for index, player in enumerate(self.state.players):
             if player.acc.count:
@@ -241,53 +238,37 @@ class TorchEngine:
             self._after_update(reports, number)
         return closed
 
-    def replay(self, look: Callable[[], None]) -> None:
-        """Nothing: a dispatch ends where step metrics are written."""
-
     def publish(self) -> None:
         """Nothing: what is trained is the module's own tensors."""
 
-    def epoch_start(self) -> None:
-        assert self.state is not None
-        self.state = self.state._replace(clock=self.run.clock)
-
-    def epoch_end(self, metrics: Mapping[str, Any]) -> None:
+    def close_epoch(self, metrics: Mapping[str, Any]) -> None:
         self.parts.schedulers.end_epoch(self.run.clock.epoch, metrics)
-
-    def idle(self) -> str | None:
-        if not self.automatic or self.state is None or self.state.moved:
-            return None
-        name = f"{type(self.module).__name__}.training_step"
-        if self.parts.backend.output is None:
-            return f"{name} gave None for its batches; was `return loss` forgotten?"
-        return f"no update's gradients were finite; look at the loss that {name} gives, or at the precision."
 
     # evaluating
 
-    def eval_mode(self, stage: str) -> None:
-        self.modes.evaluate(stage)
+    def mode(self, stage: str, evaluating: bool) -> None:
+        self.modes.evaluate(stage) if evaluating else self.modes.train(stage)
 
-    def train_mode(self, stage: str) -> None:
-        self.modes.train(stage)
-
-    def evaluate(self, stage: str, batch: Any, batch_idx: int, loader_idx: int) -> Any:
-        if self.transfer is not None:
-            batch = self.transfer(batch, loader_idx)
-        self.run.metrics.current.batch = batch
+    def evaluate(self, stage: str, batches: Iterator[Any], n: int, first: int, loader: int, wants: bool) -> Dispatch:
+        transfer, context, scope = self.transfer, self.context, self.run.metrics.current
         step = self._steps.get(stage)
         if step is None:
             step = self._steps[stage] = self.run.span(f"{stage}_step", evaluation_step(self.module, stage))
-        if self.context is None:
-            return step(batch, batch_idx, loader_idx)
-        with self.context():
-            return step(batch, batch_idx, loader_idx)
-
-    def evaluate_many(self, stage: str, batches: Iterator[Any], n: int, first: int, loader_idx: int) -> int:
+        outputs: list[Any] = []
         count = 0
         for batch in islice(batches, n):
-            self.evaluate(stage, batch, first + count, loader_idx)
+            if transfer is not None:
+                batch = transfer(batch, loader)
+            scope.batch = batch
+            if context is None:
+                output = step(batch, first + count, loader)
+            else:
+                with context():
+                    output = step(batch, first + count, loader)
+            if wants:
+                outputs.append(output)
             count += 1
-        return count
+        return Dispatch(self.run.clock, count, count < n, outputs)
 
     # the rest of the protocol
 
@@ -300,8 +281,8 @@ class TorchEngine:
         self.family.give_back(*self.run.around)
         torch.set_grad_enabled(self.grad_enabled)
 
-    def snapshot(self, weights_only: bool) -> dict[str, Any]:
+    def state_dict(self, weights_only: bool) -> dict[str, Any]:
         return snapshot.state_dict(self, weights_only)
 
-    def restore(self, checkpoint: dict[str, Any], weights_only: bool, strict: bool = True) -> None:
-        snapshot.load_state(self, checkpoint, weights_only, strict)
+    def load_state_dict(self, saved: Mapping[str, Any], weights_only: bool) -> None:
+        snapshot.load_state(self, saved, weights_only)

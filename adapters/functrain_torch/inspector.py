@@ -32,5 +32,14 @@ class TorchInspector:
     def scalar(self, value: Any) -> Tensor:
         return value if isinstance(value, Tensor) else torch.as_tensor(value)
 
+    def idle(self) -> str | None:
+        engine = self.engine
+        if not engine.automatic or engine.state is None or engine.state.moved:
+            return None
+        name = f"{type(engine.module).__name__}.training_step"
+        if engine.parts.backend.output is None:
+            return f"{name} gave None for its batches; was `return loss` forgotten?"
+        return f"no update's gradients were finite; look at the loss that {name} gives, or at the precision."
+
     def summary(self, max_depth: int) -> list[tuple[str, str, int, int, int]]:
         return rows(self.engine.module, max_depth)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -79,7 +79,7 @@ def _storable(batches: Any) -> Any:
     return batches if is_storable(batches) else None
 
 
-def load_state(engine: TorchEngine, saved: dict[str, Any], weights_only: bool, strict: bool) -> None:
+def load_state(engine: TorchEngine, saved: Mapping[str, Any], weights_only: bool) -> None:
     """Take a snapshot back.
 
     Raises:
@@ -88,7 +88,7 @@ def load_state(engine: TorchEngine, saved: dict[str, Any], weights_only: bool, s
     module, name = engine.module, type(engine.module).__name__
     if "state_dict" not in saved:
         raise CheckpointError(f"has no weights (no 'state_dict'), so it is no checkpoint of {name}.")
-    differs = differences(ckpt.forms(saved["state_dict"]), ckpt.forms(module.state_dict()), strict)
+    differs = differences(ckpt.forms(saved["state_dict"]), ckpt.forms(module.state_dict()))
     if differs:
         raise CheckpointError(f"is of another module than {name}: {differs}.")
     if not weights_only:
@@ -99,7 +99,7 @@ def load_state(engine: TorchEngine, saved: dict[str, Any], weights_only: bool, s
             names = parameter_names(module, optimizer)
             check_shapes(ordered(state, at), optimizer, names, f"optimizer {i} ({type(optimizer).__name__})")
         _check_windows(engine, saved)
-    engine.strategy.load_state_dict(module, saved["state_dict"], strict)
+    engine.strategy.load_state_dict(module, saved["state_dict"], strict=True)
     if weights_only:
         return
     frozen = set(saved["frozen"])
@@ -117,7 +117,7 @@ def load_state(engine: TorchEngine, saved: dict[str, Any], weights_only: bool, s
     metrics_state.load_links(engine.run.metrics, saved["metric_links"], metric_states.found(module))
 
 
-def _check_optimizers(engine: TorchEngine, saved: dict[str, Any], name: str) -> None:
+def _check_optimizers(engine: TorchEngine, saved: Mapping[str, Any], name: str) -> None:
     for key, own in (
         ("optimizer_states", engine.configured.optimizers),
         ("lr_schedulers", engine.configured.schedulers),
@@ -142,7 +142,7 @@ def _check_optimizers(engine: TorchEngine, saved: dict[str, Any], name: str) -> 
             )
 
 
-def _places(engine: TorchEngine, saved: dict[str, Any]) -> list[list[int]]:
+def _places(engine: TorchEngine, saved: Mapping[str, Any]) -> list[list[int]]:
     """Of every optimizer: where its parameters stood in the checkpoint; those of older versions have no names."""
     optimizers = engine.configured.optimizers
     own = [parameter_names(engine.module, optimizer) for optimizer in optimizers]
@@ -152,7 +152,7 @@ def _places(engine: TorchEngine, saved: dict[str, Any]) -> list[list[int]]:
     ]
 
 
-def _check_windows(engine: TorchEngine, saved: dict[str, Any]) -> None:
+def _check_windows(engine: TorchEngine, saved: Mapping[str, Any]) -> None:
     """The gradients of an open window are scaled as the precision was."""
     for kept, player in zip(saved["players"], _state_of(engine).players, strict=True):
         if kept["window"] is not None and (kept["scale"] is None) != (player.scale is None):
@@ -161,7 +161,7 @@ def _check_windows(engine: TorchEngine, saved: dict[str, Any]) -> None:
             )
 
 
-def _load_players(engine: TorchEngine, saved: dict[str, Any], places: Sequence[Sequence[int]]) -> None:
+def _load_players(engine: TorchEngine, saved: Mapping[str, Any], places: Sequence[Sequence[int]]) -> None:
     state = _state_of(engine)
     again = engine.parts.reevaluation
     for index, kept in enumerate(saved["players"]):

@@ -3,140 +3,161 @@ what can be looked at. Types only."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
-from functrain.kernel.state import TrainState
+from functrain.kernel.plan import PlayerPlan
+from functrain.kernel.state import Clock
 from functrain.trainer.data import LoaderTools
 from functrain.trainer.identity import Mark
 from functrain.trainer.world import World
 
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
-class Named(Protocol):
-    """What has a name."""
 
-    @property
-    def name(self) -> str:
-        """Its name."""
-        ...
+class Traits(NamedTuple):
+    """What an engine says of itself once its optimizers are known; the plan of a fit is made of it.
+
+    Attributes:
+        players: when each player moves, one an optimizer, in order.
+        per_batch: the engine needs the host at every batch (optimization by hand, batches in pieces), so a dispatch is
+            one batch.
+        passes_logs: it keeps what was logged at the places where step metrics are written, so a dispatch may run past
+            them; see `Dispatch.passed`.
+    """
+
+    players: tuple[PlayerPlan, ...]
+    per_batch: bool = False
+    passes_logs: bool = False
+
+
+class Facts(NamedTuple):
+    """How module and optimizers are set up, as text by name: a checkpoint keeps it, and a run that continues says what
+    is otherwise now.
+
+    Attributes:
+        now: that of which a run that continues uses the present value.
+        timing: as `now`; checkpoints of before it was kept say nothing of it.
+        kept: that of which it takes the checkpoint's value.
+    """
+
+    now: Mapping[str, str] = NOTHING
+    timing: Mapping[str, str] = NOTHING
+    kept: Mapping[str, str] = NOTHING
+
+
+class Dispatch(NamedTuple):
+    """What became of the batches that an engine was handed.
+
+    Attributes:
+        clock: the position after them.
+        batches: how many there were.
+        ended: the iterator has ended. False where they were as many as were asked for, or a stop came before.
+        outputs: what the steps gave, one a batch, detached, unread; empty unless wanted. Of training steps in the form
+            of `step_outputs`.
+        passed: the positions where step metrics are written, in order, up to the last batch. At each of them metrics
+            and learning rates are as they were there; they are as they are now again when the iterator is exhausted or
+            closed. To be read once, before the next dispatch; None where a dispatch ends at such places.
+        failed: the error that ended it. An engine gives it here, in place of raising it, where there may be something
+            in `passed`, which is written first; the loop raises it.
+    """
+
+    clock: Clock
+    batches: int
+    ended: bool
+    outputs: Sequence[Any] = ()
+    passed: Generator[Clock] | None = None
+    failed: BaseException | None = None
 
 
 class Engine(Protocol):
     """One run of one module under one framework, made at the start of every fit, validate, test and predict. It owns
-    the `TrainState` and is the only one to move it.
+    the state and is the only one to move it. What it has to tell it returns: nothing else of it is read.
 
-    The Trainer hands it batches, `n` at a time, as many as there are to the next host event; the engine decides how:
-    a loop (torch) or one compiled call (JAX).
-    """
+    The loops hand it batches, `n` at a time, as many as there are to the next host event; the engine decides how: a
+    loop (torch) or one compiled call (JAX). Within a dispatch it writes the position, `run.clock`, so that hooks,
+    modules and exceptions see where the run is.
 
-    state: TrainState | None
-
-    @property
-    def policy(self) -> Named:
-        """The precision."""
-        ...
-
-    pieces: int | None
-    """Steps of time a piece, where batches are cut along time."""
-
-    compiled: bool
-    """Its calls may keep the main thread away from Python for long."""
-
-    outputs: list[Any]
-    """What the training steps of the last dispatch gave, one a batch, detached, in the form of `step_outputs`; only
-    filled where `wants_outputs`."""
-
-    facts: dict[str, dict[str, str]]
-    """How optimizers and module are set up, as text by name, made by `configure` and `start`: under 'now' that of which
-    a run that continues uses the present value, under 'kept' that of which it takes the checkpoint's."""
-
-    per_batch: bool
-    """The adapter itself needs the host at every batch (optimization by hand, batches in pieces).
-
-    Dispatches of one batch.
+    In order, a fit calls `setup`, `configure`, `load_state_dict` where it continues, `start`; then `train`, and between
+    dispatches whatever is due; last `finish`. An evaluation calls `setup`, `evaluate` between two `mode`, `finish`.
     """
 
     def setup(self, stage: str) -> None:
-        """Device, precision; move the module. Before `configure_optimizers`."""
+        """Choose device and precision and move the module: before `configure_optimizers`.
+
+        Args:
+            stage: 'fit', 'validate', 'test' or 'predict'.
+        """
         ...
 
-    def configure(self) -> None:
+    def configure(self) -> Traits:
         """Call `configure_optimizers` and make the initial state. Raises with a clear message where it is unusable."""
         ...
 
-    def players(self) -> tuple[Any, ...]:
-        """`PlayerPlan`s, one an optimizer, in order."""
+    def start(self, wants_outputs: bool, one_by_one: bool) -> Facts:
+        """Resolve once what would cost at every step: the plan is known, and nothing has been trained yet.
+
+        Args:
+            wants_outputs: somebody takes what the training steps give.
+            one_by_one: somebody looks at every batch, so that all dispatches are of one.
+        """
         ...
 
-    def start(self, wants_outputs: bool) -> None:
-        """The plan is known; nothing has been trained yet. Resolve once what would cost at every step."""
-        ...
-
-    def train(self, batches: Iterator[Any], n: int) -> int:
-        """Train on up to n batches of the iterator; gives how many there were. Advances `run.clock`, collects logs."""
-        ...
-
-    passes_logs: bool
-    """It keeps what was logged at the places where step metrics are written, so a dispatch may run past them."""
-
-    def replay(self, look: Callable[[], None]) -> None:
-        """Call `look` for every part of the last dispatch that ended where step metrics are written, in order: clock,
-        metrics and learning rates are as they were there, and as they are now when this returns or raises. Once a
-        dispatch, and only where `passes_logs`."""
+    def train(self, batches: Iterator[Any], n: int) -> Dispatch:
+        """Train on up to n batches of the iterator, fewer where it ends or `run.stop.raised`. Logs are collected. The
+        position goes on from `run.clock`, which may have moved since the last dispatch: an epoch turns."""
         ...
 
     def close_window(self) -> bool:
         """An epoch has ended where nobody could foresee it: update with what open windows hold, and do all that follows
-        an update. False where none was open."""
-        ...
-
-    def idle(self) -> str | None:
-        """Why no update has changed anything yet, in a sentence; None where one has, or where none need to."""
+        an update. Returns whether one was open."""
         ...
 
     def publish(self) -> None:
-        """Leave the present values in the user's module, where hooks will look for them."""
+        """Leave the present values in the user's module: batches are over, and hooks will look for them."""
         ...
 
-    def epoch_start(self) -> None:
-        """Training mode; running metrics of the epoch start empty (unless resumed)."""
+    def close_epoch(self, metrics: Mapping[str, Any]) -> None:
+        """Step the schedulers that count epochs: the epoch is whole.
+
+        Args:
+            metrics: the callback metrics, for schedulers that watch one.
+        """
         ...
 
-    def epoch_end(self, metrics: dict[str, Any]) -> None:
-        """The epoch is whole: step the schedulers whose interval it is; `metrics` are the callback metrics."""
+    def mode(self, stage: str, evaluating: bool) -> None:
+        """Put the module into evaluation mode with the present values, or back into the modes of before. Two calls and
+        no block, as a run may continue in the middle of an evaluation's end.
+
+        Args:
+            stage: 'validation', 'test' or 'predict'; the module may have a hook of its own for each.
+        """
         ...
 
-    def eval_mode(self, stage: str) -> None: ...
+    def evaluate(self, stage: str, batches: Iterator[Any], n: int, first: int, loader: int, wants: bool) -> Dispatch:
+        """Run the step of 'validation', 'test' or 'predict' on up to n batches of the iterator. Moves no state.
 
-    def train_mode(self, stage: str) -> None: ...
-
-    def evaluate(self, stage: str, batch: Any, batch_idx: int, loader_idx: int) -> Any:
-        """One step of 'validation', 'test' or 'predict' on one batch; gives the step's output (detached)."""
+        Args:
+            first: the number of the first of them in its loader.
+            loader: the number of the loader.
+            wants: the steps' outputs are wanted.
+        """
         ...
 
-    def evaluate_many(self, stage: str, batches: Iterator[Any], n: int, first: int, loader_idx: int) -> int:
-        """As `evaluate` for up to n batches whose outputs nobody wants; gives how many there were."""
+    def state_dict(self, weights_only: bool) -> dict[str, Any]:
+        """Return the engine's part of a checkpoint: weights, and unless weights_only optimizers, schedulers, loss
+        scales, open windows, random keys, running metrics."""
+        ...
+
+    def load_state_dict(self, saved: Mapping[str, Any], weights_only: bool) -> None:
+        """Take a checkpoint's part back. Raises where it does not fit the module, naming what differs, before anything
+        is changed."""
         ...
 
     def finish(self) -> None:
-        """The run is over: leave the trained values in the user's module."""
-        ...
-
-    # what is saved, and read back
-
-    def snapshot(self, weights_only: bool) -> dict[str, Any]:
-        """The engine's part of a checkpoint.
-
-        Weights, and unless weights_only optimizer, scheduler, scale, open windows, RNG.
-        """
-        ...
-
-    def restore(self, checkpoint: dict[str, Any], weights_only: bool, strict: bool = True) -> None:
-        """Take a snapshot back. Raises where it does not fit the module, naming what differs.
-
-        Before changing anything.
-        """
+        """Leave the trained values in the user's module: the run is over, however it has ended."""
         ...
 
 
@@ -229,15 +250,25 @@ class Inspector(Protocol):
         """What is known of metric objects that the module logs."""
         ...
 
+    def idle(self) -> str | None:
+        """Why no update of this fit has changed anything yet, in a sentence; None where one has, or where none need
+        to. Reads values of the device: once a run."""
+        ...
+
     def summary(self, max_depth: int) -> list[tuple[str, str, int, int, int]]:
         """The module's parts down to a depth (-1: all): name, type, parameters, trainable ones, bytes of parameters."""
         ...
 
 
 class Adapter(NamedTuple):
-    """The parts through which a run works with one framework. Found by `functrain.trainer.adapters.find`."""
+    """The parts through which a run works with one framework. Found by `functrain.trainer.adapters.find`.
+
+    Attributes:
+        compiled: its calls may keep the main thread away from Python for long, so that a thread answers signals.
+    """
 
     engine: Engine
     checkpoints: CheckpointIO
     loaders: LoaderTools
     inspector: Inspector
+    compiled: bool = False

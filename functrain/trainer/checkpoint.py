@@ -98,7 +98,7 @@ def assemble(run: Run, weights_only: bool) -> dict[str, Any]:
         },
         "epoch": clock.epoch,
         "global_step": clock.update,
-        **run.engine.snapshot(weights_only),
+        **run.engine.state_dict(weights_only),
         **going,
     }
     for key, owner in (("hyper_parameters", module), ("datamodule_hyper_parameters", run.datamodule)):
@@ -302,7 +302,7 @@ def load(run: Run, path: str | os.PathLike[str], weights_only: bool) -> dict[str
             run.loaders.draws_then = dict(saved["loop"].get("draws", {}))
         if clock is not None:
             metrics_state.load_state(run.metrics, saved["metrics"])
-        run.engine.restore(saved, weights_only)
+        run.engine.load_state_dict(saved, weights_only)
     if clock is not None:
         run.clock = clock
     return saved

@@ -29,7 +29,7 @@ def run_stage(run: Run, stage: str, loaders: Sequence[Any], limits: Sequence[int
     hooks, metrics, engine = run.hooks, run.metrics, run.engine
     run.evaluated = 0
     run.evaluation_batches = None if None in limits else sum(n or 0 for n in limits)
-    engine.eval_mode(stage)
+    engine.mode(stage, evaluating=True)
     # Before the first hook: what on_validation_start and its like log is the stage's too, and is kept.
     metrics.reset(stage)
     with metrics.scope(stage):
@@ -73,7 +73,7 @@ def end_stage(run: Run, stage: str) -> None:
     """The end of a pass: `on_<stage>_end`, `on_<stage>_model_train`."""
     with run.metrics.scope(stage):
         run.hooks.call(f"on_{stage}_end")
-        run.engine.train_mode(stage)
+        run.engine.mode(stage, evaluating=False)
 
 
 def wants_outputs(hooks: Any, stage: str) -> bool:
@@ -91,11 +91,7 @@ def _run_loader(
             if any(hooks) or wants:
                 outputs = _one_by_one(run, stage, index, drawn, hooks, wants)
             else:
-                outputs = []
-                while count := run.engine.evaluate_many(stage, drawn, CHUNK, drawn.done, index):
-                    drawn.done += count
-                    rows.write_evaluation_steps(run)
-                    run.tick()
+                outputs = _many_at_once(run, stage, index, drawn)
         if not drawn.count and batches != 0 and not run.stop.interrupted:
             raise ConfigurationError(
                 f"{stage} loader {index}: the {type(loaders[index]).__name__} gave no batch. Is its data empty, or was "
@@ -106,13 +102,24 @@ def _run_loader(
     return outputs
 
 
+def _many_at_once(run: Run, stage: str, index: int, drawn: CountedBatches) -> list[Any]:
+    """Nobody looks at a batch, and nobody wants what its step gives."""
+    ended = False
+    while not ended:
+        done = run.engine.evaluate(stage, drawn, CHUNK, drawn.done, index, wants=False)
+        drawn.done, ended = drawn.done + done.batches, done.ended
+        rows.write_evaluation_steps(run)
+        run.tick()
+    return []
+
+
 def _one_by_one(run: Run, stage: str, index: int, batches: Iterable[Any], hooks: list[Any], wants: bool) -> list[Any]:
     start, end = hooks
     outputs: list[Any] = []
     for batch_idx, batch in enumerate(batches):
         if start is not None:
             start(batch, batch_idx, index)
-        output = run.engine.evaluate(stage, batch, batch_idx, index)
+        output = run.engine.evaluate(stage, iter((batch,)), 1, batch_idx, index, wants=True).outputs[0]
         if end is not None:
             end(output, batch, batch_idx, index)
         if wants:

@@ -16,10 +16,9 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
-from functools import partial
+from contextlib import closing, contextmanager
 from operator import index
-from typing import Any
+from typing import Any, NoReturn
 
 from functrain.kernel import plan as plans
 from functrain.kernel.state import Clock
@@ -44,6 +43,7 @@ class FitLoop:
         called: the owners of the event under way that were called: a callback may save a checkpoint in its hook, and
             the run that continues from it calls the others.
         seen: the batches of the epochs before this one.
+        passed: the places where step metrics are written that the last dispatch has run past; None where none.
     """
 
     def __init__(self, run: Run) -> None:
@@ -56,8 +56,9 @@ class FitLoop:
         self.cursor: dict[str, Any] | None = None
         self.batches: Iterator[Any] = iter(())
         self.outputs: list[Any] = []
+        self.passed: Generator[Clock] | None = None
         self.keeps_outputs = bool({"training_epoch_end", "on_train_epoch_end"} & self.hooks.takes_outputs)
-        self.one_by_one = self.hooks.per_batch or self.keeps_outputs or self.engine.per_batch
+        self.one_by_one = self.hooks.per_batch or self.keeps_outputs or run.traits.per_batch
         self.size = DispatchSize(run.look_up_seconds, run.stop.alone)
         self.in_epoch = False
         self.ended = False
@@ -190,17 +191,14 @@ class FitLoop:
         self.position, self.run.before, self.looked = None, self.run.clock, False
         with self.metrics.scope(TRAIN, step=True):
             with noted(self.where):
-                try:
-                    if self.one_by_one:
-                        count = self.one_batch()
-                    else:
-                        n = min(plans.batches_to_event(self.run.plan, self.run.clock), self.size.batches)
-                        count = self.engine.train(self.batches, n)
-                        self.ended = not count or (count < n and not self.run.stop.raised)
-                except BaseException as error:
-                    with note_secondary(error):
-                        self.log_passed()
-                    raise
+                if self.one_by_one:
+                    count = self.one_batch()
+                else:
+                    n = min(plans.batches_to_event(self.run.plan, self.run.clock), self.size.batches)
+                    done = self.engine.train(self.batches, n)
+                    self.run.clock, count, self.ended, self.passed = done.clock, done.batches, done.ended, done.passed
+                    if done.failed is not None:
+                        self.fail(done.failed)
                 self.close_window()
             if not count and not self.run.clock.batch and not self.skipped:
                 raise ConfigurationError(self.run.source.why_empty(self.run.clock.epoch))
@@ -216,6 +214,12 @@ class FitLoop:
         batch = clock.batch - (self.position is not None)
         return f"in the training loop, epoch {clock.epoch}, batch {batch}{describe(self.metrics.current.batch)}"
 
+    def fail(self, error: BaseException) -> NoReturn:
+        """A dispatch has failed: what it passed before is written, then its error goes on."""
+        with note_secondary(error):
+            self.log_passed(alone=True)
+        raise error
+
     def one_batch(self) -> int:
         """One batch with its hooks around it."""
         missing = object()
@@ -229,13 +233,16 @@ class FitLoop:
         if hooks.call("on_train_batch_start", batch, index, 0) == -1:
             self.ended = self.skipped = True
             return 0
-        count = self.engine.train(iter((batch,)), 1)
-        outputs = self.engine.outputs[-1] if self.engine.outputs else None
+        done = self.engine.train(iter((batch,)), 1)
+        self.run.clock = done.clock
+        if done.failed is not None:
+            self.fail(done.failed)
+        outputs = done.outputs[0] if done.outputs else None
         if self.keeps_outputs:
             self.outputs.append(outputs)
         self.position = ("batch", 0)
         hooks.call("on_train_batch_end", outputs, batch, index, 0)
-        return count
+        return done.batches
 
     # the events
 
@@ -270,7 +277,6 @@ class FitLoop:
 
     def begin_epoch(self, kind: str) -> None:
         self.ended, self.skipped, self.outputs = False, False, []
-        self.engine.epoch_start()
         self.reload()
         self.count_on()
 
@@ -294,16 +300,22 @@ class FitLoop:
         self.in_epoch = True
 
     def log(self, kind: str) -> None:
-        self.logged = self.run.before.update
-        if self.run.plan.passes_logs:
-            self.engine.replay(self.log_here)
+        self.log_passed()
         self.log_here()
 
-    def log_passed(self) -> None:
-        """Write the step metrics of those places that a dispatch has run past before it failed."""
+    def log_passed(self, alone: bool = False) -> None:
+        """Write the step metrics of those places that the last dispatch has run past. `alone`: it has failed."""
         self.logged = self.run.before.update
-        if self.run.plan.passes_logs:
-            self.engine.replay(partial(self.log_here, alone=True))
+        if self.passed is None:
+            return
+        clock, passed, self.passed = self.run.clock, self.passed, None
+        try:
+            with closing(passed):
+                for there in passed:
+                    self.run.clock = there
+                    self.log_here(alone)
+        finally:
+            self.run.clock = clock
 
     def log_here(self, alone: bool = False) -> None:
         plan, clock, before = self.run.plan, self.run.clock, self.logged
@@ -341,7 +353,7 @@ class FitLoop:
         if self.validates_now:
             with self.metrics.scope(VALIDATION):
                 self.hook("on_validation_end")
-                self.engine.train_mode("validation")
+                self.engine.mode("validation", evaluating=False)
 
     def checkpoint(self, kind: str) -> None:
         kinds: list[str] = []
@@ -391,7 +403,7 @@ class FitLoop:
     def step_schedulers(self, kind: str) -> None:
         """Those that count epochs; not where the epoch was cut short."""
         if not self.mid_epoch():
-            self.engine.epoch_end(self.run.callback_metrics())
+            self.engine.close_epoch(self.run.callback_metrics())
 
     def advance_epoch(self, kind: str) -> None:
         """The epoch is done, and the position moves on; not where it was cut short."""

@@ -63,9 +63,9 @@ def plan_of(run: Run) -> Plan:
     intervals = [n for callback in run.callbacks if (n := callback.every_n_updates())]
     logs = bool(run.loggers or run.handlers("log_step"))
     windows, batches = windows_of(run.flags, run.callbacks), run.loaders.cap(run.source.batches)
-    several = not (run.hooks.per_batch or run.engine.per_batch)
-    passes_logs = logs and several and run.engine.passes_logs and run.logs_may_lag
-    return make_plan(run.flags, batches, run.engine.players(), intervals, windows, logs, passes_logs)
+    several = not (run.hooks.per_batch or run.traits.per_batch)
+    passes_logs = logs and several and run.traits.passes_logs and run.logs_may_lag
+    return make_plan(run.flags, batches, run.traits.players, intervals, windows, logs, passes_logs)
 
 
 def make_plan(

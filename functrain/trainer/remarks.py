@@ -31,7 +31,7 @@ def tell_idle(run: Run, skipped: bool) -> None:
     """Say it where the batches of the first epoch have trained nothing. `skipped`: a hook left the rest of them out."""
     clock, why = run.clock, None
     if clock.batch and not clock.epoch:
-        why = run.engine.idle()
+        why = run.inspector.idle()
     elif skipped and not clock.epoch:
         why = "on_train_batch_start returned -1 for its first batch, which skips the rest of the epoch."
     if why is not None:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from functrain.kernel.plan import Plan
 from functrain.kernel.state import Clock
-from functrain.trainer.adapter import Adapter, CheckpointIO, Engine, Inspector
+from functrain.trainer.adapter import Adapter, CheckpointIO, Engine, Facts, Inspector, Traits
 from functrain.trainer.context import Context
 from functrain.trainer.data import LoaderTools, TrainSource
 from functrain.trainer.flags import Flags
@@ -79,6 +79,7 @@ class Run:
         writes: the checkpoint that is being written.
         given: the training and the validation loaders that the user gave.
         val: the validation loaders of a fit and their limits; None where it does not validate.
+        traits, facts: what the engine of a fit said of itself when it was configured and started.
         redone: what a validation under way began with, for checkpoints taken in it; None outside.
         resumed_rng: the random state of the checkpoint that the run continues from, until it is set.
         evaluated, evaluation_batches: of the evaluation under way: the batches done, and how many there are (None:
@@ -121,6 +122,9 @@ class Run:
     checkpoints: CheckpointIO = field(init=False)
     loader_tools: LoaderTools = field(init=False)
     inspector: Inspector = field(init=False)
+    compiled: bool = field(init=False)
+    traits: Traits = field(init=False)
+    facts: Facts = field(init=False)
     loaders: LoaderFinder = field(init=False)
 
     def __post_init__(self) -> None:
@@ -128,7 +132,7 @@ class Run:
 
     def use(self, adapter: Adapter) -> None:
         """Work with the parts of this adapter."""
-        self.engine, self.checkpoints, self.loader_tools, self.inspector = adapter
+        self.engine, self.checkpoints, self.loader_tools, self.inspector, self.compiled = adapter
 
     # the position
 

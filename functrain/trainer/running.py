@@ -37,7 +37,7 @@ def running(run: Run) -> Generator[None]:
     """Set up a run, and take it down whatever happens."""
     stop = run.stop
     try:
-        with graceful(stop.interrupt, lambda: under_way(run), run.engine.compiled):
+        with graceful(stop.interrupt, lambda: under_way(run), run.compiled):
             _prepare(run)
             yield
         _finish(run, "interrupted" if stop.interrupted else "success")
@@ -105,7 +105,7 @@ def fit(run: Run, wish: CkptPath, savers: list[Any]) -> None:
         ckpt_path = on_first(run.world, lambda: ckpt_paths.newest(standing))
         if ckpt_path is None:
             run.print("fit(ckpt_path='last'): there is no checkpoint yet, so the run starts from the beginning.")
-    run.engine.configure()
+    run.traits = run.engine.configure()
     saved = checkpoints.load(run, ckpt_path, weights_only=False) if ckpt_path else None
     if saved is None:
         begin_run(run.writing_loggers)
@@ -119,7 +119,7 @@ def fit(run: Run, wish: CkptPath, savers: list[Any]) -> None:
     run.source = run.loaders.train(train)
     run.plan = plan_of(run)
     loop = run.loop = FitLoop(run)
-    run.engine.start(loop.wants_outputs)
+    run.facts = run.engine.start(loop.wants_outputs, loop.one_by_one)
     if saved is not None:
         checkpoints.continue_from(run, loop, saved, str(ckpt_path))
     run.phase = "run"

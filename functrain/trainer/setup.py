@@ -12,22 +12,20 @@ from typing import Any
 from functrain.trainer.adapter import Inspector
 from functrain.trainer.run import Run
 
-Facts = dict[str, str]
+Texts = dict[str, str]
 
 MOST = 8
 """So many differences of a kind are named."""
 
 
-def take(run: Run) -> dict[str, Facts]:
+def take(run: Run) -> dict[str, Texts]:
     """The set-up of the run under way."""
-    plan, flags, engine = run.plan, run.flags, run.engine
+    plan, flags, facts = run.plan, run.flags, run.facts
     bound = flags.gradient_clip_val or None
     now = {
         "accumulate_grad_batches": repr(plan.windows).removeprefix("Schedule").strip("()"),
         "gradient_clip_val": str(bound),
         "gradient_clip_algorithm": str(flags.gradient_clip_algorithm if bound else None),
-        "precision": engine.policy.name,
-        "truncated_bptt_steps": str(engine.pieces),
         "turns of the optimizers": str([(player.window, player.turn) for player in plan.players]),
     }
     source = run.source.loader
@@ -40,9 +38,9 @@ def take(run: Run) -> dict[str, Facts]:
     loader = {name: str(value) for name, value in known.items() if value is not None}
     return {
         "loader": loader,
-        "now": {**now, **engine.facts["now"]},
-        "timing": dict(engine.facts.get("timing", {})),
-        "kept": dict(engine.facts["kept"]),
+        "now": {**now, **facts.now},
+        "timing": dict(facts.timing),
+        "kept": dict(facts.kept),
     }
 
 
@@ -53,7 +51,7 @@ def _batch_size(loader: Any, inspector: Inspector) -> int | None:
     return size if size is not None else getattr(getattr(loader, "batch_sampler", None), "batch_size", None)
 
 
-def tell_changes(run: Run, saved: Mapping[str, Facts] | None, path: str) -> None:
+def tell_changes(run: Run, saved: Mapping[str, Texts] | None, path: str) -> None:
     """One warning of everything that is otherwise than in the run that wrote the checkpoint, and whose value holds.
 
     Where the checkpoint's value holds, it is this run's set-up from here on.
@@ -68,7 +66,7 @@ def tell_changes(run: Run, saved: Mapping[str, Facts] | None, path: str) -> None
     timing = saved.get("timing", present["timing"])
     loader, kept = _changes(of_both, present["loader"]), _changes(saved["kept"], present["kept"])
     now = _changes({**saved["now"], **timing}, {**present["now"], **present["timing"]})
-    run.engine.facts["kept"] = dict(saved["kept"])
+    run.facts = run.facts._replace(kept=dict(saved["kept"]))
     said: list[str] = []
     if loader:
         means, batches = f"they hold from epoch {clock.epoch} on", run.plan.batches
