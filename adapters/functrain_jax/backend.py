@@ -61,7 +61,7 @@ class JaxBackend:
     branches: bool = True
     checked: set[int] = field(default_factory=set, compare=False, repr=False)
     """Players whose loss was seen to depend on what they move."""
-    told: set[str] = field(default_factory=set, compare=False, repr=False)
+    warned: set[str] = field(default_factory=set, compare=False, repr=False)
     """Leaves of a batch of which it was said that they are cast whole."""
 
     # the state
@@ -173,9 +173,9 @@ class JaxBackend:
         inputs = self.policy.inputs(forward, (self.policy.cast(state.params), state.vars), batch)
         for i, (path, _) in enumerate(jax.tree_util.tree_leaves_with_path(batch)):
             name = f"batch{jax.tree_util.keystr(path)}"
-            if i in inputs.mixed and name not in self.told:
-                self.told.add(name)
-                warnings.warn(told_of_mixed(name, self.policy), UserWarning, stacklevel=2)
+            if i in inputs.mixed and name not in self.warned:
+                self.warned.add(name)
+                warnings.warn(warning_of_mixed(name, self.policy), UserWarning, stacklevel=2)
         return inputs.lowered(batch, self.policy.compute)
 
     def _check_depends(self, pull: Any, loss: jax.Array, player: int) -> None:
@@ -327,7 +327,7 @@ def _copied(leaf: Any) -> Any:
     return jnp.array(leaf, dtype=leaf.dtype, copy=True)
 
 
-def told_of_mixed(name: str, policy: Policy) -> str:
+def warning_of_mixed(name: str, policy: Policy) -> str:
     """What to say of a leaf that is an input and a label in one."""
     dtype = jnp.dtype(policy.compute).name
     return (

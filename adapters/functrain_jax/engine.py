@@ -278,7 +278,7 @@ class JaxEngine:
             lambda: f"while training_step was traced for batch {batch} of epoch {epoch}{describe(chunk.first())}"
         ):
             found = self.training.discover(self.state, chunk.example(), self.placement.platform)  # type: ignore[arg-type]
-        self.policy.tell_rounded(chunk.filled(), found.worked, "training_step", self.evaluator.told)
+        self.policy.warn_of_rounded(chunk.filled(), found.worked, "training_step", self.evaluator.warned)
         program = self.training.program(found, self.plain, self.wants_outputs, parts)
         return self.programs.add((chunk.spec, parts), program, found, self.training.tracer.reads, self.kept.constants)
 

@@ -45,7 +45,7 @@ class Evaluator:
         self.launches: dict[str, Callable[..., Any]] = {}
         self.transfer = run.span("batch_transfer", Chunk.on_device)
         self.feeds: dict[tuple[str, int, bool], Feed] = {}
-        self.told: set[str] = set()
+        self.warned: set[str] = set()
         """Leaves of a batch of which it was said that they are rounded."""
 
     def evaluate(
@@ -84,7 +84,7 @@ class Evaluator:
                 lambda: f"while {stage}_step was traced for batch {first} of loader {loader}{describe(chunk.first())}"
             ):
                 found, shapes, worked = evaluation.discover(state, chunk.example(), loader)
-            self.programs.policy.tell_rounded(chunk.filled(), worked, evaluation.name, self.told)
+            self.programs.policy.warn_of_rounded(chunk.filled(), worked, evaluation.name, self.warned)
             program = evaluation.program(found, shapes, loader, outputs)
             entry = programs.add(spec, program, found, evaluation.tracer.reads, self.programs.constants)
         logged = entry.found

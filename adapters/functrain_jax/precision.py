@@ -56,20 +56,20 @@ class Policy(NamedTuple):
         worked |= inputs.worked
         return inputs.lowered(batch, self.compute)
 
-    def tell_rounded(self, batches: Tree, worked: Collection[int], step: str, told: set[str]) -> None:
+    def warn_of_rounded(self, batches: Tree, worked: Collection[int], step: str, warned: set[str]) -> None:
         """Say once of every leaf that loses numbers such as ids or years before a step computes with them.
 
         Args:
             batches: of arrays.
             worked: which leaves are looked at.
-            told: of which it was said already.
+            warned: of which it was said already.
         """
         for i, (path, leaf) in enumerate(jax.tree_util.tree_leaves_with_path(batches)):
             name = f"batch{jax.tree_util.keystr(path)}"
-            lost = rounded(leaf, self.compute) if i in worked and name not in told else None
+            lost = rounded(leaf, self.compute) if i in worked and name not in warned else None
             if lost is None:
                 continue
-            told.add(name)
+            warned.add(name)
             dtype = jnp.dtype(self.compute).name
             warnings.warn(
                 f"precision={self.name!r}: {name} goes into a product with weights, so it is cast to {dtype} before "

@@ -44,20 +44,20 @@ class Rates:
         return rates
 
 
-def current_rate(told: float | Callable[[int], Any] | None, optimizer: Any, opt: Any, updates: Any) -> float | None:
+def current_rate(given: float | Callable[[int], Any] | None, optimizer: Any, opt: Any, updates: Any) -> float | None:
     """Return the learning rate of the player's next update; None where it cannot be known.
 
     Args:
-        told: what `configure_optimizers` says: a number, or a schedule of the player's updates.
+        given: what `configure_optimizers` says: a number, or a schedule of the player's updates.
         optimizer: the player's optax transformation; one of optax's own, a chain with one, and one of
             `optax.inject_hyperparams` tell it.
         opt: the optimizer's state.
         updates: the player's updates so far.
     """
-    if callable(told):
-        return float(told(int(updates)))
-    if told is not None:
-        return float(told)
+    if callable(given):
+        return float(given(int(updates)))
+    if given is not None:
+        return float(given)
     factors = _factors(optimizer.update, opt)
     if not factors:
         return None

@@ -104,7 +104,7 @@ class Manual:
         # Since the last backward: which parameters' gradients were unscaled, and which players' were found finite.
         self._unscaled: set[int] = set()
         self._finite: dict[int, bool] = {}
-        self._backward = self._told = False
+        self._backward = self._warned = False
         self._handles: list[Any] = []
 
     @property
@@ -164,9 +164,11 @@ class Manual:
     def _check(self, player: int) -> None:
         """Tell of a step with gradients that are scaled still, as torch's own optimizer takes it."""
         me = self.state.players[player]
-        if me.scale is None or not self._backward or self._told or all(id(p) in self._unscaled for p in me.acc.grads):
+        if me.scale is None or not self._backward or self._warned:
             return
-        self._told = True
+        if all(id(p) in self._unscaled for p in me.acc.grads):
+            return
+        self._warned = True
         warnings.warn(
             f"{type(self.module).__name__}: {type(me.opt).__name__}.step() is torch's own, and takes gradients as "
             f"manual_backward left them, scaled by {me.scale.value:g} for precision=16: step what self.optimizers() "

@@ -230,7 +230,7 @@ class ModelCheckpoint(Checkpoint):
         """Whose files stand in the directory is known now; the time interval counts from here."""
         if self._place is not None and not self._idle(trainer) and self._world.rank == 0:
             self._place.sweep()
-            self._place.tell_others(self.CHECKPOINT_NAME_LAST.partition("{")[0])
+            self._place.warn_of_others(self.CHECKPOINT_NAME_LAST.partition("{")[0])
         self._since = time.monotonic()
 
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:

@@ -152,9 +152,9 @@ class Place:
         if there and self.owns(path):
             files.remove(path)
         elif there:
-            self.tell_foreign([path])
+            self.warn_of_foreign([path])
 
-    def tell_foreign(self, paths: Collection[str]) -> None:
+    def warn_of_foreign(self, paths: Collection[str]) -> None:
         """Say that files which records name are not this run's."""
         self._warned.update(paths)
         names = ", ".join(repr(path.removeprefix(self.directory).lstrip("/")) for path in dict.fromkeys(paths))
@@ -173,7 +173,7 @@ class Place:
             stacklevel=2,
         )
 
-    def tell_others(self, last: str) -> None:
+    def warn_of_others(self, last: str) -> None:
         """Say it where another run's 'last' file stands here, which somebody may take for this run's."""
         if files.is_remote(self.directory) or not last:
             return

@@ -37,7 +37,7 @@ def taken_back(state: Mapping[str, Any], new: Records, place: Place | None) -> t
         records = records._replace(outside=_outside(best, best_score, old, found[best], place))
     foreign = [each.path for each in found.values() if each.there and not each.ours]
     if place is not None and foreign:
-        place.tell_foreign(foreign)
+        place.warn_of_foreign(foreign)
     left = [found[path].path for path in replaced if found[path].ours]
     return records, [path for path in left if path not in records.paths()]
 

@@ -71,7 +71,7 @@ class LearningRateMonitor(Callback):
         values = dict(trainer.run.inspector.rates())
         if self.log_momentum:
             values.update(trainer.run.inspector.momenta() or {})
-        trainer.run.metrics.published.update(values)
+        trainer.run.metrics.latest.update(values)
         for name, value in values.items():
             self.lrs.setdefault(name, []).append(value)
         return values

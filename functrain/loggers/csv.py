@@ -46,7 +46,7 @@ class CSVLogger(DirectoryLogger):
             raise ValueError(f"flush_logs_every_n_steps is {flush_logs_every_n_steps}; it must be at least 1")
         self._every = flush_logs_every_n_steps
         self._step: int | None = None
-        self._told = False
+        self._warned = False
         self._file: MetricsFile | None = None
 
     @property
@@ -79,8 +79,8 @@ class CSVLogger(DirectoryLogger):
             self.save()
 
     def _tell_step(self, value: float) -> None:
-        if not self._told:
-            self._told = True
+        if not self._warned:
+            self._warned = True
             warnings.warn(
                 f"CSVLogger: a metric of the name 'step' ({value}) is not written, as the column of this name holds "
                 "the run's steps; log it under another name.",

@@ -23,7 +23,7 @@ def epoch_values(metrics: Metrics, stage: str, world: World) -> list[tuple[Entry
     objects. A metric that this process has not logged is there all the same. A collective call."""
     own = [entry for entry in metrics.filled(stage) if entry.options.on_epoch]
     numbers = [e for e in own if e.metric is None and e.options.sync_dist and e.epoch_value() is not None]
-    shared = _merged(metrics, stage, world.gather({_key(entry): _told(entry) for entry in numbers}))
+    shared = _merged(metrics, stage, world.gather({_key(entry): _sent(entry) for entry in numbers}))
     values = {key: (entry, entry.epoch_value()) for key, entry in shared.items()}
     values |= _of_objects(metrics, stage, [entry for entry in own if entry.closed is None], world)
     rest = [(entry, entry.epoch_value()) for entry in own if _key(entry) not in values]
@@ -43,14 +43,14 @@ def close_objects(metrics: Metrics, world: World) -> None:
 
 def _of_objects(metrics: Metrics, stage: str, entries: list[Entry], world: World) -> dict[Key, tuple[Entry, Any]]:
     """The values over all processes of the metric objects that any of them has logged."""
-    told: dict[Key, tuple[Any, ...]] = {}
+    sent: dict[Key, tuple[Any, ...]] = {}
     for entry in entries:
         path = None if entry.metric is None else metrics.objects.kinds.path(entry.metric)
         if path is not None:
-            told[_key(entry)] = entry.base, entry.suffix, tuple(entry.options), path
+            sent[_key(entry)] = entry.base, entry.suffix, tuple(entry.options), path
     known = {_key(entry): entry for entry in entries}
     found: dict[Key, tuple[Entry, Any]] = {}
-    for key, (base, suffix, options, path) in sorted(_union(world.gather(told)).items()):
+    for key, (base, suffix, options, path) in sorted(_union(world.gather(sent)).items()):
         entry = known.get(key)
         if entry is None:
             options = Options(*options)
@@ -74,15 +74,15 @@ def _key(entry: Entry) -> Key:
     return entry.hook or "", entry.name
 
 
-def _told(entry: Entry) -> tuple[Any, ...]:
+def _sent(entry: Entry) -> tuple[Any, ...]:
     """What another process needs of an entry, in plain values."""
     return entry.base, entry.suffix, tuple(entry.options), float(entry.running.total), float(entry.running.weight)
 
 
-def _merged(metrics: Metrics, stage: str, told: Iterable[Mapping[Any, Any]]) -> dict[Any, Entry]:
+def _merged(metrics: Metrics, stage: str, gathered: Iterable[Mapping[Any, Any]]) -> dict[Any, Entry]:
     """Entries with what came together in all processes."""
     found: dict[Any, Entry] = {}
-    for of_a_rank in told:
+    for of_a_rank in gathered:
         for key, (base, suffix, options, total, weight) in of_a_rank.items():
             entry = found.get(key)
             if entry is None:
@@ -100,7 +100,7 @@ def _tell_unshared(metrics: Metrics, entries: list[Entry], world: World) -> None
         how = "sync_dist=True makes it that of all."
         if any(entry.metric is not None for entry in entries):
             how += " A metric object has that of all where it is an attribute of the module, of a kind of torchmetrics."
-        metrics.tell(
+        metrics.warn_once(
             f"self.log({names[0]!r}, ...): each of the {world.size} processes has an epoch's value of its own data for "
             f"{', '.join(names)}, and the loggers get that of process 0; {how}"
         )
@@ -110,29 +110,30 @@ def step_metrics(metrics: Metrics, world: World) -> dict[str, Any]:
     """The last step's values for the loggers, those with sync_dist over all processes. A collective call."""
     own = metrics.step_metrics()
     shared = [e for e in metrics.filled(TRAIN) if e.step_name in own and e.options.sync_dist and e.options.on_step]
-    told = {entry.step_name: (entry.options.reduce_fx, float(entry.last)) for entry in shared if entry.last is not None}
-    return {**own, **_of_steps(metrics, world.gather(told))}
+    with_values = [entry for entry in shared if entry.last is not None]
+    sent = {entry.step_name: (entry.options.reduce_fx, float(entry.last)) for entry in with_values}
+    return {**own, **_of_steps(metrics, world.gather(sent))}
 
 
 def evaluation_rows(metrics: Metrics, rows: Rows, world: World) -> Rows:
     """The values of single batches of an evaluation, by the number of the batch; those with sync_dist over the
     processes that have such a batch. A collective call."""
     how = {e.step_name: e.options.reduce_fx for e in metrics.current.entries.values() if e.each and e.options.sync_dist}
-    told = {
+    sent = {
         number: {name: (how[name], float(value)) for name, value in row.items() if name in how}
         for number, row in rows.items()
     }
-    everybodys = world.gather(told)
+    everybodys = world.gather(sent)
     numbers = sorted({number for each in everybodys for number in each})
     merged = {number: _of_steps(metrics, [each.get(number, {}) for each in everybodys]) for number in numbers}
     both = {number: {**rows.get(number, {}), **merged[number]} for number in numbers}
     return {number: row for number, row in both.items() if row}
 
 
-def _of_steps(metrics: Metrics, told: Iterable[Mapping[str, tuple[str, float]]]) -> dict[str, Any]:
+def _of_steps(metrics: Metrics, gathered: Iterable[Mapping[str, tuple[str, float]]]) -> dict[str, Any]:
     """One value of each name, of those that the processes have: how it is reduced, and what it is."""
     found: dict[str, tuple[str, Running]] = {}
-    for of_a_rank in told:
+    for of_a_rank in gathered:
         for name, (reduce_fx, value) in of_a_rank.items():
             monoid = metrics.monoids[reduce_fx]
             before = found[name][1] if name in found else monoid.empty

@@ -20,7 +20,7 @@ from functrain.trainer.data import loaders_rng, set_loaders_rng
 from functrain.trainer.entries import TRAIN
 from functrain.trainer.errors import CheckpointError, ConfigurationError
 from functrain.trainer.foreign import Stateful
-from functrain.trainer.generators import random_state, tell_copies
+from functrain.trainer.generators import random_state, warn_of_copies
 from functrain.trainer.hooks import adapt, keyed, overrides
 from functrain.trainer.hparams import storable
 from functrain.trainer.logger_states import rewind, states
@@ -128,7 +128,7 @@ def _loop_state(run: Run) -> dict[str, Any]:
     redone = run.redone
     for loader in run.val_loaders:
         if getattr(loader, "persistent_workers", False):
-            tell_copies(loader, "val_dataloader")
+            warn_of_copies(loader, "val_dataloader")
     return {
         **loop.state(),
         **metrics_state.shown(run.metrics),

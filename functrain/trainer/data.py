@@ -13,7 +13,7 @@ from functrain.seed import isolate_rng, rng_state
 from functrain.trainer.errors import ConfigurationError, kind
 from functrain.trainer.flags import limit
 from functrain.trainer.foreign import SetsEpoch, Stateful, StatefulIterator
-from functrain.trainer.generators import set_known_rng_state, tell_copies
+from functrain.trainer.generators import set_known_rng_state, warn_of_copies
 from functrain.trainer.narrow import class_of, is_list, is_sequence, is_tuple
 
 
@@ -239,7 +239,7 @@ class TrainSource:
             waiting: the cursor of a checkpoint that the run continues from, not opened yet: it still holds.
         """
         if self._by_index and (seen or getattr(self.loader, "persistent_workers", False)):
-            tell_copies(self.loader, "train_dataloader")
+            warn_of_copies(self.loader, "train_dataloader")
         return {
             "cursor": waiting if waiting is not None or seen is None else self._cursor(seen),
             "loader_rng": self._tools.loader_rng(self.loader),

@@ -20,7 +20,7 @@ def run_stage(run: Run, stage: str, loaders: Sequence[Any], limits: Sequence[int
 
     In order: `on_<stage>_model_eval`, `on_<stage>_start`, `on_<stage>_epoch_start`; for every batch
     `on_<stage>_batch_start`, the step, `on_<stage>_batch_end`; then `<stage>_epoch_end`, `on_<stage>_epoch_end`,
-    `on_epoch_end`, metrics published. What remains is `end_stage`.
+    `on_epoch_end`, metrics computed and sent. What remains is `end_stage`.
 
     Returns:
         The steps' outputs, a list per loader, where somebody wants them; else empty lists. None where Ctrl-C ended it
@@ -47,7 +47,7 @@ def run_stage(run: Run, stage: str, loaders: Sequence[Any], limits: Sequence[int
         hooks.call(f"{stage}_epoch_end", given)
         hooks.call(f"on_{stage}_epoch_end", given)
         hooks.call("on_epoch_end")
-    rows.publish(run, stage)
+    rows.write_epoch(run, stage)
     metrics.reset(stage)
     return outputs
 

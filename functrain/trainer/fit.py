@@ -6,7 +6,7 @@
             train on the batches up to the next event    # the engine; the kernel's accumulate and update
             log, validate, checkpoint, stop              # each where it is due
         training_epoch_end, on_train_epoch_end, on_epoch_end
-        publish metrics, step schedulers, checkpoint, stop, turn the clock
+        write the epoch's metrics, step schedulers, checkpoint, stop, turn the clock
 
 Everything here happens between dispatches, when the state is whole. What is due is asked of the plan, which knows it
 from the position alone; so a run that continues from a checkpoint finds the same events at the same places.
@@ -65,7 +65,7 @@ class FitLoop:
         self.skipped = False
         self.looked = False
         self.logged = self.seen = 0
-        self.validates_now = self.told_short = False
+        self.validates_now = self.warned_short = False
 
     @property
     def wants_outputs(self) -> bool:
@@ -94,7 +94,7 @@ class FitLoop:
         finally:
             self.engine.publish()  # hooks of the run's end may look at the module
             self.close_epoch()
-        remarks.tell_exceeded(self.run, began)
+        remarks.print_exceeded(self.run, began)
 
     @property
     def in_step(self) -> bool:
@@ -393,12 +393,12 @@ class FitLoop:
         with self.metrics.scope(TRAIN, ends=True):
             self.hook("on_epoch_end")
 
-    def publish(self, kind: str) -> None:
-        rows.publish(self.run, TRAIN)
-        if not self.told_short:
-            self.told_short = True
-            remarks.tell_short(self.run)
-            remarks.tell_idle(self.run, self.skipped)
+    def write_epoch(self, kind: str) -> None:
+        rows.write_epoch(self.run, TRAIN)
+        if not self.warned_short:
+            self.warned_short = True
+            remarks.warn_of_short_run(self.run)
+            remarks.warn_of_idle(self.run, self.skipped)
 
     def step_schedulers(self, kind: str) -> None:
         """Those that count epochs; not where the epoch was cut short."""
@@ -516,7 +516,7 @@ EVENTS: Table = {
         Event("training_epoch_end", FitLoop.training_epoch_end),
         Event("on_train_epoch_end", FitLoop.on_train_epoch_end),
         Event("on_epoch_end", FitLoop.on_epoch_end),
-        Event("publish", FitLoop.publish),
+        Event("publish", FitLoop.write_epoch),
         Event("step_schedulers", FitLoop.step_schedulers),
         Event("checkpoint", FitLoop.checkpoint),
         Event("stop", FitLoop.stop),

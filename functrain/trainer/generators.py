@@ -203,7 +203,7 @@ def set_loader_rng(loader: Any, saved: Mapping[str, str]) -> None:
 _warned: WeakSet[Any] = WeakSet()
 
 
-def tell_copies(loader: Any, what: str) -> None:
+def warn_of_copies(loader: Any, what: str) -> None:
     """Say, once a loader, that worker processes draw from copies of generators, where no checkpoint can see them."""
     if not _by_workers(loader) or loader in _warned:
         return

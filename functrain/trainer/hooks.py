@@ -224,7 +224,7 @@ NOT_THE_USERS = frozenset(
 )
 
 
-def tell_misspelt(owner: object) -> None:
+def warn_of_misspelt(owner: object) -> None:
     """Warn of methods of the owner's own classes that are called almost as a hook, a step or a loader is."""
     known = {*BY_NAME, *STEPS, *LOADER_METHODS}
     for base in type(owner).__mro__:

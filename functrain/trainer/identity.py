@@ -96,7 +96,7 @@ class Identity:
     def hold(self, directory: str) -> bool:
         """Return whether this is the one living process that counts files of the run in a directory as its own.
 
-        The first to ask is, until `let_go` or the process' end. Others leave those files alone.
+        The first to ask is, until `release` or the process' end. Others leave those files alone.
         """
         if directory not in self._held:
             claim = self._held[directory] = claims.claim(files.join(directory, self.run))
@@ -105,7 +105,7 @@ class Identity:
                 claim.note(" ".join([*sorted(self.killed)[-MOST_KILLED:], self.fit]).encode("ascii"))
         return self._held[directory] is not None
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """The fit is over."""
         while self._held:
             claim = self._held.popitem()[1]

@@ -1,4 +1,4 @@
-"""What `self.log` collects: running values by hook and name, published at log boundaries. Touches values only by
+"""What `self.log` collects: running values by hook and name, computed at log boundaries. Touches values only by
 operators.
 
 Values stay where they are (a tensor on its device) until somebody reads them; collecting forces no synchronisation.
@@ -46,8 +46,8 @@ class Metrics:
         current: what calls belong to now: the innermost scope that was entered, or, where none was, what is set up
             before training and taken down after it.
         entries: what was logged, by stage, then by hook and name.
-        published: what users and callbacks read by name: the last values of the stages that are over.
-        results: the epoch values of the stage that was published last.
+        latest: what users and callbacks read by name: the last values of the stages that are over.
+        results: the epoch values of the stage that ended last.
         logged: what went to the loggers last.
         rows: values of single evaluation steps that wait for the loggers, by the number of the loader's batch;
             collected where `keeps_rows` is set.
@@ -61,7 +61,7 @@ class Metrics:
     ) -> None:
         self.monoids = monoids(maximum)
         self.entries: dict[str, dict[Key, Entry]] = {}
-        self.published: dict[str, Any] = {}
+        self.latest: dict[str, Any] = {}
         self.results: dict[str, Any] = {}
         self.logged: dict[str, Any] = {}
         self.sizes = sizes
@@ -69,7 +69,7 @@ class Metrics:
         self.keeps_rows = False
         self.rows: dict[int, dict[str, Any]] = {}
         self.calls = self._folded = 0
-        self._told: set[str] = set()
+        self._warned: set[str] = set()
         self.current = Scope(self, TRAIN)
 
     def serve(self, module: Any, inspector: Inspector, rows: bool) -> None:
@@ -176,7 +176,7 @@ class Metrics:
         self.calls = entry.at = self.calls + 1
         entry.last = getattr(metric, "_forward_cache", None)
         if entry.options.on_step and entry.last is None:
-            self.tell(
+            self.warn_once(
                 f"self.log({entry.name!r}, ..., on_step=True): {type(metric).__name__} has no value of this step, "
                 "since it was only updated; call it (`metric(...)` in place of `metric.update(...)`), or log it with "
                 "on_epoch=True alone."
@@ -189,7 +189,7 @@ class Metrics:
         # Either may come first: a sanity check validates before anything is trained.
         other = {TRAIN: VALIDATION, VALIDATION: TRAIN}.get(entry.stage, "")
         if any(entry.resets is e.resets for e in self.entries.get(other, {}).values()):
-            self.tell(
+            self.warn_once(
                 f"self.log({entry.name!r}, ...): one {type(metric).__name__} object is logged in training and in "
                 "validation, which comes within the training epoch: their values are mixed. Give each an object of its "
                 "own."
@@ -216,7 +216,7 @@ class Metrics:
 
     def _new(self, declared: Declared) -> Entry:
         if declared.hook in LATE_HOOKS:
-            self.tell(
+            self.warn_once(
                 f"self.log({declared.base!r}, ...) in {declared.hook}: the values of its stage are out already, so "
                 "this one reaches nobody; log it in a hook that comes before the epoch's end, or give it to "
                 "self.logger.log_metrics."
@@ -226,7 +226,7 @@ class Metrics:
     def _continue_with(self, entry: Entry, options: Options) -> None:
         """The program was changed since the checkpoint: its options count from now on."""
         if options.reduce_fx != entry.options.reduce_fx and entry.options.on_epoch:
-            self.tell(
+            self.warn_once(
                 f"self.log({entry.name!r}, ..., reduce_fx={options.reduce_fx!r}): the checkpoint holds what came "
                 f"together by {entry.options.reduce_fx!r} in its epoch; this epoch's value begins anew."
             )
@@ -255,10 +255,10 @@ class Metrics:
         rows, self.rows = self.rows, {}
         return rows
 
-    def tell(self, message: str) -> None:
+    def warn_once(self, message: str) -> None:
         """Warn, once a run."""
-        if message not in self._told:
-            self._told.add(message)
+        if message not in self._warned:
+            self._warned.add(message)
             warnings.warn(message, UserWarning, stacklevel=5)
 
     def _batch_size(self) -> int:
@@ -267,7 +267,7 @@ class Metrics:
             return 1  # no batch is under way; within a step None is the batch itself
         size = self.sizes(batch)
         if size is None:
-            self.tell(_no_size("number" if getattr(batch, "ndim", None) == 0 else type(batch).__name__))
+            self.warn_once(_no_size("number" if getattr(batch, "ndim", None) == 0 else type(batch).__name__))
         return 1 if size is None else size
 
     # epochs
@@ -279,7 +279,7 @@ class Metrics:
             entry.reset()
 
     def turn(self, stage: str) -> None:
-        """An epoch is over: what was published starts empty. What was logged since (as `on_train_start` does in a run
+        """An epoch is over: what was computed starts empty. What was logged since (as `on_train_start` does in a run
         that continues here) is for the next epoch."""
         for entry in self.entries.get(stage, {}).values():
             if not self.is_fresh(entry):
@@ -313,7 +313,7 @@ class Metrics:
             if entry.options.on_step and entry.last is not None and getattr(entry.options, where)
         }
 
-    def publish(self, stage: str, world: World = ALONE) -> dict[str, Any]:
+    def end_epoch(self, stage: str, world: World = ALONE) -> dict[str, Any]:
         """Compute the epoch values of a stage, make them readable, and return those that go to the loggers.
 
         Args:
@@ -321,11 +321,11 @@ class Metrics:
         """
         for known in self.entries:
             self.logged.update(self.step_metrics(known))
-        self.published.update(self._last_values())
+        self.latest.update(self._last_values())
         self._folded = self.calls
         values = self.epoch_values(stage) if world.size == 1 else all_ranks.epoch_values(self, stage, world)
         self.results = {entry.epoch_name: value for entry, value in values}
-        self.published.update(_by_both_names(values))
+        self.latest.update(_by_both_names(values))
         return {entry.epoch_name: value for entry, value in values if entry.options.logger}
 
     def epoch_values(self, stage: str) -> list[tuple[Entry, Any]]:
@@ -335,7 +335,7 @@ class Metrics:
         return [(entry, value) for entry, value in values if value is not None]
 
     def _last_values(self) -> dict[str, Any]:
-        """The last step's values that came after the last publishing. An evaluation's plain name is the epoch's."""
+        """The last step's values that came after the last epoch's end. An evaluation's plain name is the epoch's."""
         fresh = [e for entries in self.entries.values() for e in entries.values() if self.is_fresh(e)]
         steps = [e for e in sorted(fresh, key=_when) if e.options.on_step and e.last is not None]
         metrics: dict[str, Any] = {}
@@ -348,11 +348,11 @@ class Metrics:
     def callback_metrics(self) -> dict[str, Any]:
         """Everything that was logged, the latest under each name: steps' values, and epochs' once they are over."""
         ending = _by_both_names(self.epoch_values(self.current.stage)) if self.current.ends else {}
-        return {**self.published, **self._last_values(), **ending}
+        return {**self.latest, **self._last_values(), **ending}
 
     def progress_bar_metrics(self) -> dict[str, Any]:
-        """What `prog_bar=True` asked for: the last step's values and the epochs' published ones."""
-        known = {**self.published, **self._last_values()}
+        """What `prog_bar=True` asked for: the last step's values and the epochs' ones."""
+        known = {**self.latest, **self._last_values()}
         shown = [e for entries in self.entries.values() for e in entries.values() if e.options.prog_bar]
         return {name: known[name] for entry in shown for name in entry.names if name in known}
 
@@ -362,7 +362,7 @@ class Metrics:
         return [stage for stage in (TRAIN, VALIDATION) if stage in self.entries]
 
     def is_fresh(self, entry: Entry) -> bool:
-        """Did something come into it since the last publishing?"""
+        """Did something come into it since the last epoch's end?"""
         return entry.at > self._folded
 
     def continue_at(self, calls: int, folded: int) -> None:

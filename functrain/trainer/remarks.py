@@ -8,7 +8,7 @@ from functrain.kernel import plan as plans
 from functrain.trainer.run import Run
 
 
-def tell_short(run: Run) -> None:
+def warn_of_short_run(run: Run) -> None:
     """Say it where the values of steps were logged and the run is too short for a row of them."""
     plan, clock, names = run.plan, run.clock, run.metrics.step_metrics()
     if names and run.loggers and clock.update < plan.log_updates and plans.reaches_log(plan, clock) is False:
@@ -20,14 +20,14 @@ def tell_short(run: Run) -> None:
         )
 
 
-def tell_exceeded(run: Run, began: int) -> None:
+def print_exceeded(run: Run, began: int) -> None:
     """A batch whose pieces or steps are updates is finished, also where they go past the limit. Say it."""
     most, now = run.plan.max_steps, run.clock.update
     if most is not None and began < most < now:
         run.print(f"max_steps={most} was met within a batch, which was finished: {now} updates, {now - most} more.")
 
 
-def tell_idle(run: Run, skipped: bool) -> None:
+def warn_of_idle(run: Run, skipped: bool) -> None:
     """Say it where the batches of the first epoch have trained nothing. `skipped`: a hook left the rest of them out."""
     clock, why = run.clock, None
     if clock.batch and not clock.epoch:

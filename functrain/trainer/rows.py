@@ -45,10 +45,10 @@ def write_evaluation_steps(run: Run, ended: bool = False) -> None:
         _send(run, metrics, step=None if run.stage == "fit" else number)
 
 
-def publish(run: Run, stage: str) -> None:
+def write_epoch(run: Run, stage: str) -> None:
     """A stage's epoch is over: its values are computed, readable, and sent to the loggers."""
     if not run.sanity_checking:
-        _send(run, run.metrics.publish(stage, run.world))
+        _send(run, run.metrics.end_epoch(stage, run.world))
 
 
 def _send(run: Run, metrics: dict[str, Any], step: int | None = None) -> None:

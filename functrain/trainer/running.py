@@ -60,7 +60,7 @@ def running(run: Run) -> Generator[None]:
             _finish(run, "failed")
         raise
     finally:
-        run.identity.let_go()
+        run.identity.release()
 
 
 def _join(run: Run) -> None:

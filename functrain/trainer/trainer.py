@@ -21,7 +21,7 @@ from functrain.trainer.flag_checks import callbacks_of, max_time
 from functrain.trainer.flagged import Flagged
 from functrain.trainer.flags import varied
 from functrain.trainer.foreign import DATA_OF, HasDirectory, NamesBest, NamesStop, ShowsProgress
-from functrain.trainer.hooks import Hooks, overrides, tell_misspelt
+from functrain.trainer.hooks import Hooks, overrides, warn_of_misspelt
 from functrain.trainer.identity import Identity
 from functrain.trainer.interrupt import EXIT_TERMINATED
 from functrain.trainer.loaders import either
@@ -243,7 +243,7 @@ class Trainer(Flagged):
                 "with train_dataloader() and its like."
             )
         for owner in (model, datamodule, *self.callbacks):
-            tell_misspelt(owner)
+            warn_of_misspelt(owner)
         before = self.run
         same_run = stage != "fit" and before is not None and model is before.module
         metrics = before.metrics if same_run and before is not None else Metrics()
