@@ -73,7 +73,7 @@ class JaxBackend:
         vars: Tree = None,
         scales: tuple[ScaleRule | float | None, ...] = (None,),
     ) -> TrainState:
-        """The state at the start. Its leaves are copies of what is given and share no memory with one
+        """Return the state at the start. Its leaves are copies of what is given and share no memory with one
         another."""
         check_trainable(params)
         if self.policy.name == "64":
@@ -103,12 +103,12 @@ class JaxBackend:
         return LossScale(jnp.asarray(value, jnp.float32), jnp.int32(0))
 
     def zeros(self, params: Tree, player: int) -> Tree:
-        """An empty gradient sum. Sums of low-precision parameters are kept in the policy's store type."""
+        """Return an empty gradient sum. Sums of low-precision parameters are kept in the policy's store type."""
         mine, _ = self.split(params, player)
         return jax.tree.map(lambda p: jnp.zeros(p.shape, jnp.promote_types(p.dtype, self.policy.store)), mine)
 
     def split(self, params: Tree, player: int) -> tuple[Tree, Tree]:
-        """What this player moves, and the rest."""
+        """Return what this player moves, and the rest."""
         names = self.owned[player]
         if names is None:
             return params, None
@@ -116,18 +116,18 @@ class JaxBackend:
         return mine, {name: value for name, value in params.items() if name not in mine}
 
     def join(self, mine: Tree, rest: Tree) -> Tree:
-        """The inverse of `split`."""
+        """Return the inverse of `split`."""
         return mine if rest is None else {**rest, **mine}
 
     def opened(self, state: TrainState) -> TrainState:
-        """The state with room for gradient sums in every player."""
+        """Return the state with room for gradient sums in every player."""
         for i, me in enumerate(state.players):
             if me.acc.grads is None:
                 state = state.with_player(i, me._replace(acc=me.acc._replace(grads=self.zeros(state.params, i))))
         return state
 
     def closed(self, state: TrainState) -> TrainState:
-        """The state without the gradient sums; every window must be empty."""
+        """Return the state without the gradient sums; every window must be empty."""
         for i, me in enumerate(state.players):
             state = state.with_player(i, me._replace(acc=me.acc._replace(grads=None)))
         return state
@@ -162,7 +162,7 @@ class JaxBackend:
         return state.with_player(player, me._replace(acc=acc))
 
     def _lowered(self, batch: Any, state: TrainState, key: Any, player: int) -> Any:
-        """The batch as the forward pass gets it: its inputs in the policy's type, all else as it is."""
+        """Return the batch as the forward pass gets it: its inputs in the policy's type, all else as it is."""
         if not self.policy.low:
             return self.policy.cast(batch)
 
@@ -205,11 +205,11 @@ class JaxBackend:
         return jax.tree.map(add, acc.grads, grads)
 
     def reduce(self, acc: Accumulator) -> Accumulator:
-        """The identity: where arrays are spread over devices, backward has summed already."""
+        """Return the sums as they are: where arrays are spread over devices, backward has summed already."""
         return acc
 
     def norm(self, grads: Tree, p: float) -> Scalar:
-        """The p-norm of all gradients as one vector, safe from overflow at any loss scale."""
+        """Return the p-norm of all gradients as one vector, safe from overflow at any loss scale."""
         leaves = [g.astype(self.policy.store) for g in jax.tree.leaves(grads)]
 
         def largest() -> jax.Array:
@@ -240,7 +240,7 @@ class JaxBackend:
     def apply(
         self, state: TrainState, player: int, grads: Tree, factor: Scalar, limit: float | None, finite: Scalar
     ) -> TrainState:
-        """The optimizer's step with grads * factor, bounded; keeps everything where `finite` is false."""
+        """Take the optimizer's step with grads * factor, bounded; keeps everything where `finite` is false."""
         me = state.players[player]
         mine, rest = self.split(state.params, player)
 
@@ -261,18 +261,18 @@ class JaxBackend:
         return optimizer.update(grads, me.opt, mine, value=loss)
 
     def reads_loss(self, state: TrainState, player: int) -> bool:
-        """Does the player's optimizer use the loss of a window?"""
+        """Return whether the player's optimizer uses the loss of a window."""
         me, (mine, _) = state.players[player], self.split(state.params, player)
         jaxpr = jax.make_jaxpr(lambda loss: self._updates(player, mine, me, mine, loss))(me.acc.loss)
         return depends(jaxpr.jaxpr)
 
     def empty(self, acc: Accumulator) -> Accumulator:
-        """An empty window; the next accumulation overwrites the old gradients."""
+        """Return an empty window; the next accumulation overwrites the old gradients."""
         zero = jnp.zeros((), self.policy.store)
         return Accumulator(acc.grads if self.open_windows else None, zero, zero, jnp.int32(0))
 
     def isfinite(self, x: Scalar) -> Scalar:
-        """Is it neither NaN nor infinite?"""
+        """Return whether it is neither NaN nor infinite."""
         # Every kernel that asks would compute what is cheap again, and all that it comes from; a root is computed once.
         return jnp.isfinite(jnp.sqrt(jnp.abs(x)))
 
@@ -281,7 +281,7 @@ class JaxBackend:
         return (a if condition else b) if isinstance(condition, bool) else jnp.where(condition, a, b)
 
     def maximum(self, a: Scalar, b: Scalar) -> Scalar:
-        """The larger; NaN where either is."""
+        """Return the larger; NaN where either is."""
         return jnp.maximum(a, b)
 
     def when(
@@ -316,7 +316,7 @@ class JaxBackend:
         return scan(f, carry, items)
 
     def copy(self, state: TrainState) -> TrainState:
-        """A state that shares no memory with the old one, nor any two of its leaves."""
+        """Return a state that shares no memory with the old one, nor any two of its leaves."""
         return jax.tree.map(_copied, state)
 
 
@@ -328,7 +328,7 @@ def _copied(leaf: Any) -> Any:
 
 
 def warning_of_mixed(name: str, policy: Policy) -> str:
-    """What to say of a leaf that is an input and a label in one."""
+    """Return what to say of a leaf that is an input and a label in one."""
     dtype = jnp.dtype(policy.compute).name
     return (
         f"precision={policy.name!r}: {name} goes into a product with weights, and into the loss besides, so the whole "
@@ -339,7 +339,7 @@ def warning_of_mixed(name: str, policy: Policy) -> str:
 
 
 def check_scalar(loss: Any) -> jax.Array:
-    """The loss as an array.
+    """Return the loss as an array.
 
     Raises:
         ValueError: it is not a scalar.
@@ -378,7 +378,7 @@ def check_trainable(params: Tree) -> None:
 
 
 def keep_form(new: Tree, old: Tree) -> Tree:
-    """The new vars with the old ones' types.
+    """Return the new vars with the old ones' types.
 
     Raises:
         ValueError: their structure or a shape differs, naming where.

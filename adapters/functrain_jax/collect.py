@@ -22,7 +22,7 @@ MONOIDS = monoids(jnp.maximum)
 
 
 def traced(name: str, value: Any) -> jax.Array:
-    """What is recorded of a value that a step logs: a scalar array that no gradient goes through.
+    """Return what is recorded of a value that a step logs: a scalar array that no gradient goes through.
 
     Raises:
         TypeError: it is no number.
@@ -55,7 +55,7 @@ class Logged(NamedTuple):
 
     @staticmethod
     def of(records: list[Record]) -> Logged:
-        """What these calls declare.
+        """Return what these calls declare.
 
         Raises:
             ValueError: a hook logs one name with two kinds of options.
@@ -75,7 +75,7 @@ class Logged(NamedTuple):
         return {key: jnp.zeros(n, self.last[key].dtype) for key in each}
 
     def merged(self, metrics: dict[str, Any], records: list[Record], step: Any = 0) -> dict[str, Any]:
-        """The metrics with these records taken in; `step` is the place of their step among the rows."""
+        """Return the metrics with these records taken in; `step` is the place of their step among the rows."""
         last, running, rows = dict(metrics["last"]), dict(metrics["running"]), dict(metrics.get("rows", {}))
         for record in records:
             key, value = record.key, record.value
@@ -103,7 +103,7 @@ class Logged(NamedTuple):
                 host.entry(declared)
 
     def running(self, host: Metrics, dtype: Any) -> dict[Key, Running]:
-        """The epoch's running values in the metrics: arrays of a device, or numpy's where nothing came together
+        """Return the epoch's running values in the metrics: arrays of a device, or numpy's where nothing came together
         yet."""
         return {
             key: Running(

@@ -121,9 +121,9 @@ def _written(given: Any, after: Any, jaxpr: Any) -> list[Any]:
 
 
 def _normalized(module: Module) -> set[str]:
-    """The parameters that nnx.WeightNorm and SpectralNorm normalize, and write so into their layers, where it computes
-    with them. The optimizer moves what was there, and the gradient is that of the normalization too: nothing is
-    lost."""
+    """Return the parameters that nnx.WeightNorm and SpectralNorm normalize, and write so into their layers, where it
+    computes with them. The optimizer moves what was there, and the gradient is that of the normalization too: nothing
+    is lost."""
     found: set[str] = set()
     for attribute, net in vars(module).items():
         if not isinstance(net, nnx.Module):

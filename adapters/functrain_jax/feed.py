@@ -52,7 +52,7 @@ class BatchSpec(NamedTuple):
         return sum(int(np.prod(s)) * t.itemsize for s, t in zip(self.shapes, self.types, strict=True))
 
     def abstract(self) -> Any:
-        """The batch as shapes and types, for tracing."""
+        """Return the batch as shapes and types, for tracing."""
         leaves = [jax.ShapeDtypeStruct(s, t) for s, t in zip(self.shapes, self.types, strict=True)]
         return jax.tree.unflatten(self.structure, leaves)
 
@@ -83,22 +83,22 @@ class Chunk:
         self.size, self.buffers = size, [buffer[: max(size, SHORTEST)] for buffer in self.buffers]
 
     def example(self) -> Any:
-        """A batch to trace a step with: its shapes and types. Its first batch where the user has told JAX to compile
-        nothing, so that a step sees values always."""
+        """Return a batch to trace a step with: its shapes and types. Its first batch where the user has told JAX to
+        compile nothing, so that a step sees values always."""
         if not jax.config.jax_disable_jit:  # pyright: ignore[reportAttributeAccessIssue]
             return self.spec.abstract()
         return jax.tree.unflatten(self.spec.structure, [jnp.asarray(buffer[0]) for buffer in self.buffers])
 
     def first(self) -> Any:
-        """Its first batch, as its loader gave it."""
+        """Return its first batch, as its loader gave it."""
         return plain(jax.tree.unflatten(self.spec.structure, [buffer[0] for buffer in self.buffers]))
 
     def filled(self) -> Any:
-        """Its batches, one tree of arrays with a leading axis."""
+        """Return its batches, one tree of arrays with a leading axis."""
         return jax.tree.unflatten(self.spec.structure, [buffer[: self.count] for buffer in self.buffers])
 
     def on_device(self, put: Callable[[np.ndarray], jax.Array]) -> Any:
-        """The buffers as one tree of arrays with a leading axis of `size`."""
+        """Return the buffers as one tree of arrays with a leading axis of `size`."""
         return jax.tree.unflatten(self.spec.structure, [put(buffer) for buffer in self.buffers])
 
 
@@ -134,7 +134,7 @@ class Feed:
         self.sizes: dict[BatchSpec, int] = {}
 
     def chunks(self, batches: Iterator[Any], n: int) -> Iterator[Chunk]:
-        """The next n batches as chunks: neighbours of one form together, as far as a buffer goes.
+        """Yield the next n batches as chunks: neighbours of one form together, as far as a buffer goes.
 
         A batch is copied as it is drawn, as its loader may fill the same arrays again. Where the loader fails, what it
         returned before comes first.
@@ -161,7 +161,7 @@ class Feed:
         return None
 
     def _begun(self, taken: Taken, before: Chunk | None) -> Chunk:
-        """A chunk that begins with this batch."""
+        """Return a chunk that begins with this batch."""
         spec = spec_of(taken.leaves, taken.structure)
         if before is not None and spec == before.spec and before.size == 1:
             self._grow(spec)
@@ -216,7 +216,7 @@ class Feed:
         self.sizes[spec] = self._longest(spec)
 
     def size(self, spec: BatchSpec) -> int:
-        """How many batches of this form go into one buffer. The first form gets a long one, an odd one begins
+        """Return how many batches of this form go into one buffer. The first form gets a long one, an odd one begins
         with 1."""
         if spec not in self.sizes:
             self.sizes[spec] = 1 if self.sizes else self._longest(spec)
@@ -228,7 +228,7 @@ class Feed:
         return max(1, min(self.longest, LONGEST, fitting))
 
     def leaves(self, batch: Any) -> tuple[list[np.ndarray], Any]:
-        """A batch's leaves as numpy arrays of types that JAX keeps, and its structure.
+        """Return a batch's leaves as numpy arrays of types that JAX keeps, and its structure.
 
         Raises:
             ConfigurationError: a leaf is no array of numbers; names it.
@@ -292,7 +292,7 @@ def spec_of(leaves: list[np.ndarray], structure: Any) -> BatchSpec:
 
 
 def fits(chunk: Chunk, leaves: list[np.ndarray], structure: Any) -> bool:
-    """Is the batch of the chunk's form?"""
+    """Return whether the batch is of the chunk's form."""
     spec = chunk.spec
     return structure == spec.structure and all(
         x.shape == s and x.dtype == t for x, s, t in zip(leaves, spec.shapes, spec.types, strict=True)
@@ -300,7 +300,7 @@ def fits(chunk: Chunk, leaves: list[np.ndarray], structure: Any) -> bool:
 
 
 def aligned(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-    """An uninitialized array that starts at a multiple of `ALIGNMENT` bytes."""
+    """Return an uninitialized array that starts at a multiple of `ALIGNMENT` bytes."""
     n = int(np.prod(shape)) * np.dtype(dtype).itemsize
     raw = np.empty(n + ALIGNMENT, np.uint8)
     start = -raw.ctypes.data % ALIGNMENT

@@ -66,12 +66,12 @@ def scan(f: Body, carry: Any, items: Any) -> tuple[Any, Any]:
 
 
 def arrays(tree: Any) -> Any:
-    """The tree with every Python number as an array."""
+    """Return the tree with every Python number as an array."""
     return jax.tree.map(jnp.asarray, tree)
 
 
 def length(tree: Any) -> int:
-    """The length of the first axis that all leaves share.
+    """Return the length of the first axis that all leaves share.
 
     Raises:
         ValueError: there is no leaf, a leaf has no axis, or the lengths differ.
@@ -125,7 +125,7 @@ def _stacked(items: Sequence[Any]) -> Group:
 
 
 def slow_in_loops(jaxpr: Any, platform: str) -> bool:
-    """Does this run many times slower within `while` and `cond` than outside of them?
+    """Return whether this runs many times slower within `while` and `cond` than outside of them.
 
     XLA's compiler for the CPU gives the gradients of convolutions their fast form only outside.
     """
@@ -133,7 +133,7 @@ def slow_in_loops(jaxpr: Any, platform: str) -> bool:
 
 
 def has_primitive(jaxpr: Any, name: str) -> bool:
-    """Is there an operation of this name in the jaxpr, or in one that it calls?"""
+    """Return whether there is an operation of this name in the jaxpr, or in one that it calls."""
     inner = getattr(jaxpr, "jaxpr", jaxpr)
     return any(eqn.primitive.name == name for eqn in inner.eqns) or any(
         has_primitive(part, name) for eqn in inner.eqns for part in jaxprs_in_params(eqn.params)
@@ -151,7 +151,7 @@ def _form_of_carry(tree: Any) -> Any:
 
 
 def _settled(f: Body, carry: Any, item: Any) -> bool:
-    """Does f give back a carry of the same structure, shapes and types?"""
+    """Return whether f returns a carry of the same structure, shapes and types."""
     before = jax.eval_shape(arrays, carry)
     after, _ = jax.eval_shape(lambda carry: f(carry, item), carry)
     return _form_of_carry(before) == _form_of_carry(after)

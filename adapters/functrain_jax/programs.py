@@ -204,7 +204,8 @@ class Training:
     def _part(
         self, backend: JaxBackend, body: Callable[..., TrainState], start: Any, end: Any, state: TrainState, turns: Any
     ) -> TrainState:
-        """The batches from number `start` to before `end`; `turns` are None where every batch is a window of one."""
+        """Return the batches from number `start` to before `end`; `turns` are None where every batch is a window of
+        one."""
         if self.watch:
             return self._watched(body, start, end, state, turns)
         if turns is not None and self.by_windows:
@@ -216,7 +217,7 @@ class Training:
     def _watched(
         self, body: Callable[..., TrainState], start: Any, end: Any, state: TrainState, turns: Any
     ) -> TrainState:
-        """A loop that ends with the first batch whose loss, or what it left in the parameters, is not finite."""
+        """Return a loop that ends with the first batch whose loss, or what it left in the parameters, is not finite."""
 
         def goes_on(both: tuple[Any, TrainState]) -> Any:
             return (both[0] < end) & (both[1].metrics["bad"] == 0)
@@ -230,8 +231,8 @@ class Training:
     def _windows(
         self, backend: JaxBackend, body: Callable[..., TrainState], start: Any, end: Any, state: TrainState, ends: Any
     ) -> TrainState:
-        """The windows of one player: a loop over micro-batches within a loop over updates, and one over those of the
-        window that stays open. One loop with a branch in it would copy the state at every micro-batch."""
+        """Return the windows of one player: a loop over micro-batches within a loop over updates, and one over those of
+        the window that stays open. One loop with a branch in it would copy the state at every micro-batch."""
         reads_loss = backend.reads_loss(state, 0)
 
         def micro(start: Any, end: Any, state: TrainState) -> TrainState:
@@ -252,7 +253,7 @@ class Training:
         return self.always == (True,) and not self.watch
 
     def metrics(self, found: Discovery, running: Any) -> dict[str, Any]:
-        """What a dispatch begins with."""
+        """Return what a dispatch begins with."""
         metrics: dict[str, Any] = {"last": found.logged.last, "running": running}
         if looking():  # what a program does not give, JAX does not look at
             metrics["losses"] = np.zeros(len(self.rules), np.float32)
@@ -355,7 +356,7 @@ def _batch_idx(state: TrainState) -> Any:
 
 
 def ended(module: Module, stage: str, step: Callable[..., Any]) -> Callable[..., Any]:
-    """The step with the module's `<stage>_step_end` behind it, where it has one."""
+    """Return the step with the module's `<stage>_step_end` behind it, where it has one."""
     name = f"{stage}_step_end"
     if not overrides(module, name):
         return step

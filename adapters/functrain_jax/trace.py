@@ -78,7 +78,7 @@ class Tracer:
         self, name: str, method: Callable[..., Any], clock: Clock, key: Any, state: tuple[Any, Any], batch: Any,
         loader: int, *args: Any, moves: bool = True,
     ) -> Call:  # fmt: skip
-        """The step `name` with (params, vars) bound; `args` follow the batch.
+        """Return the step `name` with (params, vars) bound; `args` follow the batch.
 
         Args:
             moves: the batch goes through `on_after_batch_transfer` first; not where it has done so.
@@ -102,7 +102,7 @@ class Tracer:
         return Call(output, moved, collecting.records or [], keys.drawn > 0, now)
 
     def cut(self, clock: Clock, key: Any, state: tuple[Any, Any], batch: Any, split: Callable[[Any], Any]) -> Call:
-        """A batch in pieces, by `split`, after it went through `on_after_batch_transfer` as a whole."""
+        """Return a batch in pieces, by `split`, after it went through `on_after_batch_transfer` as a whole."""
 
         def pieces(batch: Any) -> list[Any]:
             return list(split(batch))

@@ -62,7 +62,8 @@ class HandledOptimizer:
 
 
 def without_optimizer(args: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The arguments of `Tensor.backward` among these: an optimizer (or None) and its index may stand before them."""
+    """Return the arguments of `Tensor.backward` among these: an optimizer (or None) and its index may stand before
+    them."""
     if not args or isinstance(args[0], Tensor) or (args[0] is None and isinstance(args[-1], bool)):
         return args
     rest = args[1:]
@@ -70,8 +71,8 @@ def without_optimizer(args: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def arguments_of_backward(method: Callable[..., Any], given: tuple[Any, ...]) -> tuple[Any, ...]:
-    """What a module's own `backward` gets after the loss: the optimizer and its index where it names them (None where
-    they are not known), then the arguments of `Tensor.backward`."""
+    """Return what a module's own `backward` gets after the loss: the optimizer and its index where it names them (None
+    where they are not known), then the arguments of `Tensor.backward`."""
     rest = without_optimizer(given)
     known = given[: len(given) - len(rest)]
     named = _names(getattr(method, "__func__", method)) & {"optimizer", "optimizer_idx"}
@@ -192,18 +193,19 @@ class Manual:
         self._finite = {}
 
     def scaled(self) -> dict[int, Tensor]:
-        """The gradients that are there, by the parameter's id, all of them scaled: as if no step were taken yet."""
+        """Return the gradients that are there, by the parameter's id, all of them scaled: as if no step were taken
+        yet."""
         there = {id(p): p.grad for p in self.module.parameters() if p.grad is not None}
         if self.scale is None:
             return there
         return {key: grad * self.scale.value if key in self._unscaled else grad for key, grad in there.items()}
 
     def _parameters(self) -> list[Tensor]:
-        """Those of all optimizers, each once."""
+        """Return those of all optimizers, each once."""
         return list({id(p): p for player in self.state.players for p in player.acc.grads}.values())
 
     def handled(self) -> list[HandledOptimizer]:
-        """The optimizers as `self.optimizers()` returns them."""
+        """Return the optimizers as `self.optimizers()` returns them."""
         return [HandledOptimizer(self, index) for index in range(len(self.parts.configured.optimizers))]
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
@@ -255,7 +257,7 @@ class Manual:
         return optimizer.step(**kwargs) if closure is None else optimizer.step(closure, **kwargs)
 
     def _begun(self, player: int, closure: Callable[[], Any], loss: Any) -> Callable[[], Any]:
-        """A closure that was evaluated once, to this loss; further evaluations unscale too."""
+        """Return a closure that was evaluated once, to this loss; further evaluations unscale too."""
         first = [loss]
 
         def again() -> Any:

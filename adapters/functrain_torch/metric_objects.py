@@ -31,7 +31,7 @@ class MetricObjects:
         self.module = module
 
     def owner(self, metric: Any) -> Any:
-        """The collection of the module that it is part of, whose parts share their states; else itself."""
+        """Return the collection of the module that it is part of, whose parts share their states; else itself."""
         for part in self.module.modules():
             if hasattr(part, "_compute_groups_create_state_ref") and any(metric is own for own in part.children()):
                 return part

@@ -109,12 +109,12 @@ class Unnamed:
     """Whoever keeps no metrics need not know in which hook they are logged."""
 
     def in_hook(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
-        """The very call."""
+        """Return the very call."""
         return call
 
 
 def is_automatic(module: LightningModule, flags: Flags) -> bool:
-    """Are the optimizers stepped for the module? Both may say that they are not."""
+    """Return whether the optimizers are stepped for the module. Both may say that they are not."""
     return module.automatic_optimization and flags.automatic_optimization is not False
 
 

@@ -272,7 +272,7 @@ class ModelCheckpoint(Checkpoint):
             self._save_last(trainer, moment)
 
     def _would_be_lost(self, trainer: Any) -> bool:
-        """Is the state of an interrupted run in no file yet that it can be continued from?"""
+        """Return whether the state of an interrupted run is in no file yet that it can be continued from."""
         saved = trainer.run.saved is not None and trainer.run.stands_at(trainer.run.saved[1])
         return bool(self.save_top_k) and not self.save_weights_only and not saved
 
@@ -496,7 +496,8 @@ class ModelCheckpoint(Checkpoint):
         return self.best_k_models
 
     def may_open_best(self) -> bool:
-        """Did this run write the best one, or does it lie where the user pointed? Others are only known from a file."""
+        """Return whether this run wrote the best one, or it lies where the user pointed. Others are only known from a
+        file."""
         outside = self._records.outside
         only_named = outside is not None and self._records.best_path() == outside[0]
         return not only_named or (self._place is not None and self._place.trusts(self._records.best_path()))

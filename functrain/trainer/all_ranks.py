@@ -19,7 +19,7 @@ Rows = dict[int, dict[str, Any]]
 
 
 def epoch_values(metrics: Metrics, stage: str, world: World) -> list[tuple[Entry, Any]]:
-    """The epoch values of a stage; over all processes those that were logged with sync_dist, and those of metric
+    """Return the epoch values of a stage; over all processes those that were logged with sync_dist, and those of metric
     objects. A metric that this process has not logged is there all the same. A collective call."""
     own = [entry for entry in metrics.filled(stage) if entry.options.on_epoch]
     numbers = [e for e in own if e.metric is None and e.options.sync_dist and e.epoch_value() is not None]
@@ -42,7 +42,7 @@ def close_objects(metrics: Metrics, world: World) -> None:
 
 
 def _of_objects(metrics: Metrics, stage: str, entries: list[Entry], world: World) -> dict[Key, tuple[Entry, Any]]:
-    """The values over all processes of the metric objects that any of them has logged."""
+    """Return the values over all processes of the metric objects that any of them has logged."""
     sent: dict[Key, tuple[Any, ...]] = {}
     for entry in entries:
         path = None if entry.metric is None else metrics.objects.kinds.path(entry.metric)
@@ -75,7 +75,7 @@ def _key(entry: Entry) -> Key:
 
 
 def _sent(entry: Entry) -> tuple[Any, ...]:
-    """What another process needs of an entry, in plain values."""
+    """Return what another process needs of an entry, in plain values."""
     return entry.base, entry.suffix, tuple(entry.options), float(entry.running.total), float(entry.running.weight)
 
 
@@ -107,7 +107,7 @@ def _tell_unshared(metrics: Metrics, entries: list[Entry], world: World) -> None
 
 
 def step_metrics(metrics: Metrics, world: World) -> dict[str, Any]:
-    """The last step's values for the loggers, those with sync_dist over all processes. A collective call."""
+    """Return the last step's values for the loggers, those with sync_dist over all processes. A collective call."""
     own = metrics.step_metrics()
     shared = [e for e in metrics.filled(TRAIN) if e.step_name in own and e.options.sync_dist and e.options.on_step]
     with_values = [entry for entry in shared if entry.last is not None]
@@ -116,7 +116,7 @@ def step_metrics(metrics: Metrics, world: World) -> dict[str, Any]:
 
 
 def evaluation_rows(metrics: Metrics, rows: Rows, world: World) -> Rows:
-    """The values of single batches of an evaluation, by the number of the batch; those with sync_dist over the
+    """Return the values of single batches of an evaluation, by the number of the batch; those with sync_dist over the
     processes that have such a batch. A collective call."""
     how = {e.step_name: e.options.reduce_fx for e in metrics.current.entries.values() if e.each and e.options.sync_dist}
     sent = {

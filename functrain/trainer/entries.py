@@ -114,7 +114,7 @@ class Entry:
             self.closed = self._computed()
 
     def epoch_value(self) -> Any:
-        """The value over the epoch so far; None where nothing was seen."""
+        """Return the value over the epoch so far; None where nothing was seen."""
         if not self.at:
             return None
         if self.metric is not None:
@@ -140,7 +140,7 @@ def check_name(name: Any) -> None:
 
 
 def reduction(reduce_fx: Any) -> str:
-    """The name of the monoid that a call asks for."""
+    """Return the name of the monoid that a call asks for."""
     name = reduce_fx if isinstance(reduce_fx, str) else getattr(reduce_fx, "__name__", repr(reduce_fx))
     name = {"amax": "max", "amin": "min", "avg": "mean"}.get(name, name)
     if name not in ("mean", "sum", "max", "min"):
@@ -152,7 +152,7 @@ def reduction(reduce_fx: Any) -> str:
 
 
 def contradiction(first: Options, then: Declared) -> ValueError:
-    """The error for one name that a hook logs in two ways."""
+    """Return the error for one name that a hook logs in two ways."""
     (hook, name), second = then.key, then.options
     differ = [field for field in Options._fields if getattr(first, field) != getattr(second, field)]
     was, now = (", ".join(f"{field}={getattr(o, field)!r}" for field in differ) for o in (first, second))
@@ -164,7 +164,7 @@ def contradiction(first: Options, then: Declared) -> ValueError:
 
 
 def scalar(name: str, value: Any) -> Any:
-    """An array of one element without its axes."""
+    """Return an array of one element without its axes."""
     shape = tuple(value.shape)
     if any(n != 1 for n in shape):
         raise ValueError(f"self.log({name!r}, ...): the value has shape {shape}; log a scalar, such as value.mean().")
@@ -172,5 +172,5 @@ def scalar(name: str, value: Any) -> Any:
 
 
 def widened(value: Any) -> Any:
-    """A value of a type that is too narrow to add up in (bool, 8 or 16 bits), as 32-bit floating."""
+    """Return a value of a type that is too narrow to add up in (bool, 8 or 16 bits), as 32-bit floating."""
     return value.float() if hasattr(value, "float") else value.astype("float32")

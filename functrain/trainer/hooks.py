@@ -46,7 +46,7 @@ LOADERS = (DATA, MODULE)
 
 
 def _stage(stage: str) -> tuple[Hook, ...]:
-    """The hooks of one evaluation stage, in order."""
+    """Return the hooks of one evaluation stage, in order."""
     batch = ("batch", "batch_idx", "dataloader_idx")
     loader = {"validation": "val"}.get(stage, stage)
     return (
@@ -207,9 +207,8 @@ OLD_ARGUMENTS: dict[str, str] = {
 
 
 def overrides(owner: object, name: str) -> bool:
-    """Does the owner define this hook itself? A base class of ours marks its own empty ones with
-    `_functrain_default`.
-    """
+    """Return whether the owner defines this hook itself. A base class of ours marks its own empty ones with
+    `_functrain_default`."""
     method = getattr(owner, name, None)
     return method is not None and not getattr(method, "_functrain_default", False)
 
@@ -262,7 +261,7 @@ def hook(method: Callable[Concatenate[Owner, ...], Any]) -> Callable[Concatenate
 
 
 def keyed(callbacks: Iterable[Any]) -> Iterator[tuple[str, Any]]:
-    """The callbacks by the names that checkpoints know them by; a name's second owner is `name#2`, and so on."""
+    """Yield the callbacks by the names that checkpoints know them by; a name's second owner is `name#2`, and so on."""
     seen: dict[str, int] = {}
     for callback in callbacks:
         key = callback.state_key
@@ -271,7 +270,7 @@ def keyed(callbacks: Iterable[Any]) -> Iterator[tuple[str, Any]]:
 
 
 def adapt(method: Callable[..., Any], args: tuple[str, ...], what: str = "", rest: bool = True) -> Callable[..., Any]:
-    """A function of the documented arguments, by position, that hands `method` those that its signature takes.
+    """Return a function of the documented arguments, by position, that hands `method` those that its signature takes.
 
     Args:
         args: the documented names, in order. A method's own names are matched to them, older names included; a first
@@ -290,8 +289,8 @@ def adapt(method: Callable[..., Any], args: tuple[str, ...], what: str = "", res
 
 
 def leading(method: Callable[..., Any], args: tuple[str, ...], what: str = "") -> int | None:
-    """How many of the documented arguments, from the first on and by position, are all that a method takes; None where
-    it takes others. See `adapt`."""
+    """Return how many of the documented arguments, from the first on and by position, are all that a method takes; None
+    where it takes others. See `adapt`."""
     picks = _taken(method, args, what, rest=True)
     if picks is None:
         return len(args)
@@ -299,14 +298,15 @@ def leading(method: Callable[..., Any], args: tuple[str, ...], what: str = "") -
 
 
 def _places(picks: list[tuple[str | None, int]]) -> list[int] | None:
-    """The documented arguments by index, where all of them are taken by position."""
+    """Return the documented arguments by index, where all of them are taken by position."""
     return [index for _, index in picks] if all(name is None for name, _ in picks) else None
 
 
 def _taken(
     method: Callable[..., Any], args: tuple[str, ...], what: str, rest: bool
 ) -> list[tuple[str | None, int]] | None:
-    """Which of the documented arguments each parameter of a method stands for; None where it is to be given all."""
+    """Return which of the documented arguments each parameter of a method stands for; None where it is to be given
+    all."""
     try:
         parameters = list(inspect.signature(method).parameters.values())
     except (TypeError, ValueError):
@@ -317,7 +317,8 @@ def _taken(
 
 
 def _picks(parameters: list[inspect.Parameter], args: tuple[str, ...], what: str) -> list[tuple[str | None, int]]:
-    """Which of the documented arguments each parameter stands for, by index; with its name where it is keyword-only."""
+    """Return which of the documented arguments each parameter stands for, by index; with its name where it is
+    keyword-only."""
     picks: list[tuple[str | None, int]] = []
     taken: set[int] = set()
     for place, p in enumerate(parameters):
@@ -379,8 +380,8 @@ class Hooks:
 
     `calls` has the owners' own functions by hook, each with its owner's key, for those who call them one by one.
 
-    A hook of several owners calls the data module first, then the callbacks in their order, then the module; it gives
-    what the last owner that gave something gave (-1 from anybody counts, for `on_train_batch_start`).
+    A hook of several owners calls the data module first, then the callbacks in their order, then the module; it returns
+    what the last owner that returned something returned (-1 from anybody counts, for `on_train_batch_start`).
     """
 
     def __init__(
@@ -422,7 +423,7 @@ class Hooks:
 def _calls(
     hook: Hook, trainer: object, module: object, callbacks: tuple[object, ...], data: object | None
 ) -> Iterator[tuple[str, str, Callable[..., Any]]]:
-    """Who is called at a hook, in order: the owner's key, 'Class.hook', the call."""
+    """Yield who is called at a hook, in order: the owner's key, 'Class.hook', the call."""
     if DATA in hook.owners and data is not None and overrides(data, hook.name):
         what = f"{type(data).__name__}.{hook.name}"
         yield DATA, what, adapt(getattr(data, hook.name), hook.args, what)
@@ -439,7 +440,8 @@ def _calls(
 
 
 def _takes_outputs(hook: Hook, callbacks: tuple[object, ...], module: object) -> bool:
-    """Does anybody's own hook take the outputs? Not by `*args`, except for `<stage>_epoch_end`, which is about them."""
+    """Return whether anybody's own hook takes the outputs. Not by `*args`, except for `<stage>_epoch_end`, which is
+    about them."""
     owners = [(callback, ("trainer", "pl_module", *hook.args)) for callback in callbacks]
     for owner, args in (*owners, (module, hook.args)):
         if overrides(owner, hook.name):

@@ -20,7 +20,7 @@ class Entry(NamedTuple):
 
 
 def count_of(value: Any) -> int | None:
-    """The value as a count; None where it is none."""
+    """Return the value as a count; None where it is none."""
     try:
         number = index(value)
     except TypeError:
@@ -100,7 +100,7 @@ def check(state: Mapping[str, Any]) -> None:
 
 
 def clock(saved: Mapping[str, Any]) -> Clock:
-    """The position.
+    """Return the position.
 
     Raises:
         CheckpointError: one of its counts is missing or is none; names it.

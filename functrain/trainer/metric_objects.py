@@ -58,7 +58,7 @@ class Unknown:
     """Metric objects of which nothing is known. See `functrain.trainer.adapter.MetricObjects`."""
 
     def owner(self, metric: Any) -> Any:
-        """The object itself."""
+        """Return the object itself."""
         return metric
 
     def path(self, metric: Any) -> str | None:
@@ -74,7 +74,7 @@ class Unknown:
 
 
 def two_kinds(entry: Entry) -> ValueError:
-    """The error for a name under which a metric object was logged, and now a number, or the other way round."""
+    """Return the error for a name under which a metric object was logged, and now a number, or the other way round."""
     kind = type(entry.metric).__name__ if entry.metric is not None else "number"
     return ValueError(
         f"self.log({entry.name!r}, ...): a {kind} was logged under this name in {entry.hook or 'this run'} before, and "

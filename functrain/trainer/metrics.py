@@ -33,7 +33,7 @@ ALONE = Alone()
 
 
 def _maximum(a: Any, b: Any) -> Any:
-    """The larger scalar, NaN where either is; for numbers and for arrays on the host's side of a run."""
+    """Return the larger scalar, NaN where either is; for numbers and for arrays on the host's side of a run."""
     if a != a:
         return a
     return b if b > a or b != b else a
@@ -81,7 +81,7 @@ class Metrics:
     # where values come from
 
     def scope(self, stage: str, step: bool = False, loader: int | None = None, ends: bool = False) -> Scope:
-        """What calls belong to within `with`.
+        """Return what calls belong to within `with`.
 
         Args:
             step: it is around steps and what is called at every batch.
@@ -102,7 +102,7 @@ class Metrics:
         return scope
 
     def in_hook(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
-        """A hook's call, in a scope of its own."""
+        """Return a hook's call, in a scope of its own."""
 
         def called(*args: Any) -> Any:
             outer = self.current
@@ -196,7 +196,7 @@ class Metrics:
             )
 
     def entry(self, declared: Declared) -> Entry:
-        """The entry of a metric of the present stage: made where this is its first call, else checked.
+        """Return the entry of a metric of the present stage: made where this is its first call, else checked.
 
         Raises:
             ValueError: it was logged with other options by the same hook.
@@ -249,7 +249,7 @@ class Metrics:
         self.rows.setdefault(number, {})[entry.step_name] = value
 
     def take_rows(self) -> dict[int, dict[str, Any]]:
-        """The rows that wait for the loggers, which are not kept any longer."""
+        """Return the rows that wait for the loggers, which are not kept any longer."""
         if not self.rows:
             return {}
         rows, self.rows = self.rows, {}
@@ -302,11 +302,11 @@ class Metrics:
     # reading
 
     def filled(self, stage: str) -> list[Entry]:
-        """The entries that something came into, in the order of their last call."""
+        """Return the entries that something came into, in the order of their last call."""
         return sorted((e for e in self.entries.get(stage, {}).values() if e.at), key=_when)
 
     def step_metrics(self, stage: str = TRAIN, where: str = "logger") -> dict[str, Any]:
-        """The last step's values of this stage for 'logger' or 'prog_bar'."""
+        """Return the last step's values of this stage for 'logger' or 'prog_bar'."""
         return {
             entry.step_name: entry.last
             for entry in self.filled(stage)
@@ -329,13 +329,14 @@ class Metrics:
         return {entry.epoch_name: value for entry, value in values if entry.options.logger}
 
     def epoch_values(self, stage: str) -> list[tuple[Entry, Any]]:
-        """What came together in this process, in the order of the last calls."""
+        """Return what came together in this process, in the order of the last calls."""
         entries = [entry for entry in self.filled(stage) if entry.options.on_epoch]
         values = [(entry, entry.epoch_value()) for entry in entries]
         return [(entry, value) for entry, value in values if value is not None]
 
     def _last_values(self) -> dict[str, Any]:
-        """The last step's values that came after the last epoch's end. An evaluation's plain name is the epoch's."""
+        """Return the last step's values that came after the last epoch's end. An evaluation's plain name is the
+        epoch's."""
         fresh = [e for entries in self.entries.values() for e in entries.values() if self.is_fresh(e)]
         steps = [e for e in sorted(fresh, key=_when) if e.options.on_step and e.last is not None]
         metrics: dict[str, Any] = {}
@@ -351,7 +352,7 @@ class Metrics:
         return {**self.latest, **self._last_values(), **ending}
 
     def progress_bar_metrics(self) -> dict[str, Any]:
-        """What `prog_bar=True` asked for: the last step's values and the epochs' ones."""
+        """Return what `prog_bar=True` asked for: the last step's values and the epochs' ones."""
         known = {**self.latest, **self._last_values()}
         shown = [e for entries in self.entries.values() for e in entries.values() if e.options.prog_bar]
         return {name: known[name] for entry in shown for name in entry.names if name in known}
@@ -362,7 +363,7 @@ class Metrics:
         return [stage for stage in (TRAIN, VALIDATION) if stage in self.entries]
 
     def is_fresh(self, entry: Entry) -> bool:
-        """Did something come into it since the last epoch's end?"""
+        """Return whether something came into it since the last epoch's end."""
         return entry.at > self._folded
 
     def continue_at(self, calls: int, folded: int) -> None:
@@ -375,7 +376,7 @@ def _when(entry: Entry) -> int:
 
 
 def _taken_over(entries: dict[Key, Entry], key: Key) -> Entry | None:
-    """An entry whose checkpoint does not say which hook it belongs to."""
+    """Return an entry whose checkpoint does not say which hook it belongs to."""
     entry = entries.pop((None, key[1]), None)
     if entry is not None:
         entry.hook = key[0]
@@ -389,7 +390,7 @@ def _by_both_names(values: Iterable[tuple[Entry, Any]]) -> dict[str, Any]:
 
 
 def _no_size(kind: str) -> str:
-    """What to say where a batch does not tell how many samples it has."""
+    """Return what to say where a batch does not tell how many samples it has."""
     return (
         f"self.log: a batch of type {kind} has no tensor that tells how many samples it holds, so each batch counts "
         "the same in an epoch's mean; pass batch_size= to self.log."

@@ -37,8 +37,8 @@ def _parts(checkpoint: Mapping[str, Any]) -> Iterator[tuple[Path, Any]]:
 
 
 def with_others(run: Run, checkpoint: dict[str, Any]) -> dict[str, Any]:
-    """The checkpoint with what the other processes have of their own, for the first one, which writes it. A collective
-    call. Large states that are the same in all are told by their sums alone."""
+    """Return the checkpoint with what the other processes have of their own, for the first one, which writes it. A
+    collective call. Large states that are the same in all are told by their sums alone."""
     world, packed = run.world, dict[Path, bytes]()
 
     def sums() -> dict[Path, bytes]:
@@ -58,8 +58,8 @@ def with_others(run: Run, checkpoint: dict[str, Any]) -> dict[str, Any]:
 
 
 def own(world: World, saved: Mapping[str, Any], path: str) -> dict[str, Any]:
-    """The checkpoint as this process would have written it; where another number of processes did, as the first one
-    has, which is told once."""
+    """Return the checkpoint as this process would have written it; where another number of processes did, as the first
+    one has, which is told once."""
     others = saved.get(OTHERS, [])
     mine = {key: part for key, part in saved.items() if key != OTHERS}
     if not is_list(others):
@@ -76,7 +76,7 @@ def own(world: World, saved: Mapping[str, Any], path: str) -> dict[str, Any]:
 
 
 def _put(value: Any, place: list[str | int], part: Any) -> Any:
-    """The same containers, with another part at this place."""
+    """Return the same containers, with another part at this place."""
     if not place:
         return part
     here, below = place[0], place[1:]

@@ -70,7 +70,7 @@ def write_hyperparameters(run: Run) -> None:
 
 
 def results(run: Run, stage: str, loaders: int, verbose: bool) -> list[dict[str, float]]:
-    """The metrics of an evaluation, a dict per loader, and a table of them on the terminal."""
+    """Return the metrics of an evaluation, a dict per loader; print a table of them where `verbose` says so."""
     values = {name: float(value) for name, value in run.metrics.results.items()}
     found: list[dict[str, float]] = []
     for index in range(max(loaders, 1)):

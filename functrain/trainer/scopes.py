@@ -84,8 +84,8 @@ class Scope:
         reduce_fx: Any,
         sync_dist: bool,
     ) -> Declared:
-        """What a call says of its metric. `on_step` and `on_epoch` that it leaves out are filled in: in a training step
-        the first, elsewhere the second.
+        """Return what a call says of its metric. `on_step` and `on_epoch` that it leaves out are filled in: in a
+        training step the first, elsewhere the second.
 
         Raises:
             TypeError: the name is none.

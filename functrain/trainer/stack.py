@@ -46,7 +46,7 @@ def check_own(run: Run | None, owned: Iterable[object]) -> None:
 
 
 def depth(run: Run | None) -> int:
-    """How many runs are under way, this one the innermost."""
+    """Return how many runs are under way, this one the innermost."""
     return 0 if run is None else 1 + depth(run.outer)
 
 

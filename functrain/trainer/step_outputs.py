@@ -1,4 +1,4 @@
-"""What a training step gave, in the one form that hooks get it in. Knows no framework."""
+"""What a training step returned, in the one form that hooks get it in. Knows no framework."""
 
 from __future__ import annotations
 

@@ -31,21 +31,21 @@ class World(Protocol):
     size: int
 
     def agree(self, flags: int) -> int:
-        """The bitwise or of all processes' flags: what one of them raises, all see raised, at the same call."""
+        """Return the bitwise or of all processes' flags: what one of them raises, all see raised, at the same call."""
         ...
 
     def broadcast(self, value: T) -> T:
-        """The value of process 0, on every process; the others' are ignored. A plain value."""
+        """Return the value of process 0, on every process; the others' are ignored. A plain value."""
         ...
 
     def gather(self, value: T) -> list[T]:
-        """The values of all processes in the order of their ranks, the same list on every process. Plain values, bytes,
-        or arrays of the host's memory."""
+        """Return the values of all processes in the order of their ranks, the same list on every process. Plain values,
+        bytes, or arrays of the host's memory."""
         ...
 
     def sum(self, tree: T) -> T:
-        """The sum over all processes, leaf by leaf, of a nest of numbers or arrays that has the same form on each; the
-        same bits on every process."""
+        """Return the sum over all processes, leaf by leaf, of a nest of numbers or arrays that has the same form on
+        each; the same bits on every process."""
         ...
 
     def barrier(self) -> None:
@@ -60,19 +60,19 @@ class Alone:
     size = 1
 
     def agree(self, flags: int) -> int:
-        """Its own flags."""
+        """Return its own flags."""
         return flags
 
     def broadcast(self, value: T) -> T:
-        """Its own value."""
+        """Return its own value."""
         return value
 
     def gather(self, value: T) -> list[T]:
-        """Its own value, as the only one."""
+        """Return its own value, as the only one."""
         return [value]
 
     def sum(self, tree: T) -> T:
-        """Its own tree."""
+        """Return its own tree."""
         return tree
 
     def barrier(self) -> None:
@@ -89,7 +89,8 @@ class Ranks(NamedTuple):
 
 
 def ranks(environment: Mapping[str, str] | None = None) -> Ranks:
-    """What WORLD_SIZE, RANK, LOCAL_RANK and NODE_RANK say; of a single process where there is no WORLD_SIZE above 1.
+    """Return what WORLD_SIZE, RANK, LOCAL_RANK and NODE_RANK say; of a single process where there is no WORLD_SIZE
+    above 1.
 
     Raises:
         ConfigurationError: one of them is no such number.
@@ -127,7 +128,7 @@ def register(maker: Maker) -> None:
 
 
 def find() -> World:
-    """The World of this process: the first that a registered maker gives, else `Alone`."""
+    """Return the World of this process: the first that a registered maker gives, else `Alone`."""
     found = ranks()
     for maker in reversed(_makers):
         world = maker(found)
@@ -145,7 +146,7 @@ def find() -> World:
 
 
 def on_first(world: World, call: Callable[[], T]) -> T:
-    """What `call` returns on process 0, the only one to call it; the others wait for it.
+    """Return what `call` returns on process 0, the only one to call it; the others wait for it.
 
     Raises:
         RuntimeError: on the other processes, where it has failed on process 0, which raises its own error.
@@ -168,7 +169,7 @@ def on_first(world: World, call: Callable[[], T]) -> T:
 
 
 def of_all(world: World, call: Callable[[], T]) -> list[T]:
-    """What `call` returns on each process, in the order of ranks. A plain value.
+    """Return what `call` returns on each process, in the order of ranks. A plain value.
 
     Raises:
         RuntimeError: it has failed on another process, which raises its own error.
