@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def make(module: Module, run: Run) -> Adapter:
-    """The adapter of one run of this module."""
+    """Return the adapter of one run of this module."""
     engine = JaxEngine(module, run)
     checkpoints = JaxCheckpointIO(engine.placement.sharding)
     return Adapter(engine, checkpoints, JaxLoaders(), JaxInspector(engine), compiled=True)

@@ -22,7 +22,7 @@ from functrain.kernel.state import Clock, TrainState
 from functrain.trainer.adapter import Dispatch, Facts, Traits
 from functrain.trainer.entries import TRAIN, Key
 from functrain.trainer.errors import ConfigurationError, NotFiniteError, describe, noted
-from functrain.trainer.module import tell_evaluating
+from functrain.trainer.module import print_evaluating
 from functrain.trainer.run import Run
 from functrain.trainer.step_outputs import of_players
 from functrain_jax import snapshot
@@ -38,7 +38,7 @@ from functrain_jax.keys import STREAM
 from functrain_jax.loaders import register_generators
 from functrain_jax.module_programs import ModulePrograms
 from functrain_jax.moments import Moment, Moments, Noted, places
-from functrain_jax.parts import always, is_plain, pieces_of, policy_of_flags, step_parts
+from functrain_jax.parts import always, has_unit_windows, pieces_of, policy_of_flags, step_parts
 from functrain_jax.placement import placement_of
 from functrain_jax.players import Spec
 from functrain_jax.programs import BAD_LOSS, Discovery, Training
@@ -138,19 +138,19 @@ class JaxEngine:
         self.state = self.values.adopted(self.state)
         flags, self.wants_outputs, self.one_by_one = self.run.flags, wants_outputs, wants_outputs or one_by_one
         open_ = any(p.acc.grads is not None and int(p.acc.count) for p in self.state.players)
-        self.plain = is_plain(self.run.plan.windows, self.specs) and not open_
-        if self.pieces is not None and not self.plain:
+        self.unit_windows = has_unit_windows(self.run.plan.windows, self.specs) and not open_
+        if self.pieces is not None and not self.unit_windows:
             raise ConfigurationError(
                 f"Trainer(truncated_bptt_steps={self.pieces}): every piece is an update for JAX modules; leave out "
                 "accumulate_grad_batches and frequencies."
             )
-        state = self.backend.closed(self.state) if self.plain else self.backend.opened(self.state)
+        state = self.backend.closed(self.state) if self.unit_windows else self.backend.opened(self.state)
         self.state = self.placement.state(state)
         # What stays with the module knows nothing of this run.
         backend, turns = replace(self.backend, loss=None, open_windows=False), always(self.specs)
         rules, pieces, watch = self.rules, self.pieces, bool(flags.terminate_on_nan)
         self.programs = self.kept.training(
-            (turns, rules, pieces, watch, self.plain, wants_outputs, backend.owned, frozen(backend.optimizers)),
+            (turns, rules, pieces, watch, self.unit_windows, wants_outputs, backend.owned, frozen(backend.optimizers)),
             lambda tracer: Training(tracer, backend, rules, turns, pieces, watch),
         )
         self.training = self.programs.maker
@@ -159,7 +159,7 @@ class JaxEngine:
         self.feed.longest = 1 if self.one_by_one else longest_dispatch(self.run.plan)
         modes = {f"evaluation mode of {path}": "yes" for path in self.modes.evaluating()}
         self.modes.resume()
-        tell_evaluating(self.run, self.module, self.modes.evaluating())
+        print_evaluating(self.run, self.module, self.modes.evaluating())
         self.publish()
         return self._facts._replace(kept={**self._facts.kept, **modes})
 
@@ -193,13 +193,13 @@ class JaxEngine:
         return Dispatch(run.clock, count, ended, outputs, self.moments.passed(run.metrics, run.clock), failed)
 
     def _dispatch(self, chunk: Chunk) -> Any:
-        """Train on a chunk; gives what the step gave where that is wanted."""
+        """Train on a chunk. Return what the step returned, where that is wanted."""
         parts = self.run.plan.passes_logs
         kept = self.programs.find((chunk.spec, parts), self.kept.constants) or self._program(chunk, parts)
         program, found = kept.program, kept.found
         host, clock = self.run.metrics, self.run.clock
         found.logged.declare(host)
-        turns = None if self.plain else stacked_flags(self.run.plan, clock, chunk.count, chunk.size)
+        turns = None if self.unit_windows else stacked_flags(self.run.plan, clock, chunk.count, chunk.size)
         with jax.transfer_guard_host_to_device("allow"):
             running = found.logged.running(host, self.policy.store)
             metrics = jax.tree.map(self.placement.numbers, self.training.metrics(found, running))
@@ -229,8 +229,8 @@ class JaxEngine:
         return self._output(metrics["outputs"], turns) if self.wants_outputs else None
 
     def _calls(self, slow: bool, turns: np.ndarray | None, ends: list[int], chunk: Chunk) -> list[tuple[Any, Any]]:
-        """The arguments before the last of the calls that train on a chunk; see `Training.program`. `ends`: of its
-        parts, empty where nothing is noted."""
+        """Return the arguments before the last of the calls that train on a chunk; see `Training.program`. `ends`: of
+        its parts, empty where nothing is noted."""
         if not slow:
             if turns is not None and self.training.by_windows:
                 turns = window_ends(turns, chunk.count)
@@ -252,7 +252,7 @@ class JaxEngine:
             start = end
 
     def _count(self, n: int) -> jax.Array:
-        """A number on the device; the same few come again and again."""
+        """Return a number on the device; the same few come again and again."""
         if n not in self.counts:
             self.counts[n] = self.placement.numbers(np.array(n, np.int32))
         return self.counts[n]
@@ -279,11 +279,11 @@ class JaxEngine:
         ):
             found = self.training.discover(self.state, chunk.example(), self.placement.platform)  # type: ignore[arg-type]
         self.policy.warn_of_rounded(chunk.filled(), found.worked, "training_step", self.evaluator.warned)
-        program = self.training.program(found, self.plain, self.wants_outputs, parts)
+        program = self.training.program(found, self.unit_windows, self.wants_outputs, parts)
         return self.programs.add((chunk.spec, parts), program, found, self.training.tracer.reads, self.kept.constants)
 
     def _names_played(self, found: Discovery, turns: Any, start: int, end: int) -> Collection[Key]:
-        """What was really logged in a part of this dispatch, in order: by the players whose turn came."""
+        """Return what was really logged in a part of this dispatch, in order: by the players whose turn came."""
         if turns is None or len(self.specs) == 1:
             return found.logged.metrics
         played = turns[start:end, :, 0].any(axis=0)
@@ -316,7 +316,7 @@ class JaxEngine:
     def close_window(self) -> bool:
         """Update with what open windows hold."""
         assert self.state is not None
-        if self.plain:
+        if self.unit_windows:
             return False
         flags = np.array([int(player.acc.count) > 0 for player in self.state.players])
         if not flags.any():

@@ -16,7 +16,8 @@ MANY = 256
 
 
 def form(state: Any) -> str:
-    """The types that an optimizer's state is made of: another transformation has others, though its arrays be alike."""
+    """Return the types that an optimizer's state is made of: another transformation has others, though its arrays be
+    alike."""
     if isinstance(state, tuple) and hasattr(state, "_fields"):
         inner = [form(part) for part in state if _has_form(part)]
         return type(state).__name__ + (f"[{', '.join(inner)}]" if inner else "")
@@ -28,7 +29,7 @@ def form(state: Any) -> str:
 
 
 def _has_form(part: Any) -> bool:
-    """Does it hold types of states, other than arrays and trees of them?"""
+    """Return whether it holds types of states, other than arrays and trees of them."""
     if isinstance(part, tuple):
         return hasattr(part, "_fields") or any(map(_has_form, part))
     if isinstance(part, list):
@@ -37,7 +38,7 @@ def _has_form(part: Any) -> bool:
 
 
 def facts(specs: Sequence[Spec], players: Sequence[Player]) -> tuple[dict[str, str], dict[str, str]]:
-    """What the players' transformations were made with, as text by name.
+    """Return what the players' transformations were made with, as text by name.
 
     Returns:
         What a transformation holds; and what its state holds (`optax.inject_hyperparams`), which a run that continues
@@ -57,7 +58,7 @@ def facts(specs: Sequence[Spec], players: Sequence[Player]) -> tuple[dict[str, s
 
 
 def injected(state: Any) -> dict[str, str]:
-    """The hyperparameters that an optimizer's state holds, but for those that a schedule sets anew."""
+    """Return the hyperparameters that an optimizer's state holds, but for those that a schedule sets anew."""
     found: dict[str, str] = {}
     if isinstance(state, tuple) and hasattr(state, "hyperparams"):
         scheduled = getattr(state, "hyperparams_states", None) or {}
@@ -70,7 +71,8 @@ def injected(state: Any) -> dict[str, str]:
 
 
 def settings(optimizer: Any) -> dict[str, str]:
-    """The numbers, flags and names in the closures of a transformation, by function and name: `scale_by_adam.b1`."""
+    """Return the numbers, flags and names in the closures of a transformation, by function and name:
+    `scale_by_adam.b1`."""
     found: dict[str, str] = {}
     _look(optimizer.update, "", found, set())
     return found

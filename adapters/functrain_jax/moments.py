@@ -21,8 +21,8 @@ from functrain_jax.collect import Logged
 
 
 def places(ends: Sequence[int], size: int) -> np.ndarray:
-    """Where the parts of a dispatch of at most `size` batches begin and end: 0, the ends, and last how many there are.
-    What stands between is not looked at."""
+    """Return where the parts of a dispatch of at most `size` batches begin and end: 0, the ends, and last how many
+    there are. What stands between is not looked at."""
     array = np.zeros(max(size, 1) + 2, np.int32)
     array[1 : len(ends) + 1], array[-1] = ends, len(ends)
     return array
@@ -34,12 +34,12 @@ def room(logged: Logged, state: TrainState, n: int) -> Any:
 
 
 def noted(room: Any, i: Any, logged: Logged, state: TrainState) -> Any:
-    """The room with what is seen now as that of place i. Traced."""
+    """Return the room with what is seen now as that of place i. Traced."""
     return jax.tree.map(lambda room, x: room.at[i].set(x), room, seen(logged, state))
 
 
 def seen(logged: Logged, state: TrainState) -> tuple[dict[Key, Any], list[Any]]:
-    """What is noted of one place: the last values of the steps, and the players' scalars. Traced."""
+    """Return what is noted of one place: the last values of the steps, and the players' scalars. Traced."""
     metrics: Any = state.metrics
     values = {key: metrics["last"][key] for key, metric in logged.metrics.items() if metric.options.on_step}
     return values, _scalars(state.players)
@@ -81,7 +81,7 @@ class Moment(NamedTuple):
         host.put(TRAIN, last, {}, self.names)
 
     def players(self, present: Sequence[Player]) -> list[Player]:
-        """The players with the scalars of here; for what has axes, the present values."""
+        """Return the players with the scalars of here; for what has axes, the present values."""
         then = iter([scalar[self.number] for scalar in self.noted.scalars])
         pairs = [(p.opt, p.updates) for p in present]
         pairs = jax.tree.map(lambda x: x if x.ndim else next(then), pairs)
@@ -109,7 +109,7 @@ class Moments:
                 self.before[key] = (entry.at, entry.last)
 
     def passed(self, host: Metrics, now: Clock) -> Generator[Clock] | None:
-        """What a dispatch that ends at `now` returns as its `passed`."""
+        """Return what a dispatch that ends at `now` returns as its `passed`."""
         return self._replay(host) if self.parts and self.parts[0].clock != now else None
 
     def _replay(self, host: Metrics) -> Generator[Clock]:
@@ -135,5 +135,5 @@ class Moments:
         self.clear()
 
     def players(self, present: Sequence[Player]) -> Sequence[Player]:
-        """The players as they were where the replay is; the present ones where there is none."""
+        """Return the players as they were where the replay is; the present ones where there is none."""
         return present if self.here is None else self.here.players(present)

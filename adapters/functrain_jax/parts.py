@@ -76,7 +76,7 @@ def step_parts(
     rules = tuple(Rule(clip(flags), policy.scale) for _ in specs)
     optimizers, owned = tuple(spec.optimizer for spec in specs), tuple(spec.owned for spec in specs)
     tracer = Tracer(binding, policy, ())
-    backend = JaxBackend(None, optimizers, owned, policy, not is_plain(windows_of(flags, ()), specs))
+    backend = JaxBackend(None, optimizers, owned, policy, not has_unit_windows(windows_of(flags, ()), specs))
     training = Training(tracer, backend, rules, always(specs), pieces_of(module, flags), False)
 
     def init() -> TrainState:
@@ -130,7 +130,7 @@ def always(specs: tuple[Spec, ...]) -> tuple[bool, ...]:
     return tuple(spec.plan.turn is None for spec in specs)
 
 
-def is_plain(windows: Schedule, specs: tuple[Spec, ...]) -> bool:
+def has_unit_windows(windows: Schedule, specs: tuple[Spec, ...]) -> bool:
     """Return whether every batch is a window of one for every player."""
     alike = windows == Schedule(1) and all((spec.plan.window or 1) == 1 for spec in specs)
     return alike and all(always(specs))

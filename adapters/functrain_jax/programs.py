@@ -111,7 +111,7 @@ class Training:
         return call
 
     def program(
-        self, found: Discovery, plain: bool, outputs: bool, parts: bool
+        self, found: Discovery, unit_windows: bool, outputs: bool, parts: bool
     ) -> Callable[..., tuple[TrainState, dict[str, Any]]]:
         """`run(state, metrics, where, turns, buffers) -> (state, metrics)`, compiled at its first call.
 
@@ -120,7 +120,7 @@ class Training:
         compiles a program of its own.
 
         Args:
-            plain: every batch is a window of one for every player; then `turns` is None.
+            unit_windows: every batch is a window of one for every player; then `turns` is None.
             outputs: give what the steps return (of the last batch).
             parts: train in parts, and note in the metrics' 'noted' what `moments.seen` returns at the end of each;
                 `where` is as `moments.places` makes it then.
@@ -145,7 +145,7 @@ class Training:
             return value, weight, state._replace(vars=call.vars, hidden=hidden, metrics=metrics)
 
         loss.__qualname__ = f"{type(self.tracer.module).__name__}.training_step"
-        backend = replace(self.backend, loss=loss, open_windows=not plain, branches=not found.slow)
+        backend = replace(self.backend, loss=loss, open_windows=not unit_windows, branches=not found.slow)
 
         def run(state: TrainState, metrics: Any, where: Any, turns: Any, buffers: Any) -> Any:
             kept, noted = state.rng, None

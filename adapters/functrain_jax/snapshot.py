@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def named(tree: Tree) -> dict[str, Any]:
-    """The leaves by their path, joined with dots; random keys as their data.
+    """Return the leaves by their path, joined with dots; random keys as their data.
 
     Raises:
         ConfigurationError: two have the same name, as those of {"a.b": x, "a": {"b": y}}.
@@ -36,7 +36,7 @@ def named(tree: Tree) -> dict[str, Any]:
 
 
 def rebuilt(saved: dict[str, Any], own: Tree) -> Tree:
-    """A tree of the form of `own` with new arrays of the values of `saved`; leaves that it lacks stay as they
+    """Return a tree of the form of `own` with new arrays of the values of `saved`; leaves that it lacks stay as they
     are."""
 
     def one(path: Any, leaf: Any) -> Any:
@@ -51,7 +51,8 @@ def rebuilt(saved: dict[str, Any], own: Tree) -> Tree:
 
 
 def differences(saved: dict[str, Any], own: dict[str, Any], strict: bool = True) -> str | None:
-    """What differs between two named trees, in words; None where nothing does. See `functrain.trainer.weights`."""
+    """Return what differs between two named trees, in words; None where nothing does. See
+    `functrain.trainer.weights`."""
     return differing(_forms(saved), _forms(own), strict)
 
 
@@ -60,7 +61,7 @@ def _forms(named: dict[str, Any]) -> dict[str, Form]:
 
 
 def is_key(leaf: Any) -> bool:
-    """Is it an array of random keys?"""
+    """Return whether it is an array of random keys."""
     return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 

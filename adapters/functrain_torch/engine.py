@@ -195,7 +195,7 @@ class TorchEngine:
         self.parts.schedulers.after_update(self.state, reports, self.run.callback_metrics)
 
     def _keeping(self, forward: Callable[..., Any]) -> Callable[..., Any]:
-        """The forward pass, whose outputs are kept for hooks: each player's last."""
+        """Return the forward pass, whose outputs are kept for hooks: each player's last."""
 
         def keeping(state: TrainState, batch: Any, player: int) -> Any:
             output = self._given[player] = forward(state, batch, player)
@@ -204,7 +204,7 @@ class TorchEngine:
         return keeping
 
     def _output(self) -> Any:
-        """What the steps of a batch returned, for hooks."""
+        """Return what the steps of a batch returned, for hooks."""
         given, self._given = self._given, {}
         return of_players(detached(given), self.automatic and len(self.configured.optimizers) > 1)
 

@@ -15,12 +15,12 @@ from functrain.trainer.entries import Entry
 
 
 def found(module: nn.Module) -> dict[str, Any]:
-    """The metric objects below a module, by their path."""
+    """Return the metric objects below a module, by their path."""
     return {path: m for path, m in module.named_modules() if hasattr(m, "_defaults") and hasattr(m, "_update_count")}
 
 
 def states(module: nn.Module, copied: bool = False) -> dict[str, Any]:
-    """What every metric object has accumulated.
+    """Return what every metric object has accumulated.
 
     Args:
         copied: as values of their own, which stay when the metrics go on.
@@ -49,8 +49,8 @@ def load_states(module: nn.Module, saved: dict[str, Any]) -> None:
 
 
 def places(module: nn.Module) -> Callable[[Entry], str | None]:
-    """What returns the path of the metric object that an entry logs; None, with a warning, where the module has it
-    not."""
+    """Return a function that returns the path of the metric object that an entry logs; None, with a warning, where
+    the module has it not."""
     paths = {id(metric): path for path, metric in found(module).items()}
 
     def place(entry: Entry) -> str | None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from functrain.trainer.module import tell_evaluating
+from functrain.trainer.module import print_evaluating
 from functrain.trainer.run import Run
 from functrain_torch import metric_states
 
@@ -50,7 +50,7 @@ class Modes:
         if self.resumed is not None:
             for path, part in parts.items():
                 part.training = path not in self.resumed
-        tell_evaluating(self.run, self.module, [path for path, part in parts.items() if not part.training])
+        print_evaluating(self.run, self.module, [path for path, part in parts.items() if not part.training])
         return kept
 
     def evaluate(self, stage: str) -> None:

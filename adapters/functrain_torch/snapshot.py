@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 
 def state_dict(engine: TorchEngine, weights_only: bool) -> dict[str, Any]:
-    """The engine's part of a checkpoint: weights; and unless weights_only optimizers, schedulers, loss scales, open
-    windows, running metrics."""
+    """Return the engine's part of a checkpoint: weights; and unless weights_only optimizers, schedulers, loss scales,
+    open windows, running metrics."""
     saved: dict[str, Any] = {"state_dict": engine.strategy.state_dict(engine.module)}
     if weights_only:
         return saved
@@ -52,7 +52,8 @@ def _state_of(engine: TorchEngine) -> TrainState:
 
 
 def _kinds(configured: Configured) -> dict[str, list[str]]:
-    """The classes of optimizers and schedulers, by name: their states would fit others and mean something else."""
+    """Return the classes of optimizers and schedulers, by name: their states would fit others and mean something
+    else."""
     return {
         "optimizer": [type(optimizer).__name__ for optimizer in configured.optimizers],
         "scheduler": [type(config.scheduler).__name__ for config in configured.schedulers],

@@ -410,10 +410,10 @@ class ModelCheckpoint(Checkpoint):
         if template.metrics:
             logged = trainer.callback_metrics
             values = {name: float(logged[name]) for name in template.metrics if name in logged}
-            self._tell_unknown([name for name in template.metrics if name not in logged], logged)
+            self._warn_of_unknown([name for name in template.metrics if name not in logged], logged)
         return template.render({**values, "epoch": trainer.current_epoch, "step": trainer.global_step})
 
-    def _tell_unknown(self, names: list[str], logged: Iterable[str]) -> None:
+    def _warn_of_unknown(self, names: list[str], logged: Iterable[str]) -> None:
         if names and not self._unknown:
             self._unknown = True
             known = ", ".join(map(repr, sorted(logged))) or "no metrics"

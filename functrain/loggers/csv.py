@@ -71,14 +71,14 @@ class CSVLogger(DirectoryLogger):
             return
         row: dict[str, Any] = {"step": step, **numbers(metrics, self._prefix)}
         if step is not None and row["step"] != step:
-            self._tell_step(row["step"])
+            self._warn_of_step(row["step"])
             row["step"] = step
         self.experiment.write(row)
         before, self._step = self._step, self._step if step is None else step
         if step is None or before is None or step < before or passed(self._every, before, step):
             self.save()
 
-    def _tell_step(self, value: float) -> None:
+    def _warn_of_step(self, value: float) -> None:
         if not self._warned:
             self._warned = True
             warnings.warn(

@@ -55,13 +55,13 @@ class Dispatch(NamedTuple):
         clock: the position after them.
         batches: how many there were.
         ended: the iterator has ended. False where they were as many as were asked for, or a stop came before.
-        outputs: what the steps gave, one a batch, detached, unread; empty unless wanted. Of training steps in the form
-            of `step_outputs`.
+        outputs: what the steps returned, one a batch, detached, unread; empty unless wanted. Of training steps in the
+            form of `step_outputs`.
         passed: the positions where step metrics are written, in order, up to the last batch. At each of them metrics
             and learning rates are as they were there; they are as they are now again when the iterator is exhausted or
             closed. To be read once, before the next dispatch; None where a dispatch ends at such places.
-        failed: the error that ended it. An engine gives it here, in place of raising it, where there may be something
-            in `passed`, which is written first; the loop raises it.
+        failed: the error that ended it. An engine hands it over here, in place of raising it, where there may be
+            something in `passed`, which is written first; the loop raises it.
     """
 
     clock: Clock
@@ -165,7 +165,7 @@ class Saving(Protocol):
     """A checkpoint that is being written."""
 
     def done(self) -> bool:
-        """Is it over, well or not?"""
+        """Return whether it is over, well or not."""
         ...
 
     def wait(self) -> None:
@@ -191,16 +191,16 @@ class CheckpointIO(Protocol):
         ...
 
     def pack(self, value: Any, /) -> bytes:
-        """A part of a checkpoint for another process of the run: the same bytes for the same value. Raises where it
-        cannot be stored."""
+        """Return a part of a checkpoint for another process of the run: the same bytes for the same value. Raises where
+        it cannot be stored."""
         ...
 
     def unpack(self, data: bytes, /) -> Any:
-        """What `pack` was given, with its arrays in the host's memory."""
+        """Return what `pack` was given, with its arrays in the host's memory."""
         ...
 
     def mark(self, path: str, /) -> Mark | None:
-        """Who wrote a checkpoint, read in no time and never through a link; None where the file does not say."""
+        """Return who wrote a checkpoint, read in no time and never through a link; None where the file does not say."""
         ...
 
 
@@ -208,16 +208,16 @@ class MetricObjects(Protocol):
     """What is known of objects that accumulate by themselves, as those of torchmetrics do."""
 
     def owner(self, metric: Any, /) -> Any:
-        """What empties a metric object: the object itself, or the collection that it is a part of."""
+        """Return what empties a metric object: the object itself, or the collection that it is a part of."""
         ...
 
     def path(self, metric: Any, /) -> str | None:
-        """Its place in the module, the same in all processes; None where it has none, or nobody knows how such objects
-        come together: then its value is this process's own."""
+        """Return its place in the module, the same in all processes; None where it has none, or nobody knows how such
+        objects come together: then its value is this process's own."""
         ...
 
     def at(self, path: str, /) -> Any:
-        """The metric object at a place."""
+        """Return the metric object at a place."""
         ...
 
     def of_all(self, metric: Any, name: str, world: World, /) -> AbstractContextManager[None]:
@@ -230,19 +230,21 @@ class Inspector(Protocol):
     """What can be asked of a module, its optimizers and its batches without changing them."""
 
     def rates(self) -> dict[str, float]:
-        """The current learning rate of every optimizer and parameter group, by the name a monitor logs it under."""
+        """Return the current learning rate of every optimizer and parameter group, by the name a monitor logs it
+        under."""
         ...
 
     def momenta(self) -> dict[str, float] | None:
-        """The momentum of every optimizer and parameter group, by that name; None where it cannot be known."""
+        """Return the momentum of every optimizer and parameter group, by that name; None where it cannot be known."""
         ...
 
     def batch_size(self, batch: Any, /) -> int | None:
-        """How many samples a batch has: the weight of its metrics in an epoch's mean; None where it does not tell."""
+        """Return how many samples a batch has: the weight of its metrics in an epoch's mean; None where it does not
+        tell."""
         ...
 
     def scalar(self, value: Any) -> Any:
-        """A logged value as the framework's users expect to read it (a tensor, an array)."""
+        """Return a logged value as the framework's users expect to read it (a tensor, an array)."""
         ...
 
     @property
@@ -251,12 +253,13 @@ class Inspector(Protocol):
         ...
 
     def idle(self) -> str | None:
-        """Why no update of this fit has changed anything yet, in a sentence; None where one has, or where none need
-        to. Reads values of the device: once a run."""
+        """Return why no update of this fit has changed anything yet, in a sentence; None where one has, or where none
+        need to. Reads values of the device: once a run."""
         ...
 
     def summary(self, max_depth: int) -> list[tuple[str, str, int, int, int]]:
-        """The module's parts down to a depth (-1: all): name, type, parameters, trainable ones, bytes of parameters."""
+        """Return the module's parts down to a depth (-1: all): name, type, parameters, trainable ones, bytes of
+        parameters."""
         ...
 
 

@@ -28,7 +28,7 @@ def epoch_values(metrics: Metrics, stage: str, world: World) -> list[tuple[Entry
     values |= _of_objects(metrics, stage, [entry for entry in own if entry.closed is None], world)
     rest = [(entry, entry.epoch_value()) for entry in own if _key(entry) not in values]
     rest = [(entry, value) for entry, value in rest if value is not None]
-    _tell_unshared(metrics, [entry for entry, _ in rest if entry.closed is None], world)
+    _warn_of_unshared(metrics, [entry for entry, _ in rest if entry.closed is None], world)
     return [*rest, *values.values()]
 
 
@@ -93,7 +93,7 @@ def _merged(metrics: Metrics, stage: str, gathered: Iterable[Mapping[Any, Any]])
     return found
 
 
-def _tell_unshared(metrics: Metrics, entries: list[Entry], world: World) -> None:
+def _warn_of_unshared(metrics: Metrics, entries: list[Entry], world: World) -> None:
     """A user may expect an epoch's value to be of all data. Say it once a stage, in one process."""
     names = sorted({entry.name for entry in entries})
     if names and world.rank == 0:

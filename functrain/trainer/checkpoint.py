@@ -83,7 +83,7 @@ def _begin_save(run: Run, path: str, weights_only: bool, then: Callable[[BaseExc
 
 
 def assemble(run: Run, weights_only: bool) -> dict[str, Any]:
-    """The whole state of a run as a dict of plain values and the framework's arrays, taken between two steps."""
+    """Return the whole state of a run as a dict of plain values and the framework's arrays, taken between two steps."""
     clock, module = run.clock, run.module
     going: dict[str, Any] = {}
     if not weights_only:
@@ -110,7 +110,7 @@ def assemble(run: Run, weights_only: bool) -> dict[str, Any]:
     if not weights_only:
         checkpoint["callbacks"] = callback_states(run, checkpoint)
         checkpoint["loggers"] = states(run.loggers)
-        checkpoint["setup"] = setup.take(run)
+        checkpoint["setup"] = setup.of_run(run)
         datamodule = run.datamodule
         if isinstance(datamodule, Stateful):
             checkpoint["datamodule"] = datamodule.state_dict()
@@ -121,7 +121,7 @@ def assemble(run: Run, weights_only: bool) -> dict[str, Any]:
 
 
 def _loop_state(run: Run) -> dict[str, Any]:
-    """The loop's part of a checkpoint, with what callbacks may still read."""
+    """Return the loop's part of a checkpoint, with what callbacks may still read."""
     loop = run.loop
     if loop is None:
         raise ConfigurationError("trainer.save_checkpoint: nothing was trained; use weights_only=True.")
@@ -139,7 +139,8 @@ def _loop_state(run: Run) -> dict[str, Any]:
 
 
 def _rng(run: Run) -> dict[str, Any]:
-    """The random state that a run continues with: the present one, or that of a validation which is done over."""
+    """Return the random state that a run continues with: the present one, or that of a validation which is done
+    over."""
     if run.resumed_rng is not None:
         return run.resumed_rng
     redone = run.redone
@@ -160,7 +161,7 @@ def _hyper_parameters(hparams: Mapping[str, Any], owner: str) -> dict[str, Any]:
 
 
 def callback_states(run: Run, checkpoint: dict[str, Any]) -> dict[str, Any]:
-    """Every callback's state by its key: from `state_dict`, or what the older `on_save_checkpoint` gives."""
+    """Return every callback's state by its key: from `state_dict`, or what the older `on_save_checkpoint` returns."""
     states: dict[str, Any] = {}
     for key, callback in keyed(run.callbacks):
         state = callback.state_dict()
@@ -232,7 +233,7 @@ DICTS = (
 
 
 def check_format(checkpoint: Any, path: str) -> dict[str, Any]:
-    """The checkpoint, if this version can read it.
+    """Return the checkpoint, if this version can read it.
 
     Raises:
         CheckpointError: it is not a checkpoint, of a later format, or a part of it is not what it is called.
@@ -257,7 +258,7 @@ def check_format(checkpoint: Any, path: str) -> dict[str, Any]:
 
 
 def clock_of(checkpoint: Mapping[str, Any]) -> Clock:
-    """The position that a checkpoint was taken at.
+    """Return the position that a checkpoint was taken at.
 
     Raises:
         CheckpointError: the checkpoint holds weights only, or was not written by functrain.
@@ -326,7 +327,8 @@ def naming(path: str) -> Generator[None]:
 
 
 def between_epochs(saved: Mapping[str, Any]) -> dict[str, Any]:
-    """The checkpoint without what belongs to its position: a run of a few batches begins anew with its states."""
+    """Return the checkpoint without what belongs to its position: a run of a few batches begins anew with its
+    states."""
     players = [{**player, "window": None} for player in saved["players"]]
     return {
         **saved,
@@ -361,7 +363,7 @@ def continue_from(run: Run, loop: Loop, saved: dict[str, Any], path: str) -> Non
         run.stop.request(state["should_stop"])
         set_loaders_rng(run.loader_tools, run.val_loaders, state["val_loaders"])
         run.resumed_rng = dict(saved["rng"])
-        setup.tell_changes(run, saved.get("setup"), path)
+        setup.warn_of_changes(run, saved.get("setup"), path)
     rewind(run.writing_loggers, run.clock.update, saved.get("loggers"))
     restore_callbacks(run, saved, path)
     if run.datamodule is not None and "datamodule" in saved:
@@ -377,11 +379,11 @@ def continue_from(run: Run, loop: Loop, saved: dict[str, Any], path: str) -> Non
 
 
 def storable_outputs(outputs: list[Any]) -> list[Any] | None:
-    """What the training steps of an epoch gave, if a checkpoint can hold it; else None, with a warning."""
+    """Return what the training steps of an epoch returned, if a checkpoint can hold it; else None, with a warning."""
     if all(is_storable(output) for output in outputs):
         return outputs
     warnings.warn(
-        "training_step gives objects that a checkpoint cannot hold (only numbers, strings and arrays, in lists, "
+        "training_step returns objects that a checkpoint cannot hold (only numbers, strings and arrays, in lists, "
         "tuples and dicts): a run that continues within this epoch will not find them in training_epoch_end.",
         UserWarning,
         stacklevel=2,
@@ -390,7 +392,7 @@ def storable_outputs(outputs: list[Any]) -> list[Any] | None:
 
 
 def is_storable(value: Any) -> bool:
-    """Is it made of numbers, strings and arrays, in lists, tuples and dicts?"""
+    """Return whether it is made of numbers, strings and arrays, in lists, tuples and dicts."""
     if value is None or isinstance(value, bool | int | float | str | bytes):
         return True
     if is_mapping(value):

@@ -246,7 +246,7 @@ class TrainSource:
         }
 
     def load_state(self, state: dict[str, Any]) -> dict[str, Any] | None:
-        """Take a `state()` back; gives the cursor to open with."""
+        """Take a `state()` back. Return the cursor to open with."""
         cursor = state["cursor"]
         if cursor is not None and cursor.get("epoch_rng") is not None:
             with isolate_rng():  # it is set when the epoch is opened; here, that it can be
@@ -281,7 +281,7 @@ class TrainSource:
 
 
 def loaders_rng(tools: LoaderTools, loaders: Sequence[Any]) -> list[Any]:
-    """Return what `loader_rng` gives for each of several loaders."""
+    """Return what `loader_rng` returns for each of several loaders."""
     return [tools.loader_rng(loader) for loader in loaders]
 
 

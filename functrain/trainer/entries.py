@@ -58,7 +58,7 @@ class Entry:
         last: the value of the last step that logged it; None before.
         running: what came together over the epoch.
         metric: an object that accumulates by itself (torchmetrics), in place of `running`; `resets` is what empties it.
-        closed: what the metric object gave at its loader's end.
+        closed: the metric object's value at its loader's end.
         each: every step's value goes to the loggers, as evaluations do it.
     """
 
@@ -127,8 +127,8 @@ class Entry:
         value = self.metric.compute()
         if not isinstance(value, int | float) and getattr(value, "shape", None) is None:
             raise TypeError(
-                f"self.log({self.name!r}, ...): {type(self.metric).__name__}.compute() gave a {type(value).__name__}; "
-                "log its parts, each by its name."
+                f"self.log({self.name!r}, ...): {type(self.metric).__name__}.compute() returned "
+                f"a {type(value).__name__}; log its parts, each by its name."
             )
         return scalar(self.name, value) if getattr(value, "ndim", 0) else value
 

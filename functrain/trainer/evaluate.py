@@ -77,7 +77,7 @@ def end_stage(run: Run, stage: str) -> None:
 
 
 def wants_outputs(hooks: Any, stage: str) -> bool:
-    """Does anybody want the outputs of this stage's steps?"""
+    """Return whether anybody wants the outputs of this stage's steps."""
     return bool({f"{stage}_epoch_end", f"on_{stage}_epoch_end"} & hooks.takes_outputs)
 
 
@@ -103,7 +103,7 @@ def _run_loader(
 
 
 def _many_at_once(run: Run, stage: str, index: int, drawn: CountedBatches) -> list[Any]:
-    """Nobody looks at a batch, and nobody wants what its step gives."""
+    """Nobody looks at a batch, and nobody wants what its step returns."""
     ended = False
     while not ended:
         done = run.engine.evaluate(stage, drawn, CHUNK, drawn.done, index, wants=False)

@@ -102,15 +102,15 @@ class FitLoop:
         return self.position is None
 
     def over(self) -> bool:
-        """Has the run ended?"""
+        """Return whether the run has ended."""
         return self.run.stop.now(self.run.plan, self.run.clock)
 
     def stops(self, clock: Clock) -> bool:
-        """Does the run end at this position?"""
+        """Return whether the run ends at this position."""
         return self.run.stop.is_due(self.run.plan, clock)
 
     def nothing_left(self) -> bool:
-        """Will the run be over once the events that a checkpoint left undone are done?"""
+        """Return whether the run will be over once the events that a checkpoint left undone are done."""
         assert self.position is not None
         turns = self.position[0] == "epoch" and self.in_epoch and not self.mid_epoch()
         return self.over() or (turns and self.stops(self.run.clock.next_epoch()))
@@ -178,7 +178,7 @@ class FitLoop:
             self.batches = self.with_location(self.run.source.open(self.run.clock.epoch, cursor))
 
     def with_location(self, batches: Iterator[Any]) -> Iterator[Any]:
-        """The batches; an error of the loader says where the run was."""
+        """Yield the batches; an error of the loader says where the run was."""
         # The engine may draw many before it trains on them, so its clock does not know.
         epoch, asked = self.run.clock.epoch, self.run.clock.batch
         with noted(lambda: f"while the training loader was asked for batch {asked} of epoch {epoch}"):
@@ -187,7 +187,7 @@ class FitLoop:
                 yield batch
 
     def dispatch(self) -> int:
-        """Train until the next event; gives the number of batches, and notes where the loader has ended."""
+        """Train until the next event. Return the number of batches, and note where the loader has ended."""
         self.position, self.run.before, self.looked = None, self.run.clock, False
         with self.metrics.scope(TRAIN, step=True):
             with noted(self.where):
@@ -209,7 +209,7 @@ class FitLoop:
         return count
 
     def where(self) -> str:
-        """Where the run stands, for an error that passes by."""
+        """Return where the run stands, for an error that passes by."""
         clock = self.run.clock
         batch = clock.batch - (self.position is not None)
         return f"in the training loop, epoch {clock.epoch}, batch {batch}{describe(self.metrics.current.batch)}"
@@ -257,7 +257,7 @@ class FitLoop:
         self.position = (kind, len(events))
 
     def pending(self) -> bool:
-        """Were events left undone?"""
+        """Return whether events were left undone."""
         return self.position is not None and self.position[1] < len(EVENTS[self.position[0]])
 
     def hook(self, name: str, *args: Any) -> None:
@@ -272,7 +272,7 @@ class FitLoop:
             call(*args)
 
     def mid_epoch(self) -> bool:
-        """Are there batches of this epoch still to come, as far as is known?"""
+        """Return whether there are batches of this epoch still to come, as far as is known."""
         return not self.ended and not plans.epoch_over(self.run.plan, self.run.clock)
 
     def begin_epoch(self, kind: str) -> None:
@@ -324,7 +324,8 @@ class FitLoop:
             self.logged = clock.update
 
     def validation_due(self, kind: str) -> bool:
-        """Is validation due after this batch, or at the end of a loader whose end nobody could foresee?"""
+        """Return whether validation is due after this batch, or at the end of a loader whose end nobody could
+        foresee."""
         if self.run.val is None or kind not in ("batch", "end"):
             return False
         plan, clock = self.run.plan, self.run.clock
@@ -333,7 +334,7 @@ class FitLoop:
         return kind == "batch" and plans.validate_due(plan, clock)
 
     def validate(self, kind: str) -> bool:
-        """One validation; gives False where Ctrl-C has left it undone. A checkpoint taken before its metrics are
+        """Run one validation. Return False where Ctrl-C has left it undone. A checkpoint taken before its metrics are
         published keeps what it began with, so that the run that continues does it over."""
         if not self.validates_now:
             return True
@@ -438,7 +439,7 @@ class FitLoop:
     # what a checkpoint keeps of the loop
 
     def state(self) -> dict[str, Any]:
-        """The loop's part of a checkpoint.
+        """Return the loop's part of a checkpoint.
 
         Raises:
             ConfigurationError: asked for in the middle of a step, when the state is not whole.
@@ -477,7 +478,7 @@ class FitLoop:
         self.outputs = list(state["outputs"] or ())
         if state["outputs"] is None and self.keeps_outputs:
             warnings.warn(
-                "the checkpoint does not hold what the training steps of its epoch gave before it: "
+                "the checkpoint does not hold what the training steps of its epoch returned before it: "
                 "training_epoch_end gets only what comes after.",
                 UserWarning,
                 stacklevel=2,
@@ -485,7 +486,7 @@ class FitLoop:
 
 
 def _hook(name: str) -> Event:
-    """The event at which a hook is called."""
+    """Return the event at which a hook is called."""
 
     def act(loop: FitLoop, kind: str) -> None:
         # As FitLoop.hook, with a call less: it may come at every batch.

@@ -234,8 +234,8 @@ class Metrics:
         entry.treat(options, self.monoids[options.reduce_fx])
 
     def put(self, stage: str, last: Mapping[Key, Any], running: Mapping[Key, Running], keys: Iterable[Key]) -> None:
-        """Take what a program gave whose steps were traced: of each of these keys, in order, one call, with the value
-        of its last step and the epoch's running value, where there is one. Nothing is read or waited for."""
+        """Take what a program returned whose steps were traced: of each of these keys, in order, one call, with the
+        value of its last step and the epoch's running value, where there is one. Nothing is read or waited for."""
         for key in keys:
             entry = self.entries[stage][key]
             self.calls = entry.at = self.calls + 1

@@ -15,7 +15,7 @@ ONCE_A_RUN = ("setup", "on_fit_start", "on_pretrain_routine_start", "on_pretrain
 
 
 def state_dict(metrics: Metrics) -> dict[str, Any]:
-    """The running values by stage, with the order of their last calls: how many calls there were depends on the
+    """Return the running values by stage, with the order of their last calls: how many calls there were depends on the
     machine, so only the order is kept."""
     entries = sorted((e for known in metrics.entries.values() for e in known.values() if e.at), key=lambda e: e.at)
     places = {id(entry): i for i, entry in enumerate(entries, 1)}
@@ -35,8 +35,8 @@ def _entry(e: Entry, at: int) -> dict[str, Any]:
 
 
 def shown(metrics: Metrics) -> dict[str, Any]:
-    """What users and callbacks read by name, for the loop's part of a checkpoint."""
-    return {"published": dict(metrics.published), "logged": dict(metrics.logged)}
+    """Return what users and callbacks read by name, for the loop's part of a checkpoint."""
+    return {"published": dict(metrics.latest), "logged": dict(metrics.logged)}
 
 
 def links(metrics: Metrics, place: Callable[[Entry], str | None]) -> dict[str, list[list[Any]]]:
@@ -52,7 +52,7 @@ def links(metrics: Metrics, place: Callable[[Entry], str | None]) -> dict[str, l
 
 def load_shown(metrics: Metrics, state: Mapping[str, Any]) -> None:
     """Take back what `shown` returned."""
-    metrics.published.update(state["published"])
+    metrics.latest.update(state["published"])
     metrics.logged.update(state["logged"])
 
 
@@ -89,7 +89,7 @@ def _load_entry(metrics: Metrics, stage: str, saved: Mapping[str, Any]) -> None:
 
 
 def _of_before(state: Mapping[str, Any]) -> dict[str, Any]:
-    """The state of a checkpoint of format 1: a name belongs to the hook that logs it next."""
+    """Return the state of a checkpoint of format 1: a name belongs to the hook that logs it next."""
     stages = {
         stage: [{"hook": None, "base": name, "suffix": "", "at": 1, **saved} for name, saved in entries.items()]
         for stage, entries in state.items()

@@ -204,7 +204,7 @@ def set_aside(module: ModuleBase) -> Generator[None]:
         yield
 
 
-def tell_evaluating(trainer: Any, module: Any, parts: Sequence[str]) -> None:
+def print_evaluating(trainer: Any, module: Any, parts: Sequence[str]) -> None:
     """One line that says which parts of the module, by path, do not train with it; nothing where there are none."""
     if not parts:
         return
@@ -220,7 +220,7 @@ def set_context(module: ModuleBase, context: Context | None) -> None:
 
 
 def runner_of(module: ModuleBase) -> tuple[Any, Context | None]:
-    """Who is running the module, in whose hook another run of it begins: the Trainer and its context."""
+    """Return who is running the module, in whose hook another run of it begins: the Trainer and its context."""
     trainer, context = module._trainer, module._context  # pyright: ignore[reportPrivateUsage]
     return (trainer, context) if getattr(trainer, "_busy", False) else (None, None)
 

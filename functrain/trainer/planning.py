@@ -19,7 +19,7 @@ LONGEST_DISPATCH = 1024
 
 
 def max_epochs(flags: Flags) -> int | None:
-    """The limit in epochs; None for no limit. 1000 where the user set no limit of any kind."""
+    """Return the limit in epochs; None for no limit. 1000 where the user set no limit of any kind."""
     if flags.max_epochs is None:
         return DEFAULT_MAX_EPOCHS if not limited(flags.max_steps) and flags.max_time is None else None
     return flags.max_epochs if limited(flags.max_epochs) else None
@@ -31,7 +31,7 @@ def limited(value: int | None) -> bool:
 
 
 def clip(flags: Flags) -> Clip:
-    """The rule that bounds gradients."""
+    """Return the rule that bounds gradients."""
     bound = flags.gradient_clip_val or None
     return Clip(value=bound) if flags.gradient_clip_algorithm == "value" else Clip(norm=bound)
 
@@ -59,7 +59,7 @@ def windows_of(flags: Flags, callbacks: Iterable[Any]) -> Schedule:
 
 
 def plan_of(run: Run) -> Plan:
-    """The plan of a fit, once its training loader and its optimizers are known."""
+    """Return the plan of a fit, once its training loader and its optimizers are known."""
     intervals = [n for callback in run.callbacks if (n := callback.every_n_updates())]
     logs = bool(run.loggers or run.handlers("log_step"))
     windows, batches = windows_of(run.flags, run.callbacks), run.loaders.cap(run.source.batches)
@@ -77,7 +77,7 @@ def make_plan(
     logs: bool = True,
     passes_logs: bool = False,
 ) -> Plan:
-    """What is due when, for a training loader of so many batches (None: unknown).
+    """Return what is due when, for a training loader of so many batches (None: unknown).
 
     Args:
         checkpoints: intervals, in updates, at which checkpoint callbacks want to act.

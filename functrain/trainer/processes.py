@@ -66,7 +66,7 @@ def own(world: World, saved: Mapping[str, Any], path: str) -> dict[str, Any]:
         raise TypeError(f"its {OTHERS!r} is a {type(others).__name__}, not a list")
     if len(others) + 1 != world.size:
         if world.rank == 0:
-            _tell_other_size(path, len(others) + 1, world.size)
+            _warn_of_other_size(path, len(others) + 1, world.size)
         return mine
     for place, part in others[world.rank - 1] if world.rank else ():
         if place[0] not in (*OWN, "callbacks", "players"):
@@ -87,7 +87,7 @@ def _put(value: Any, place: list[str | int], part: Any) -> Any:
     return items
 
 
-def _tell_other_size(path: str, then: int, now: int) -> None:
+def _warn_of_other_size(path: str, then: int, now: int) -> None:
     message = (
         f"{path} was written by {_number(then)}, and it is continued by {_number(now)} with the random state, the "
         "loaders' place, the running metrics and the open window of process 0."

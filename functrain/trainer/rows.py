@@ -25,7 +25,8 @@ def write_steps(run: Run, flush: bool, alone: bool = False) -> None:
 
 
 def write_evaluation_steps(run: Run, ended: bool = False) -> None:
-    """What `self.log(..., on_step=True)` gave in the last batches of an evaluation, to the loggers: a row a batch.
+    """Write what `self.log(..., on_step=True)` collected in the last batches of an evaluation to the loggers: a row a
+    batch.
 
     Within a fit their step is the fit's, so that a run that continues knows which rows it will write again; elsewhere
     it is the batch. Those of several processes wait for the end of their loader, since they may have different numbers

@@ -39,11 +39,11 @@ class Loop(Protocol):
         ...
 
     def nothing_left(self) -> bool:
-        """Will the run be over once the events that a checkpoint left undone are done?"""
+        """Return whether the run will be over once the events that a checkpoint left undone are done."""
         ...
 
     def mid_epoch(self) -> bool:
-        """Are there batches of this epoch still to come, as far as is known?"""
+        """Return whether there are batches of this epoch still to come, as far as is known."""
         ...
 
     def set_aside(self) -> AbstractContextManager[None]:
@@ -51,7 +51,7 @@ class Loop(Protocol):
         ...
 
     def state(self) -> dict[str, Any]:
-        """The loop's part of a checkpoint."""
+        """Return the loop's part of a checkpoint."""
         ...
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -137,8 +137,8 @@ class Run:
     # the position
 
     def stands_at(self, then: Clock) -> bool:
-        """Is this where the run stands? The end of an epoch and the start of the next are one place: to turn the clock
-        trains nothing."""
+        """Return whether this is where the run stands. The end of an epoch and the start of the next are one place: to
+        turn the clock trains nothing."""
         return then == self.clock or (self.turned == then and then.next_epoch() == self.clock)
 
     @property
@@ -164,7 +164,7 @@ class Run:
         return {name: scalar(value) for name, value in self.metrics.callback_metrics().items()}
 
     def logged_metrics(self) -> dict[str, Any]:
-        """What was sent to the loggers last, and the last step's values that will be."""
+        """Return what was sent to the loggers last, and the last step's values that will be."""
         scalar, metrics = self.inspector.scalar, self.metrics
         return {name: scalar(value) for name, value in {**metrics.logged, **metrics.step_metrics()}.items()}
 
@@ -185,7 +185,7 @@ class Run:
     # callbacks
 
     def handlers(self, name: str) -> list[tuple[str, Any]]:
-        """What the callbacks do at one of the Trainer's own events, in order."""
+        """Return what the callbacks do at one of the Trainer's own events, in order."""
         return [
             (key, self.span(f"{type(callback).__name__}.{name}", getattr(callback, name)))
             for key, callback in keyed(self.callbacks)
@@ -221,7 +221,7 @@ class Run:
 
 
 def tick_seconds(callbacks: Sequence[Any]) -> float | None:
-    """How often one of these callbacks wants to be looked at; None where none does."""
+    """Return how often one of these callbacks wants to be looked at; None where none does."""
     wishes = [callback.tick_seconds for callback in callbacks if callback.tick_seconds is not None]
     return min(wishes, default=None)
 
@@ -238,7 +238,7 @@ def in_order(callbacks: list[Any]) -> list[Any]:
 
 
 def _says(owner: Any, name: str, method: str) -> bool:
-    """Is this attribute true by the word of the class that defines the method, or of one below it?"""
+    """Return whether this attribute is true by the word of the class that defines the method, or of one below it."""
     spaces: list[Mapping[str, Any]] = [vars(owner)]
     spaces += [vars(base) for base in class_of(owner).__mro__]
     for known in spaces:

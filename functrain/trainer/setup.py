@@ -18,8 +18,8 @@ MOST = 8
 """So many differences of a kind are named."""
 
 
-def take(run: Run) -> dict[str, Texts]:
-    """The set-up of the run under way."""
+def of_run(run: Run) -> dict[str, Texts]:
+    """Return the set-up of the run under way."""
     plan, flags, facts = run.plan, run.flags, run.facts
     bound = flags.gradient_clip_val or None
     now = {
@@ -51,14 +51,14 @@ def _batch_size(loader: Any, inspector: Inspector) -> int | None:
     return size if size is not None else getattr(getattr(loader, "batch_sampler", None), "batch_size", None)
 
 
-def tell_changes(run: Run, saved: Mapping[str, Texts] | None, path: str) -> None:
+def warn_of_changes(run: Run, saved: Mapping[str, Texts] | None, path: str) -> None:
     """One warning of everything that is otherwise than in the run that wrote the checkpoint, and whose value holds.
 
     Where the checkpoint's value holds, it is this run's set-up from here on.
     """
     if saved is None:
         return
-    present, clock = take(run), run.clock
+    present, clock = of_run(run), run.clock
     # What is not known of one of two loaders is no difference.
     of_both = {name: value for name, value in saved["loader"].items() if name in present["loader"]}
     present["loader"] = {name: present["loader"][name] for name in of_both}

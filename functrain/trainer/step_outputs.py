@@ -50,7 +50,7 @@ def with_loss(output: Any) -> Any:
 
 
 def of_players(outputs: Mapping[int, Any], several: bool) -> Any:
-    """Return what a batch gave: the output of its player; where there are several, a list of those that played, in
+    """Return the outputs of a batch: that of its player; where there are several, a list of those that played, in
     order. A player whose step returned None left the batch out."""
     if not several:
         return with_loss(next(iter(outputs.values())))
