@@ -107,8 +107,7 @@ class ModelCheckpoint(Checkpoint):
     ) -> None:
         if dirpath is not None and not isinstance(dirpath, str | os.PathLike):
             raise ConfigurationError(f"ModelCheckpoint(dirpath={dirpath!r}): must be a path, not {kind(dirpath)}.")
-        if filename is not None and not isinstance(filename, str):
-            raise ConfigurationError(f"ModelCheckpoint(filename={filename!r}): must be a str, not {kind(filename)}.")
+        _check_filename(filename)
         self.given_dirpath = None if dirpath is None else absolute(os.fspath(dirpath))
         self.dirpath = self.given_dirpath
         self.filename = filename
@@ -501,3 +500,15 @@ class ModelCheckpoint(Checkpoint):
         outside = self._records.outside
         only_named = outside is not None and self._records.best_path() == outside[0]
         return not only_named or (self._place is not None and self._place.trusts(self._records.best_path()))
+
+
+def _check_filename(filename: Any) -> None:
+    if filename is None:
+        return
+    if not isinstance(filename, str):
+        raise ConfigurationError(f"ModelCheckpoint(filename={filename!r}): must be a str, not {kind(filename)}.")
+    if os.path.isabs(filename) or ".." in filename.split("/"):
+        raise ConfigurationError(
+            f"ModelCheckpoint(filename={filename!r}): names a place outside of the checkpoints' directory, where a run "
+            "that continues would not look; give the directory as dirpath."
+        )

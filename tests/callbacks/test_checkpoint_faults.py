@@ -258,3 +258,12 @@ def test_a_second_fit_starts_afresh(make, tmp_path):
     assert callback.best_model_score == pytest.approx(0.8)
     assert os.path.basename(callback.best_model_path) == "epoch=1-v1.ckpt"
     assert os.path.exists(first)
+
+
+# ---- a name that leaves the directory
+
+
+@pytest.mark.parametrize("filename", ["../elsewhere", "a/../../b", "/tmp/{epoch}"])
+def test_a_filename_outside_of_the_directory_is_refused(filename):
+    with pytest.raises(ConfigurationError, match=r"outside of the checkpoints' directory.*as dirpath"):
+        ModelCheckpoint(filename=filename)

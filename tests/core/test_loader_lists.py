@@ -1,5 +1,7 @@
 """Lists of batches and lists of loaders: one rule for every stage, in torch and in JAX."""
 
+from collections.abc import Sequence
+
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -9,7 +11,7 @@ import torch
 import functrain_jax as ft
 import functrain_torch as pl
 from functrain.data import ArrayLoader
-from functrain.trainer.data import as_loaders
+from functrain.trainer.data import as_loaders, rest_of
 
 A = np.arange(6, dtype=np.float32).reshape(3, 2)
 QUIET = {"logger": False, "checkpoint_callback": False, "progress_bar_refresh_rate": 0, "weights_summary": None}
@@ -140,3 +142,35 @@ def test_several_loaders_are_told_apart_from_batches_in_training_too(world):
         trainer.fit(module, [batches, batches])
     trainer.fit(module, [batches])
     assert trainer.global_step == 2
+
+
+class Noted(Sequence):
+    """Ten batches; notes which were read."""
+
+    def __init__(self):
+        self.read = []
+
+    def __len__(self):
+        return 10
+
+    def __getitem__(self, i):
+        if i >= 10:
+            raise IndexError(i)
+        self.read.append(i)
+        return i
+
+
+class Reversed(Noted):
+    def __iter__(self):
+        return (self[i] for i in range(9, -1, -1))
+
+
+def test_the_rest_of_a_sequence_is_read_without_what_was_seen():
+    noted = Noted()
+    assert list(rest_of(noted, 7)) == noted.read == [7, 8, 9]
+    assert list(rest_of(list(range(10)), 7)) == list(rest_of(tuple(range(10)), 7)) == [7, 8, 9]
+
+
+def test_what_is_gone_through_in_a_way_of_its_own_is_read_from_its_start():
+    assert rest_of(Reversed(), 7) is None
+    assert rest_of(iter(Noted()), 7) is None
