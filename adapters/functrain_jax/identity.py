@@ -64,8 +64,8 @@ def injected(state: Any) -> dict[str, str]:
         scheduled = getattr(state, "hyperparams_states", None) or {}
         held: Mapping[str, Any] = state.hyperparams  # pyright: ignore[reportAttributeAccessIssue]
         found = {name: f"{float(v):.7g}" for name, v in held.items() if name not in scheduled and _is_number(v)}
-    inner = state.values() if isinstance(state, Mapping) else state if isinstance(state, list | tuple) else ()
-    for part in inner:
+    inner = state.values() if isinstance(state, Mapping) else state
+    for part in inner if isinstance(state, Mapping | list | tuple) else ():
         found = {**injected(part), **found}
     return found
 

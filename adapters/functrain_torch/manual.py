@@ -64,7 +64,9 @@ class HandledOptimizer:
 def without_optimizer(args: tuple[Any, ...]) -> tuple[Any, ...]:
     """Return the arguments of `Tensor.backward` among these: an optimizer (or None) and its index may stand before
     them."""
-    if not args or isinstance(args[0], Tensor) or (args[0] is None and isinstance(args[-1], bool)):
+    if not args or isinstance(args[0], Tensor):
+        return args
+    if args[0] is None and isinstance(args[-1], bool):
         return args
     rest = args[1:]
     return rest[1:] if rest and type(rest[0]) is int else rest

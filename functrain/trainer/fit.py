@@ -141,7 +141,8 @@ class FitLoop:
         """Where the run stops, does the epoch end too? A loader without a length is asked for one batch more to know
         it, once, and the run that continues finds that batch again."""
         clock = self.run.clock
-        if self.looked or self.run.source.sized or not self.mid_epoch() or self.run.stop.interrupted:
+        is_known = self.looked or self.run.source.sized
+        if is_known or not self.mid_epoch() or self.run.stop.interrupted:
             return False
         if not self.stops(clock):
             return False
