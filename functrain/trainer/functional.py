@@ -1,0 +1,108 @@
+"""A training step as a function: what `functional` and `make_step` of an adapter return, and what their calls report.
+Types only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from functrain.kernel.state import Report, Scalar, TrainState
+from functrain.trainer.errors import ConfigurationError
+
+
+class StepReport(NamedTuple):
+    """What the step of one batch has to tell.
+
+    Attributes:
+        updates: one a player, what the update of its window has to tell; None where no window of it closed. A batch
+            that is cut along time makes several updates, which are the first axis of each field then.
+        logged: what `self.log` was given in this step, by name; of `make_step` what the loss function returned beside
+            the loss.
+        rates: the learning rates that the updates of this step used, by name, as far as they can be known.
+        closed: did any window close with this batch?
+    """
+
+    updates: tuple[Report | None, ...]
+    logged: Mapping[str, Any] = {}
+    rates: Mapping[str, Any] = {}
+    closed: Scalar = True
+
+    @property
+    def update(self) -> Report:
+        """What the update of the only player has to tell.
+
+        Raises:
+            ConfigurationError: there are several players, or no window closed.
+        """
+        if len(self.updates) != 1:
+            raise ConfigurationError(
+                f"this step has {len(self.updates)} optimizers, each with a report of its own: see report.updates."
+            )
+        if self.updates[0] is None:
+            raise ConfigurationError(
+                "no update was made with this batch, since its window is open still: see report.closed."
+            )
+        return self.updates[0]
+
+    @property
+    def loss(self) -> Scalar:
+        """The weighted mean loss of the window."""
+        return self.update.loss
+
+    @property
+    def loss_sum(self) -> Scalar:
+        """The sum of weight * loss over the window."""
+        return self.update.loss_sum
+
+    @property
+    def weight(self) -> Scalar:
+        """The sum of the weights."""
+        return self.update.weight
+
+    @property
+    def norm(self) -> Scalar | None:
+        """The norm of the mean gradient before clipping; None where no rule asked for it."""
+        return self.update.norm
+
+    @property
+    def finite(self) -> Scalar:
+        """False where the update was skipped."""
+        return self.update.finite
+
+
+class EpochReport(NamedTuple):
+    """What an epoch has to tell.
+
+    Attributes:
+        steps: the report of every step: a list, or one whose fields have the steps as their first axis.
+        metrics: the values of the epoch, as the Trainer publishes them.
+    """
+
+    steps: Any
+    metrics: Mapping[str, Any] = {}
+
+
+def _needs_a_module(*_: object, **__: object) -> Any:
+    raise ConfigurationError(
+        "this step was made of a loss function, so it has no evaluation and no checkpoints: make it of a module with "
+        "functional(module)."
+    )
+
+
+class Step(NamedTuple):
+    """A training step as a function of a state and a batch.
+
+    Attributes:
+        init: returns the first state, of copies. `init(seed=None)` where it was made of a module.
+        step: `step(state, batch, last=False) -> (state, report)`. `last` says that the epoch ends with this batch, so
+            that a shorter window closes.
+        epoch: `epoch(state, batches) -> (state, report)`: all batches of an epoch, and what is due at its end.
+        evaluate: `evaluate(state, batches, stage="validation") -> metrics`. The state stays as it is.
+        load: `load(checkpoint) -> state`: the state of a checkpoint of the Trainer, a path or what stands in it.
+    """
+
+    init: Callable[..., TrainState]
+    step: Callable[..., tuple[TrainState, StepReport]]
+    epoch: Callable[..., tuple[TrainState, Any]]
+    evaluate: Callable[..., dict[str, Any]] = _needs_a_module
+    load: Callable[..., TrainState] = _needs_a_module
