@@ -248,7 +248,7 @@ class JaxEngine:
         for number, end in enumerate(ends):
             names = tuple(self._names_played(found, turns, start, end))
             where = (Noted(noted[end - 1]), 0) if found.slow else (whole, number)
-            self.moments.parts.append(Moment(self._after(clock, found.pieces, end), names, found.logged, *where))
+            self.moments.parts.append(Moment(self._after(clock, found.pieces, end), names, *where))
             start = end
 
     def _count(self, n: int) -> jax.Array:

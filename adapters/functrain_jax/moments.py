@@ -71,7 +71,6 @@ class Moment(NamedTuple):
 
     clock: Clock
     names: tuple[Key, ...]
-    logged: Logged
     noted: Noted
     number: int
 

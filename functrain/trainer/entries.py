@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from functrain.kernel.metrics import Monoid, Running
 
 TRAIN, VALIDATION = "train", "validation"
+OF_LOADER = "/dataloader_idx_"
 
 # Their stage's values are out when they are called, and nobody asks for what they log.
 LATE_HOOKS = frozenset(
@@ -131,6 +132,16 @@ class Entry:
                 f"a {type(value).__name__}; log its parts, each by its name."
             )
         return scalar(self.name, value) if getattr(value, "ndim", 0) else value
+
+
+def suffix_of(loader: int | None) -> str:
+    """Return what the names of one of several loaders end with; nothing for None."""
+    return "" if loader is None else f"{OF_LOADER}{loader}"
+
+
+def is_of_loader(name: str, loader: int) -> bool:
+    """Return whether this name is in a loader's results: what belongs to no single loader is in those of all."""
+    return OF_LOADER not in name or name.endswith(suffix_of(loader))
 
 
 def check_name(name: Any) -> None:

@@ -23,6 +23,7 @@ from functrain.trainer.entries import (
     Options,
     contradiction,
     scalar,
+    suffix_of,
     widened,
 )
 from functrain.trainer.metric_objects import LoggedObjects, Unknown, two_kinds
@@ -88,7 +89,7 @@ class Metrics:
             loader: the number of the loader, where there are several.
             ends: the stage's epoch is ending: `callback_metrics` has its values, though hooks may still log.
         """
-        return Scope(self, stage, step, "" if loader is None else f"/dataloader_idx_{loader}", ends)
+        return Scope(self, stage, step, suffix_of(loader), ends)
 
     def collecting(self, value_of: Callable[[str, Any], Any]) -> Scope:
         """Within `with` a step's calls are recorded, in `scope.records`, and nothing else becomes of them: for steps
@@ -305,12 +306,12 @@ class Metrics:
         """Return the entries that something came into, in the order of their last call."""
         return sorted((e for e in self.entries.get(stage, {}).values() if e.at), key=_when)
 
-    def step_metrics(self, stage: str = TRAIN, where: str = "logger") -> dict[str, Any]:
-        """Return the last step's values of this stage for 'logger' or 'prog_bar'."""
+    def step_metrics(self, stage: str = TRAIN) -> dict[str, Any]:
+        """Return the last step's values of this stage that go to the loggers."""
         return {
             entry.step_name: entry.last
             for entry in self.filled(stage)
-            if entry.options.on_step and entry.last is not None and getattr(entry.options, where)
+            if entry.options.on_step and entry.last is not None and entry.options.logger
         }
 
     def end_epoch(self, stage: str, world: World = ALONE) -> dict[str, Any]:

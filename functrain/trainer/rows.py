@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from functrain.trainer import all_ranks
+from functrain.trainer.entries import is_of_loader
 from functrain.trainer.run import Run
 
 
@@ -75,8 +76,7 @@ def results(run: Run, stage: str, loaders: int, verbose: bool) -> list[dict[str,
     values = {name: float(value) for name, value in run.metrics.results.items()}
     found: list[dict[str, float]] = []
     for index in range(max(loaders, 1)):
-        own = f"/dataloader_idx_{index}"
-        found.append({k: v for k, v in values.items() if "/dataloader_idx_" not in k or k.endswith(own)})
+        found.append({name: value for name, value in values.items() if is_of_loader(name, index)})
     if verbose and values and run.world.rank == 0:
         for index, result in enumerate(found):
             print(f"{stage} results, loader {index}")
