@@ -16,8 +16,8 @@ CHECKPOINTS = {"torch": "functrain_torch.ckpt", "jax": "functrain_jax.checkpoint
 
 def engine_types() -> list[type[Any]]:
     """The engines of all adapters."""
-    names = {"torch": "TorchEngine", "jax": "JaxEngine"}
-    return [getattr(import_module(f"functrain_{world}.engine"), name) for world, name in names.items()]
+    names = {"functrain_torch": "Torch", "functrain_jax": "Jax", "tests.numpy_adapter": "Numpy"}
+    return [getattr(import_module(f"{package}.engine"), f"{name}Engine") for package, name in names.items()]
 
 
 # the position
@@ -59,10 +59,38 @@ def engine(trainer: Any) -> Any:
     return trainer.run.engine
 
 
-def parts(trainer: Any) -> Any:
-    """The parts of the adapter that runs the last run's module: engine, checkpoints, loader_tools, inspector; and the
-    run's plan, clock and metrics."""
-    return trainer.run
+class Parts:
+    """The parts that run a module, as the loops ask them: what is no method here is the engine's, or else the run's."""
+
+    def __init__(self, run: Any) -> None:
+        self.run = run
+
+    def train(self, batches: Any, n: int) -> Any:
+        """A dispatch."""
+        with self.run.metrics.scope("train", step=True):
+            return self.run.engine.train(batches, n)
+
+    def evaluate(self, stage: str, *given: Any) -> Any:
+        """A dispatch of an evaluation."""
+        with self.run.metrics.scope(stage, step=True):
+            return self.run.engine.evaluate(stage, *given)
+
+    @property
+    def clock(self) -> Any:
+        """The position."""
+        return self.run.clock
+
+    @clock.setter
+    def clock(self, clock: Any) -> None:
+        self.run.clock = clock
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.run.engine if hasattr(self.run.engine, name) else self.run, name)
+
+
+def parts(trainer: Any) -> Parts:
+    """Those of the last run."""
+    return Parts(trainer.run)
 
 
 def train_state(trainer: Any) -> Any:

@@ -1,1 +1,1 @@
-"""What every adapter owes a run: one set of tests for all."""
+"""What every adapter owes a run: one set of tests for torch, JAX and numpy."""

@@ -1,4 +1,4 @@
-"""The adapters, asked for the same things: one small model in each, numpy arrays in and out.
+"""The three adapters, asked for the same things: one small model in each, numpy arrays in and out.
 
 The model is a linear regression in float32. It logs 'loss' in a training step and 'val_loss' in a validation step, and
 keeps the loss of a step in its output.
@@ -73,6 +73,56 @@ def data(n: int, size: int = 3, seed: int = 0, wide: bool = False) -> list[Batch
     rng = np.random.default_rng(seed)
     draw = lambda *shape: rng.normal(size=shape).astype(np.float32)  # noqa: E731
     return [(draw(size, 3 if wide else 2), draw(size)) for _ in range(n)]
+
+
+class Numpy:
+    """tests/numpy_adapter."""
+
+    name = "numpy"
+
+    def trainer(self, **flags: Any) -> Any:
+        from tests.numpy_adapter import Trainer
+
+        return Trainer(**{**QUIET, **flags})
+
+    def module(self, wish: Wish = Wish()) -> Any:  # noqa: B008
+        from tests.numpy_adapter import SGD, Micro, Module
+
+        class Model(Module):
+            def __init__(self) -> None:
+                self.params = wish.start()
+
+            def loss(self, batch: Batch) -> tuple[Any, np.ndarray]:
+                x, y = batch
+                error = x @ self.params["w"] + self.params["b"] - y
+                return (error**2).mean(), error
+
+            def training_step(self, batch: Batch, batch_idx: int, optimizer_idx: int = 0) -> Micro:
+                loss, error = self.loss(batch)
+                self.log("loss", loss)
+                share = 2 * error / np.float32(len(error))
+                return Micro(loss, {"w": batch[0].T @ share, "b": share.sum(keepdims=True)})
+
+            def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
+                loss = self.loss(batch)[0]
+                self.log("val_loss", loss)
+                return {"loss": loss}
+
+            test_step = validation_step
+
+            def predict_step(self, batch: Batch, batch_idx: int) -> np.ndarray:
+                return batch[0] @ self.params["w"] + self.params["b"]
+
+            def configure_optimizers(self) -> Any:
+                return [{"optimizer": SGD(RATE, wish.momentum), **player} for player in wish.players()]
+
+        return Model()
+
+    def weights(self, module: Any) -> Arrays:
+        return {name: p.copy() for name, p in module.params.items()}
+
+    def batch(self, x: np.ndarray, y: np.ndarray) -> Any:
+        return x.copy(), y.copy()
 
 
 class Torch:
@@ -192,7 +242,7 @@ class Jax:
         return x.copy(), y.copy()
 
 
-KITS: Sequence[Kit] = (Torch(), Jax())
+KITS: Sequence[Kit] = (Numpy(), Torch(), Jax())
 on_every_adapter = pytest.mark.parametrize("kit", KITS, ids=[kit.name for kit in KITS])
 
 

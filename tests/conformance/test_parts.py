@@ -211,3 +211,8 @@ def test_the_summary_counts_all_parameters(kit):
     rows = fitted(kit).inspector.summary(-1)
     assert [sum(row[i] for row in rows) for i in (2, 3, 4)] == [3, 3, 12]
     assert all(isinstance(name, str) and isinstance(kind, str) for name, kind, *_ in rows)
+
+
+@on_every_adapter
+def test_a_run_that_learned_something_is_not_idle(kit):
+    assert fitted(kit).inspector.idle() is None

@@ -1,0 +1,21 @@
+"""What the numpy adapter knows of loaders: numpy has none of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from functrain.trainer import generators
+
+
+class NumpyLoaders:
+    """See `functrain.trainer.data.LoaderTools`."""
+
+    loader_rng = staticmethod(generators.loader_rng)
+    set_loader_rng = staticmethod(generators.set_loader_rng)
+
+    def skip(self, loader: Any, n: int) -> Iterator[Any] | None:
+        return None
+
+    def unshuffled(self, loader: Any) -> Any:
+        return loader
