@@ -3,14 +3,12 @@ that it does not know their sizes."""
 
 import warnings
 
-import jax.numpy as jnp
-import optax
 import pytest
-import torch
 
 import functrain_jax as ft
 import functrain_torch as pl
 from functrain.callbacks import LambdaCallback
+from tests.one_weight import JaxWeight, TorchWeight
 
 QUIET = {"logger": False, "checkpoint_callback": False, "progress_bar_refresh_rate": 0, "weights_summary": None}
 
@@ -27,27 +25,12 @@ class Steps:
         return self.weight() * 2
 
 
-class Torch(Steps, pl.LightningModule):
-    def __init__(self):
-        super().__init__()
-        self.w = torch.nn.Parameter(torch.zeros(()))
-
-    def weight(self):
-        return self.w
-
-    def configure_optimizers(self):
-        return torch.optim.SGD(self.parameters(), lr=0.1)
+class Torch(Steps, TorchWeight):
+    pass
 
 
-class Jax(Steps, ft.Module):
-    def __init__(self):
-        self.params = {"w": jnp.zeros(())}
-
-    def weight(self):
-        return self.params["w"]
-
-    def configure_optimizers(self):
-        return optax.sgd(0.1)
+class Jax(Steps, JaxWeight):
+    pass
 
 
 WORLDS = {"torch": (pl, Torch), "jax": (ft, Jax)}

@@ -3,13 +3,13 @@
 import csv
 
 import jax.numpy as jnp
-import optax
 import pytest
 import torch
 
 import functrain_jax as ft
 import functrain_torch as pl
 from functrain.loggers import CSVLogger
+from tests.one_weight import JaxWeight, TorchWeight
 
 QUIET = {"checkpoint_callback": False, "progress_bar_refresh_rate": 0, "weights_summary": None}
 
@@ -22,27 +22,12 @@ class Logs:
         return (self.weight() - batch[0]) ** 2
 
 
-class Torch(Logs, pl.LightningModule):
-    def __init__(self):
-        super().__init__()
-        self.w = torch.nn.Parameter(torch.zeros(()))
-
-    def weight(self):
-        return self.w
-
-    def configure_optimizers(self):
-        return torch.optim.SGD(self.parameters(), lr=0.0)
+class Torch(Logs, TorchWeight):
+    rate = 0.0
 
 
-class Jax(Logs, ft.Module):
-    def __init__(self):
-        self.params = {"w": jnp.zeros(())}
-
-    def weight(self):
-        return self.params["w"]
-
-    def configure_optimizers(self):
-        return optax.sgd(0.0)
+class Jax(Logs, JaxWeight):
+    rate = 0.0
 
 
 WORLDS = {"torch": (pl, Torch, torch.zeros), "jax": (ft, Jax, jnp.zeros)}

@@ -1,13 +1,13 @@
 """Another Trainer that runs the module in a hook of a fit: the fit goes on as if there had been none."""
 
 import jax.numpy as jnp
-import optax
 import pytest
 import torch
 
 import functrain_jax as ft
 import functrain_torch as pl
 from functrain.callbacks import LambdaCallback
+from tests.one_weight import JaxWeight, TorchWeight
 
 QUIET = {"logger": False, "checkpoint_callback": False, "progress_bar_refresh_rate": 0, "weights_summary": None}
 
@@ -29,28 +29,17 @@ class Part(pl.LightningModule):
         return x
 
 
-class Torch(Steps, pl.LightningModule):
+class Torch(Steps, TorchWeight):
     def __init__(self):
         super().__init__()
-        self.w = torch.nn.Parameter(torch.zeros(()))
         self.part = Part()
 
     def weight(self):
         return self.part(self.w)
 
-    def configure_optimizers(self):
-        return torch.optim.SGD(self.parameters(), lr=0.1)
 
-
-class Jax(Steps, ft.Module):
-    def __init__(self):
-        self.params = {"w": jnp.zeros(())}
-
-    def weight(self):
-        return self.params["w"]
-
-    def configure_optimizers(self):
-        return optax.sgd(0.1)
+class Jax(Steps, JaxWeight):
+    pass
 
 
 WORLDS = {"torch": (pl, Torch, torch.zeros), "jax": (ft, Jax, jnp.zeros)}

@@ -3,7 +3,6 @@
 from functools import partial
 
 import jax.numpy as jnp
-import optax
 import pytest
 import torch
 
@@ -12,6 +11,7 @@ import functrain_torch as pl
 from functrain import Callback
 from functrain.callbacks import LambdaCallback
 from tests import inside
+from tests.one_weight import JaxWeight, TorchWeight
 
 QUIET = {"logger": False, "checkpoint_callback": False, "progress_bar_refresh_rate": 0, "weights_summary": None}
 
@@ -25,27 +25,12 @@ class Steps:
         self.log("v", batch.sum())
 
 
-class Torch(Steps, pl.LightningModule):
-    def __init__(self):
-        super().__init__()
-        self.w = torch.nn.Parameter(torch.zeros(()))
-
-    def weight(self):
-        return self.w
-
-    def configure_optimizers(self):
-        return torch.optim.SGD(self.parameters(), lr=0.1)
+class Torch(Steps, TorchWeight):
+    pass
 
 
-class Jax(Steps, ft.Module):
-    def __init__(self):
-        self.params = {"w": jnp.zeros(())}
-
-    def weight(self):
-        return self.params["w"]
-
-    def configure_optimizers(self):
-        return optax.sgd(0.1)
+class Jax(Steps, JaxWeight):
+    pass
 
 
 WORLDS = {"torch": (pl, Torch, torch.tensor), "jax": (ft, Jax, jnp.array)}

@@ -3,13 +3,13 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 import torch
 
 import functrain_jax as ft
 import functrain_torch as pl
 from functrain.callbacks import LambdaCallback
+from tests.one_weight import JaxWeight, TorchWeight
 
 X = np.random.default_rng(0).normal(size=(6, 4, 5)).astype(np.float32)
 QUIET = {"logger": False, "checkpoint_callback": False, "progress_bar_refresh_rate": 0, "weights_summary": None}
@@ -38,27 +38,12 @@ class Steps:
         self.log("test", 3 * outputs)
 
 
-class Torch(Steps, pl.LightningModule):
-    def __init__(self):
-        super().__init__()
-        self.w = torch.nn.Parameter(torch.zeros(()))
-
-    def weight(self):
-        return self.w
-
-    def configure_optimizers(self):
-        return torch.optim.SGD(self.parameters(), lr=0.05)
+class Torch(Steps, TorchWeight):
+    rate = 0.05
 
 
-class Jax(Steps, ft.Module):
-    def __init__(self):
-        self.params = {"w": jnp.zeros(())}
-
-    def weight(self):
-        return self.params["w"]
-
-    def configure_optimizers(self):
-        return optax.sgd(0.05)
+class Jax(Steps, JaxWeight):
+    rate = 0.05
 
 
 def detached(x):
