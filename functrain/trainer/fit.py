@@ -321,6 +321,8 @@ class FitLoop:
     def log_here(self, alone: bool = False) -> None:
         plan, clock, before = self.run.plan, self.run.clock, self.logged
         if plans.log_due(plan, clock, before):
+            if not plan.passes_logs:
+                self.engine.publish()  # who gets the values at once may look at the module too
             rows.write_steps(self.run, flush=plans.flush_due(plan, clock, before), alone=alone)
             self.logged = clock.update
 
@@ -378,9 +380,12 @@ class FitLoop:
 
     def fire(self, name: str, kinds: list[str]) -> None:
         """One of the Trainer's own events, for the callbacks that act at it, one by one."""
+        acting = self.run.handlers(name) if kinds else ()
+        if acting:
+            self.engine.publish()  # they may look at the module, as hooks of a save may
         for kind in kinds:
             moment = Moment(kind, self.run.before, self.run.clock)
-            for key, act in self.run.handlers(name):
+            for key, act in acting:
                 self.call(f"{kind}: {key}", act, self.run.owner, self.run.module, moment)
 
     def training_epoch_end(self, kind: str) -> None:
