@@ -53,8 +53,14 @@ def differ(run: Callable[..., Any], program: Program, folder: Path) -> str | Non
 
 
 def after_save(events: list[Event]) -> list[Event]:
-    """What came after the checkpoint; of the hook that saved it, the callback's part was done."""
-    return training(events[next(i for i, event in enumerate(events) if event.what == "act save") + 1 :])
+    """What came after the checkpoint; of the hook that saved it, the callback's part was done. At a batch's end the
+    module's part too: no checkpoint keeps the batch and the outputs that it would get."""
+    saved = next(i for i, event in enumerate(events) if event.what == "act save")
+    rest = training(events[saved + 1 :])
+    at_batch_end = events[saved - 1].what.startswith("callback on_train_batch_end") if saved else False
+    if at_batch_end and rest and rest[0].what.startswith("module on_train_batch_end"):
+        return rest[1:]
+    return rest
 
 
 BEFORE_TRAINING = (
