@@ -57,9 +57,20 @@ def seed_everything(seed: int | None = None, workers: bool = False) -> int:
     os.environ[SEED_VARIABLE] = os.environ["PYTHONHASHSEED"] = str(seed)
     os.environ[WORKERS_VARIABLE] = str(int(bool(workers)))
     _seeded = seed
+    seed_generators(seed)
+    return seed
+
+
+def seed_generators(seed: int) -> None:
+    """Seed every generator as `seed_everything` does, and nothing else: no environment variable.
+
+    Raises:
+        TypeError: the seed is not an integer.
+        ValueError: the seed is out of bounds.
+    """
+    seed = _checked(seed, "seed")
     for apply in list(_seeders.values()):
         apply(seed)
-    return seed
 
 
 def global_seed() -> int | None:

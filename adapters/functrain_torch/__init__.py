@@ -8,11 +8,13 @@ from __future__ import annotations
 from functrain.callbacks import Callback
 from functrain.seed import seed_everything
 from functrain.trainer.errors import CheckpointError, ConfigurationError
+from functrain.trainer.functional import Step
 from functrain_torch import callbacks, loggers, rng
 from functrain_torch.backend import TorchBackend
 from functrain_torch.datamodule import LightningDataModule
-from functrain_torch.functional import Step, make_step
+from functrain_torch.from_loss import make_step
 from functrain_torch.module import LightningModule
+from functrain_torch.pure import functional, load_state
 from functrain_torch.trainer import Trainer
 
 rng.register()
@@ -27,6 +29,8 @@ __all__ = [
     "TorchBackend",
     "Trainer",
     "callbacks",
+    "functional",
+    "load_state",
     "loggers",
     "make_step",
     "seed_everything",

@@ -51,6 +51,8 @@ class TorchEngine:
         trains: it is configured to train; what follows is there only then.
         parts: what its steps are made of.
         manual: serves a module that steps its optimizers itself.
+        prepared: the optimizers and schedulers of a module that is in the midst of its training; None for a new fit.
+        told: called with the reports of every update; None where nobody asks.
     """
 
     parts: StepParts
@@ -67,6 +69,8 @@ class TorchEngine:
         self.family = Family(module)
         self.automatic = is_automatic(module, run.flags)
         self.pieces: int | None = run.flags.truncated_bptt_steps or module.truncated_bptt_steps
+        self.prepared: Configured | None = None
+        self.told: Callable[[Sequence[Report | None]], None] | None = None
         self._given: dict[int, Any] = {}
         self._steps: dict[str, Callable[..., Any]] = {}
 
@@ -90,7 +94,9 @@ class TorchEngine:
 
     def configure(self) -> Traits:
         run, module = self.run, self.module
-        self.parts = step_parts(module, run.flags, run.context, hooks=run.hooks, strategy=self.strategy)
+        self.parts = step_parts(
+            module, run.flags, run.context, hooks=run.hooks, strategy=self.strategy, configured=self.prepared
+        )
         check_optimizers(self.parts.configured.optimizers, run.outer)
         self.manual = Manual(self, module, self.parts, run.hooks, self.strategy)
         self.parts.backend.measure(run.span)
@@ -115,7 +121,7 @@ class TorchEngine:
         self.check_nan = bool(self.run.flags.terminate_on_nan)
         if wants_outputs:
             self.parts.backend.forward = self._keeping(self.parts.backend.forward)
-        self.looks_after = bool(self.parts.schedulers.by_update) or self.check_nan or wants_outputs
+        self.looks_after = bool(self.parts.schedulers.by_update) or self.check_nan or self.told is not None
         self.single = self.run.plan.players == (PlayerPlan(),)
         self.special: Callable[[Any], None] | None = None
         if not self.automatic:
@@ -123,7 +129,8 @@ class TorchEngine:
             self.manual.start_counting()
         elif self.pieces:
             self.special = self._train_in_pieces
-        modes = {f"evaluation mode of {path}": "yes" for path in self.modes.start()}
+        evaluating = self.modes.start() if self.prepared is None else []
+        modes = {f"evaluation mode of {path}": "yes" for path in evaluating}
         return self._facts._replace(kept={**self._facts.kept, **modes})
 
     # training
@@ -192,6 +199,8 @@ class TorchEngine:
         assert self.state is not None
         if self.check_nan:
             self._raise_on_nan(number)
+        if self.told is not None:
+            self.told(reports)
         self.parts.schedulers.after_update(self.state, reports, self.run.callback_metrics)
 
     def _keeping(self, forward: Callable[..., Any]) -> Callable[..., Any]:

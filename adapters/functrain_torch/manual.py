@@ -202,6 +202,12 @@ class Manual:
             return there
         return {key: grad * self.scale.value if key in self._unscaled else grad for key, grad in there.items()}
 
+    def continue_from(self, other: Manual) -> None:
+        """Be where the other is, who serves the module that this one's is an exact copy of."""
+        mine, theirs = dict(self.module.named_parameters()), dict(other.module.named_parameters())
+        self._unscaled = {id(mine[path]) for path, p in theirs.items() if id(p) in other._unscaled}
+        self._finite, self._backward, self._told = dict(other._finite), other._backward, True
+
     def _parameters(self) -> list[Tensor]:
         """Return those of all optimizers, each once."""
         return list({id(p): p for player in self.state.players for p in player.acc.grads}.values())

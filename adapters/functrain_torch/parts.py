@@ -62,6 +62,7 @@ def step_parts(
     *,
     hooks: Hooks | None = None,
     strategy: Strategy | None = None,
+    configured: Configured | None = None,
 ) -> StepParts:
     """Make the parts: call `configure_optimizers`, and resolve once what would cost at every step.
 
@@ -69,6 +70,7 @@ def step_parts(
         context: what `module.global_step`, `module.current_epoch` and `module.log` look at.
         hooks: the hooks of the step; default: the module's own.
         strategy: where a module lives that was put there; default: put it where the flags say.
+        configured: the optimizers and schedulers; default: what `configure_optimizers` returns.
 
     Raises:
         ConfigurationError: the module lacks what a training step needs, or its optimizers do not fit it.
@@ -78,7 +80,7 @@ def step_parts(
     family = Family(module)
     family.look_at(context)
     automatic = is_automatic(module, flags)
-    configured = configure(module, automatic)
+    configured = configure(module, automatic) if configured is None else configured
     optimizers, hooked = configured.optimizers, looks(hooks, flags)
     # A hook that looks at gradients sees unscaled means before clipping: then the backend clips, after it.
     rules = tuple(Rule(Clip() if hooked else clip(flags), policy.scale) for _ in optimizers)

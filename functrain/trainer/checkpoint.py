@@ -281,14 +281,13 @@ def clock_of(checkpoint: Mapping[str, Any]) -> Clock:
     return loop_state.clock(checkpoint["clock"])
 
 
-def load(run: Run, path: str | os.PathLike[str], weights_only: bool) -> dict[str, Any]:
+def load(run: Run, path: str | os.PathLike[str] | Mapping[str, Any], weights_only: bool) -> dict[str, Any]:
     """Read a checkpoint into the engine of a run.
 
     Raises:
         CheckpointError: it cannot be read, or is of another module; names the file.
     """
-    path = os.fspath(path)
-    saved = check_format(run.checkpoints.load(path), path)
+    saved, path = read(run, path)
     with naming(path):
         clock = None if weights_only else clock_of(saved)
         if clock is not None:
@@ -307,6 +306,15 @@ def load(run: Run, path: str | os.PathLike[str], weights_only: bool) -> dict[str
     if clock is not None:
         run.clock = clock
     return saved
+
+
+def read(run: Run, checkpoint: str | os.PathLike[str] | Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    """Return a checkpoint that is given as a path, or as what stands in one, and its name."""
+    if isinstance(checkpoint, str | os.PathLike):
+        path = os.fspath(checkpoint)
+        return check_format(run.checkpoints.load(path), path), path
+    given: Any = dict(checkpoint) if is_mapping(checkpoint) else checkpoint
+    return check_format(given, "the checkpoint"), "the checkpoint"
 
 
 @contextmanager
@@ -354,15 +362,8 @@ def continue_from(run: Run, loop: Loop, saved: dict[str, Any], path: str) -> Non
         try_out(run, saved, path)
         return
     run.identity.continue_from(saved["functrain"], path)
+    put_back(run, loop, saved, path)
     with naming(path):
-        state = saved["loop"]
-        loop.load_state(state)
-        metrics_state.load_shown(run.metrics, state)
-        if saved["functrain"]["format"] == 1 and not run.clock.batch:
-            run.metrics.reset(TRAIN)
-        run.stop.request(state["should_stop"])
-        set_loaders_rng(run.loader_tools, run.val_loaders, state["val_loaders"])
-        run.resumed_rng = dict(saved["rng"])
         setup.warn_of_changes(run, saved.get("setup"), path)
     rewind(run.writing_loggers, run.clock.update, saved.get("loggers"))
     restore_callbacks(run, saved, path)
@@ -376,6 +377,19 @@ def continue_from(run: Run, loop: Loop, saved: dict[str, Any], path: str) -> Non
         if not run.stop.requested:
             why = f"the limits are reached: max_epochs={max_epochs(run.flags)}, max_steps={run.flags.max_steps}"
         run.print(f"Nothing is left to train there: {why}.")
+
+
+def put_back(run: Run, loop: Loop, saved: dict[str, Any], path: str) -> None:
+    """Put back what is due in the loop, the metrics that are read by name, and random states."""
+    with naming(path):
+        state = saved["loop"]
+        loop.load_state(state)
+        metrics_state.load_shown(run.metrics, state)
+        if saved["functrain"]["format"] == 1 and not run.clock.batch:
+            run.metrics.reset(TRAIN)
+        run.stop.request(state["should_stop"])
+        set_loaders_rng(run.loader_tools, run.val_loaders, state["val_loaders"])
+        run.resumed_rng = dict(saved["rng"])
 
 
 def storable_outputs(outputs: list[Any]) -> list[Any] | None:

@@ -1,5 +1,5 @@
-"""A training step as a function: what `functional` and `make_step` of an adapter return, and what their calls report.
-Types only."""
+"""A training step as a function: what `functional` and `make_step` of an adapter return, what their calls report, and
+which flags concern a step."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from functrain.kernel.state import Report, Scalar, TrainState
 from functrain.trainer.errors import ConfigurationError
+from functrain.trainer.flags import Flags, parse
 
 
 class StepReport(NamedTuple):
@@ -106,3 +107,27 @@ class Step(NamedTuple):
     epoch: Callable[..., tuple[TrainState, Any]]
     evaluate: Callable[..., dict[str, Any]] = _needs_a_module
     load: Callable[..., TrainState] = _needs_a_module
+
+
+OF_A_STEP = (
+    "accelerator", "accumulate_grad_batches", "automatic_optimization", "benchmark", "detect_anomaly", "deterministic",
+    "devices", "gpus", "gradient_clip_algorithm", "gradient_clip_val", "precision", "strategy", "terminate_on_nan",
+    "track_grad_norm", "truncated_bptt_steps",
+)  # fmt: skip
+"""The Trainer's flags that say something of a single step."""
+
+
+def flags_of_step(given: Mapping[str, Any]) -> Flags:
+    """Return the flags of a step, checked as the Trainer checks them.
+
+    Raises:
+        ConfigurationError: one is unknown, has an impossible value, or says nothing of a step.
+    """
+    flags = parse(given)
+    pointless = [name for name in given if name not in OF_A_STEP]
+    if pointless:
+        raise ConfigurationError(
+            f"functional({pointless[0]}={given[pointless[0]]!r}): this flag says nothing of a single step; leave it "
+            "out, and give it to the Trainer."
+        )
+    return flags

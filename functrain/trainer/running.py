@@ -81,10 +81,16 @@ def _prepare(run: Run) -> None:
         kinds = {class_of(callback) for callback in given}
         run.callbacks[:] = in_order([*(c for c in run.callbacks if type(c) not in kinds), *given])
         run.hooks = Hooks(run.owner, model, run.callbacks, datamodule, run.metrics, run.span)
-    run.loaders = LoaderFinder(run.flags, (datamodule, model), run.hooks, run.loader_tools, run)
+    find_loaders(run)
 
 
-def _set_up(run: Run) -> None:
+def find_loaders(run: Run) -> None:
+    """Find out whom to ask for loaders."""
+    owners = (run.datamodule, run.module)
+    run.loaders = LoaderFinder(run.flags, owners, run.hooks, run.loader_tools, run)
+
+
+def set_up(run: Run) -> None:
     """The hooks and moves at the beginning of every stage."""
     run.hooks.call("on_before_accelerator_backend_setup")
     if run.stage == "fit":
@@ -99,7 +105,7 @@ def _set_up(run: Run) -> None:
 def fit(run: Run, wish: CkptPath, savers: list[Any]) -> None:
     """Train. `savers` are the callbacks that save checkpoints."""
     ckpt_path = ckpt_paths.of_fit(wish, savers)
-    _set_up(run)
+    set_up(run)
     if wish == ckpt_paths.LAST and ckpt_path is None:
         standing = ckpt_paths.standing(savers, run.checkpoints.suffix)
         ckpt_path = on_first(run.world, lambda: ckpt_paths.newest(standing))
@@ -153,7 +159,7 @@ def evaluate(run: Run, loaders: Any, path: str | os.PathLike[str] | None, train:
         path: the checkpoint whose weights are taken; None for those that the module has.
         train: the training loader of the last fit, for overfit_batches.
     """
-    _set_up(run)
+    set_up(run)
     if path:
         checkpoints.load(run, path, weights_only=True)
     found, limits = run.loaders.evaluation(SHORT[run.stage], loaders, train)

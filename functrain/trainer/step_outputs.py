@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from functrain.trainer.errors import ConfigurationError
 from functrain.trainer.narrow import is_mapping
@@ -67,3 +67,28 @@ def check_keys(given: Mapping[str, Any], tbptt: bool, name: str) -> None:
             f"{name} returned {', '.join(map(repr, extra))} beside the loss{why}: a step keeps only "
             f"{', '.join(map(repr, known))}. Keep further results in 'vars', or compute them apart."
         )
+
+
+def apart(given: Any, tbptt: bool, name: str) -> tuple[Any, dict[str, Any]]:
+    """Return what a loss function returned without, and what it returned beside what a step works with: further entries
+    of its dict, or the second of `(loss, aux)`.
+
+    Raises:
+        ValueError: it returned 'hiddens', and batches are not cut along time.
+        TypeError: what stands beside the loss has no names.
+    """
+    if isinstance(given, tuple):
+        pair = cast("tuple[Any, ...]", given)
+        if len(pair) != 2 or not is_mapping(pair[1]):
+            raise TypeError(
+                f"{name} returned a tuple of {', '.join(type(part).__name__ for part in pair)}: return a loss, a dict "
+                "with 'loss', or (loss, aux) with a dict of further results."
+            )
+        loss, aux = pair
+        return loss, dict(aux)
+    if not is_mapping(given):
+        return given, {}
+    known = ("loss", "weight", "vars", "hiddens")
+    check_keys({key: None for key in given if key in known}, tbptt, name)
+    aux = {key: value for key, value in given.items() if key not in known}
+    return {key: value for key, value in given.items() if key in known}, aux

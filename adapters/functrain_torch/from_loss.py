@@ -1,33 +1,36 @@
-"""The training step as a function, for those who want no Trainer: from a loss function and an optimizer."""
+"""The training step as a function, of a loss function and an optimizer: without a module."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from functrain.kernel.backend import Backend
 from functrain.kernel.epoch import tbptt as kernel_tbptt
 from functrain.kernel.scale import Clip, ScaleRule
-from functrain.kernel.state import Accumulator, LossScale, Player, Report, TrainState
-from functrain.kernel.step import Rule
+from functrain.kernel.state import Accumulator, LossScale, Player, TrainState
+from functrain.kernel.step import Rule, Rules
 from functrain.kernel.step import step as kernel_step
-from functrain.trainer.step_outputs import check_keys
+from functrain.trainer.functional import StepReport
+from functrain.trainer.step_outputs import apart
 from functrain_torch.backend import TorchBackend
+from functrain_torch.optimizers import Configured, learning_rates
 from functrain_torch.precision import precision as policy_of
-from functrain_torch.tree import batch_size, split_batch, split_time
+from functrain_torch.tree import batch_size, detached, split_batch, split_time
 
 
-class Step(NamedTuple):
-    """A training step.
+class LossStep(NamedTuple):
+    """A training step of a loss function.
 
     Attributes:
-        init: `init(params, vars=None) -> TrainState`; params is a module, or a dict of tensors, which are copied.
-        step: `step(state, batch) -> (state, Report)`; with tbptt the report is a list, one an update.
-        epoch: `epoch(state, batches) -> (state, [Report, ...])`.
+        init: `init(params, vars=None) -> state`; params is a module, or a dict of tensors, which are copied.
+        step: `step(state, batch) -> (state, StepReport)`; with tbptt a list of reports, one an update.
+        epoch: `epoch(state, batches) -> (state, [report, ...])`.
     """
 
     init: Callable[..., TrainState]
@@ -47,13 +50,14 @@ def make_step(
     tbptt: int | None = None,
     donate: bool = True,
     skip_nonfinite: bool = False,
-) -> Step:
+) -> LossStep:
     """Return a training step from a loss function and an optimizer.
 
     Args:
-        loss_fn: `loss_fn(params, batch)` returns a scalar loss, or a dict with 'loss' and optional 'weight' (the loss
-            is a mean over so many samples), 'vars', 'hiddens'. Arguments named `vars` and `hiddens` are handed what was
-            carried.
+        loss_fn: `loss_fn(params, batch)` returns a scalar loss; or a dict with 'loss' and optional 'weight' (the loss
+            is a mean over so many samples), 'vars', 'hiddens', whose other entries are in `report.logged`; or
+            `(loss, aux)` with a dict of such entries. Of a window they are those of its last micro-batch. Arguments
+            named `vars` and `hiddens` are handed what was carried.
         optimizer: makes the optimizer of the parameters: `lambda params: torch.optim.AdamW(params, 1e-3)`.
         accumulate: micro-batches an update. A batch is cut along its first axis; a list is taken as the micro-batches.
         clip_norm, clip_value: bounds on the norm of the mean gradient, and on its components.
@@ -72,8 +76,10 @@ def make_step(
         loss_scale = ScaleRule(init=float(loss_scale), growth=1.0, backoff=1.0)
     scale = loss_scale or policy.scale
     rules = (Rule(Clip(norm=clip_norm, value=clip_value), scale, skip_nonfinite),)
+    seen: dict[str, Any] = {}
     backend = TorchBackend(
-        _forward(loss_fn, tbptt is not None), partial(policy.context, "cpu") if policy.autocast is not None else None
+        _forward(loss_fn, tbptt is not None, seen),
+        partial(policy.context, "cpu") if policy.autocast is not None else None,
     )
 
     def init(params: nn.Module | Mapping[str, Tensor], vars: Any = None) -> TrainState:
@@ -83,16 +89,22 @@ def make_step(
         player = Player(optimizer(moved), Accumulator(moved), None if scale is None else LossScale(scale.init))
         return TrainState(params, (player,), vars, rng=None if donate else torch.get_rng_state())
 
+    def update(
+        backend: Backend[Any], rules: Rules, state: TrainState, window: Sequence[Any]
+    ) -> tuple[TrainState, StepReport]:
+        seen.clear()
+        rates = learning_rates(Configured([state.players[0].opt], [], []))
+        state, reports = kernel_step(backend, rules, state, window)
+        return state, StepReport(reports, dict(seen), rates)
+
     def run(state: TrainState, batch: Any) -> tuple[TrainState, Any]:
         if tbptt is not None:
-            state, reports = kernel_tbptt(backend, rules, state, split_time(batch, tbptt), accumulate)
-            return state, [report[0] for report in reports or ()]
+            return kernel_tbptt(backend, rules, state, split_time(batch, tbptt), accumulate, update)
         if isinstance(batch, list):
             window = batch
         else:
             window = _weighted(split_batch(batch, accumulate) if accumulate > 1 else [batch])
-        state, reports = kernel_step(backend, rules, state, window)
-        return state, reports[0]
+        return update(backend, rules, state, window)
 
     def pure(state: TrainState, batch: Any) -> tuple[TrainState, Any]:
         state = backend.copy(state)
@@ -102,7 +114,7 @@ def make_step(
             return state._replace(rng=torch.get_rng_state()), report
 
     step = run if donate else pure
-    return Step(init, step, lambda state, batches: backend.scan(step, state, batches))
+    return LossStep(init, step, lambda state, batches: backend.scan(step, state, batches))
 
 
 class _Sized(NamedTuple):
@@ -119,8 +131,9 @@ def _weighted(window: list[Any]) -> list[Any]:
     return [_Sized(batch, size) for batch, size in zip(window, sizes, strict=True)]
 
 
-def _forward(loss_fn: Callable[..., Any], tbptt: bool) -> Callable[[TrainState, Any, int], Any]:
-    """Call the loss function with those of the extra arguments that its signature names."""
+def _forward(loss_fn: Callable[..., Any], tbptt: bool, seen: dict[str, Any]) -> Callable[[TrainState, Any, int], Any]:
+    """Call the loss function with those of the extra arguments that its signature names, and put into `seen` what it
+    returns beside the loss."""
     names = inspect.signature(loss_fn).parameters
     called = getattr(loss_fn, "__name__", type(loss_fn).__name__)
     takes_vars, takes_hiddens = "vars" in names, "hiddens" in names
@@ -134,9 +147,9 @@ def _forward(loss_fn: Callable[..., Any], tbptt: bool) -> Callable[[TrainState, 
             extras["vars"] = state.vars
         if takes_hiddens:
             extras["hiddens"] = state.hidden
-        output = loss_fn(state.params, batch, **extras)
-        if isinstance(output, dict):
-            check_keys(output, tbptt, called)
+        output, aux = apart(loss_fn(state.params, batch, **extras), tbptt, called)
+        seen.clear()
+        seen.update(detached(aux))
         if weight is None or (isinstance(output, dict) and "weight" in output):
             return output
         return {**(output if isinstance(output, dict) else {"loss": output}), "weight": weight}
@@ -154,6 +167,3 @@ def _parameters(params: Any, dtype: torch.dtype | None) -> tuple[Any, tuple[Tens
         for name, t in params.items()
     }
     return copied, tuple(copied.values())
-
-
-__all__ = ["Report", "Step", "make_step"]

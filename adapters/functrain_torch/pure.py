@@ -1,0 +1,218 @@
+"""The training step of a module as a function: the very step that a Trainer with the same flags runs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from functrain.kernel.state import Report, TrainState
+from functrain.seed import isolate_rng, rng_state, seed_generators
+from functrain.trainer.data import length_of
+from functrain.trainer.errors import ConfigurationError
+from functrain.trainer.functional import EpochReport, Step, StepReport, flags_of_step
+from functrain.trainer.generators import set_known_rng_state
+from functrain_torch.copies import Settings
+from functrain_torch.stepper import Stepper
+
+if TYPE_CHECKING:
+    from functrain_torch.module import LightningModule
+
+
+def functional(module: LightningModule, *, donate: bool = True, **flags: Any) -> Step:
+    """Return the training step of a module as a function of a state and a batch: no Trainer is needed.
+
+    What a state holds is its own copy of the module, with its optimizers, schedulers, random state and the metrics of
+    its epoch. The module that was given is never written, and nothing global moves: random generators, the grad mode,
+    autocast. Hooks of the module are called as a Trainer calls them.
+
+    Args:
+        donate: a step moves the state that it is given, which is dead then; False copies it first: the old state stays
+            valid, and the same call twice returns the same bits.
+        flags: those of the Trainer that concern a step: accumulate_grad_batches, gradient_clip_val, precision,
+            truncated_bptt_steps and their like.
+
+    Returns:
+        init: `init(seed=None) -> state`: the module's present weights, copied. The seed is as of `seed_everything`;
+            None takes the present random state.
+        step: `step(state, batch, last=False) -> (state, StepReport)`. With `last` the epoch ends with this batch: a
+            shorter window closes, schedulers of epochs step, the position turns.
+        epoch: `epoch(state, batches) -> (state, EpochReport)`: any iterable of batches, a loader too.
+        evaluate: `evaluate(state, batches, stage="validation") -> metrics`: what `Trainer.validate` or `test` returns
+            for this loader.
+        load: `load(checkpoint) -> state`; see `load_state`.
+
+    Raises:
+        ConfigurationError: a flag is unknown, contradicts another, or concerns no step; what else a Trainer refuses.
+
+    Example:
+        >>> step = functional(module, gradient_clip_val=1.0)
+        >>> state = step.init(seed=0)
+        >>> state, report = step.step(state, batch)
+        >>> report.loss, report.logged["accuracy"]
+    """
+    flags_of_step(flags)
+    _Pure.check(module)
+    pure = _Pure(module, flags, donate)
+    return Step(pure.init, pure.step, pure.epoch, pure.evaluate, pure.load)
+
+
+def load_state(
+    checkpoint: str | os.PathLike[str] | Mapping[str, Any], module: LightningModule | Step, **flags: Any
+) -> TrainState:
+    """Return the state of a checkpoint of a Trainer, from which the step goes on as the run would have.
+
+    Args:
+        checkpoint: its path, or what stands in it.
+        module: a module of the same class, or what `functional(module, ...)` returned.
+        flags: those of the run, where a module is given.
+
+    Raises:
+        CheckpointError: it cannot be read, or is of another module.
+    """
+    if not isinstance(module, Step):
+        return functional(module, **flags).load(checkpoint)
+    if flags:
+        raise ConfigurationError(
+            f"load_state({', '.join(f'{name}={value!r}' for name, value in flags.items())}): the step has its flags "
+            "already; give them to functional(module, ...)."
+        )
+    return module.load(checkpoint)
+
+
+def checkpoint_of(state: TrainState) -> dict[str, Any]:
+    """Return what a Trainer that stood at this state would save: a fit goes on from it."""
+    with _at(state):
+        return _stepper(state).checkpoint()
+
+
+class _Pure:
+    """The functions of one module and its flags. Holds no state."""
+
+    def __init__(self, module: LightningModule, flags: Mapping[str, Any], donate: bool) -> None:
+        self.module = module
+        self.flags = dict(flags)
+        self.donate = donate
+
+    @staticmethod
+    def check(module: Any) -> None:
+        """Refuse what is no module of torch."""
+        from functrain_torch.module import LightningModule
+
+        if not isinstance(module, LightningModule):
+            raise ConfigurationError(
+                f"functional({module!r}): give an instance of a functrain_torch.LightningModule; for a loss function "
+                "there is make_step."
+            )
+
+    def init(self, seed: int | None = None) -> TrainState:
+        """Return the first state."""
+        with _at(None):
+            if seed is not None:
+                seed_generators(seed)
+            return self._state(Stepper.begin(self.module, self.flags))
+
+    def load(self, checkpoint: str | os.PathLike[str] | Mapping[str, Any]) -> TrainState:
+        """Return the state of a checkpoint."""
+        with _at(None):
+            stepper = Stepper.begin(self.module, self.flags, checkpoint)
+            return self._state(stepper)
+
+    def step(self, state: TrainState, batch: Any, last: bool = False) -> tuple[TrainState, StepReport]:
+        """One batch."""
+        with _at(state):
+            stepper = self._taken(state)
+            report = stepper.step(batch, last)
+            return self._state(stepper), report
+
+    def epoch(self, state: TrainState, batches: Iterable[Any]) -> tuple[TrainState, EpochReport]:
+        """All batches of an epoch."""
+        with _at(state):
+            stepper, reports = self._taken(state), []
+            count = length_of(batches)
+            begun = stepper.run.clock.batch
+            for number, batch in enumerate(_items(batches), begun + 1):
+                reports.append(stepper.step(batch, last=count is not None and number == begun + count))
+                if stepper.ended:
+                    break
+            if not stepper.ended:
+                if not reports and not stepper.loop.in_epoch:
+                    given = f"epoch(state, {type(batches).__name__})"
+                    raise ConfigurationError(f"{given}: there was no batch. Is it an iterator that is used up?")
+                reports.extend(stepper.end())
+            return self._state(stepper), EpochReport(reports, dict(stepper.run.metrics.results))
+
+    def evaluate(self, state: TrainState, batches: Any, stage: str = "validation") -> dict[str, Any]:
+        """Return the metrics of a stage."""
+        with _at(state):
+            return _stepper(state).evaluate(batches, stage)
+
+    # states
+
+    def _state(self, stepper: Stepper) -> TrainState:
+        held = stepper.engine.state
+        assert held is not None
+        state = held._replace(clock=stepper.run.clock, rng=rng_state(), metrics=stepper)
+        stepper.state = state
+        return state
+
+    def _taken(self, state: TrainState) -> Stepper:
+        """What runs the next step from this state."""
+        stepper = _stepper(state)
+        if not self.donate:
+            stepper = stepper.copied()
+        elif stepper.state is None or stepper.state.clock != state.clock:
+            at = "in a step that failed" if stepper.state is None else f"to {stepper.state.clock}"
+            raise ConfigurationError(
+                f"this state, of {state.clock}, was moved {at}: go on with the state that the step returned, or keep "
+                "old ones alive by functional(module, donate=False)."
+            )
+        stepper.state = None
+        stepper.move_to(state)
+        return stepper
+
+
+@contextmanager
+def _at(state: TrainState | None) -> Generator[None]:
+    """Within it generators are as the state has them; afterwards nothing global has moved."""
+    if state is not None:
+        _stepper(state)
+    with Settings(), isolate_rng(), _no_autocast():
+        if state is not None:
+            set_known_rng_state(state.rng)
+        yield
+
+
+@contextmanager
+def _no_autocast() -> Generator[None]:
+    kinds = [kind for kind in ("cpu", "cuda") if torch.is_autocast_enabled(kind)]
+    for kind in kinds:
+        torch.set_autocast_enabled(kind, False)
+    try:
+        yield
+    finally:
+        for kind in kinds:
+            torch.set_autocast_enabled(kind, True)
+
+
+def _stepper(state: Any) -> Stepper:
+    found = getattr(state, "metrics", None)
+    if not isinstance(found, Stepper):
+        raise ConfigurationError(
+            f"{type(state).__name__} is no state of functional(module): make one by init() or load_state(...)."
+        )
+    return found
+
+
+def _items(batches: Iterable[Any]) -> Iterator[Any]:
+    if isinstance(batches, torch.Tensor | Mapping | str):
+        raise ConfigurationError(
+            f"epoch(state, {type(batches).__name__}): this is one batch; give a list of batches, or a loader."
+        )
+    return iter(batches)
+
+
+__all__ = ["Report", "functional", "load_state"]

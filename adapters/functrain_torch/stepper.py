@@ -1,0 +1,226 @@
+"""What runs the steps of one state: a Trainer's own loop, over a module of its own, one batch when it is asked to."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import torch
+from torch import Tensor
+
+from functrain.kernel.state import Report, TrainState
+from functrain.trainer import checkpoint as checkpoints
+from functrain.trainer import metrics_state, rows, running
+from functrain.trainer.data import TrainSource
+from functrain.trainer.errors import ConfigurationError
+from functrain.trainer.fit import FitLoop
+from functrain.trainer.functional import StepReport
+from functrain.trainer.planning import plan_of
+from functrain.trainer.run import Run
+from functrain.trainer.stack import QUIET
+from functrain_torch import metric_states
+from functrain_torch.copies import copied
+from functrain_torch.engine import TorchEngine
+from functrain_torch.optimizers import Configured
+from functrain_torch.trainer import Trainer
+
+if TYPE_CHECKING:
+    from functrain_torch.module import LightningModule
+
+STAGES = {"validation": "validate", "test": "test"}
+
+
+class Stepper:
+    """Runs the steps of one state.
+
+    Attributes:
+        state: the state that it stands at; None while it moves.
+        ended: the last step was the last of its epoch.
+    """
+
+    engine: TorchEngine
+
+    def __init__(self, module: LightningModule, flags: Mapping[str, Any]) -> None:
+        self.flags = flags
+        self.module = module
+        self.trainer = Trainer(**{**QUIET, **flags})
+        self.run: Run = self.trainer._attach("fit", module, None)
+        engine = self.run.engine
+        assert isinstance(engine, TorchEngine)
+        self.engine = engine
+        self.state: TrainState | None = None
+        self.ended = False
+        self.told: list[tuple[Sequence[Report | None], dict[str, float]]] = []
+
+    # making
+
+    @classmethod
+    def begin(cls, module: LightningModule, flags: Mapping[str, Any], checkpoint: Any = None) -> Stepper:
+        """Return one at the start of a fit of a copy of the module, or at a checkpoint."""
+        new = cls(copied(module, None)[0], flags)
+        run = new.run
+        running.find_loaders(run)
+        running.set_up(run)
+        run.traits = run.engine.configure()
+        saved = None if checkpoint is None else checkpoints.load(run, checkpoint, weights_only=False)
+        run.hooks.call("on_pretrain_routine_start")
+        run.hooks.call("on_pretrain_routine_end")
+        loop = new._start()
+        if saved is not None:
+            # Where the loaders stood is the caller's matter, who hands over the batches that come next.
+            left = {"source": {"cursor": None, "loader_rng": None}, "val_loaders": []}
+            checkpoints.put_back(run, loop, {**saved, "loop": {**saved["loop"], **left}}, "the checkpoint")
+        run.phase = "run"
+        run.hooks.call("on_train_start")
+        running.restore_rng(run)
+        assert loop.position is not None
+        loop.run_events(*loop.position)
+        return new
+
+    def _start(self) -> FitLoop:
+        run = self.run
+        run.source = TrainSource([None], 1.0, run.loader_tools)
+        run.plan = plan_of(run)._replace(batches=None)
+        self.engine.told = self._tell
+        loop = self.loop = FitLoop(run)
+        run.loop = loop
+        loop.one_by_one = True
+        run.facts = self.engine.start(loop.wants_outputs, True)
+        self.engine.manual.stop_counting()
+        return loop
+
+    def copied(self) -> Stepper:
+        """Return an exact copy: of the module, optimizers, schedulers, open windows and the epoch's metrics."""
+        old = self.engine
+        if not old.automatic:
+            old.manual.settle()
+        module, configured = copied(self.module, old.configured)
+        new = Stepper(module, self.flags)
+        new._take(self, configured)
+        return new
+
+    def _take(self, other: Stepper, configured: Configured | None) -> None:
+        """Be where the other is, with these copies."""
+        old, run, engine = other.engine, self.run, self.engine
+        running.find_loaders(run)
+        engine.prepared = configured
+        engine.setup("fit")
+        run.traits = engine.configure()
+        saved = metrics_state.state_dict(other.run.metrics)
+        metrics_state.load_state(run.metrics, saved)
+        metrics_state.load_shown(run.metrics, metrics_state.shown(other.run.metrics))
+        links = metrics_state.links(other.run.metrics, metric_states.places(other.module))
+        metrics_state.load_links(run.metrics, links, metric_states.found(self.module))
+        run.metrics.results = dict(other.run.metrics.results)
+        loop = self._start()
+        run.phase, run.clock, run.before, run.turned = "run", other.run.clock, other.run.before, other.run.turned
+        loop.in_epoch, loop.ended, loop.skipped = other.loop.in_epoch, other.loop.ended, other.loop.skipped
+        loop.outputs, loop.warned_short, loop.position = list(other.loop.outputs), True, other.loop.position
+        old_again, again = old.parts.reevaluation, engine.parts.reevaluation
+        if old_again is not None and again is not None:
+            again.windows = {player: list(window) for player, window in old_again.windows.items()}
+        if not old.automatic:
+            engine.manual.continue_from(old.manual)
+
+    def move_to(self, state: TrainState) -> None:
+        """Stand where this state says: its position and loss scales are what a caller may have changed."""
+        mine, self.run.clock = self.engine.state, state.clock
+        assert mine is not None
+        players = tuple(
+            given._replace(opt=own.opt, acc=given.acc._replace(grads=own.acc.grads))
+            for given, own in zip(state.players, mine.players, strict=True)
+        )
+        self.engine.state = mine._replace(players=players, clock=state.clock, vars=state.vars)
+
+    def checkpoint(self) -> dict[str, Any]:
+        """Return what a Trainer that stood here would save, as values of their own."""
+        return copy.deepcopy(checkpoints.assemble(self.run, weights_only=False))
+
+    def __deepcopy__(self, memo: object) -> NoReturn:
+        raise ConfigurationError(
+            "a state cannot be copied by copy.deepcopy, since module, optimizers and schedulers belong together: make "
+            "its functions by functional(module, donate=False), which leave the states that they are given as they are."
+        )
+
+    # stepping
+
+    def step(self, batch: Any, last: bool) -> StepReport:
+        """One batch. With `last` the epoch ends with it."""
+        run, loop, metrics = self.run, self.loop, self.run.metrics
+        self.ended, self.told = False, []
+        if not self.engine.automatic:
+            self.engine.manual.start_counting()
+        try:
+            if not loop.in_epoch:
+                loop.run_events("start", 0)
+            before = run.clock
+            run.plan = run.plan._replace(batches=before.batch + 1 if last else None)
+            loop.batches = iter((batch,))
+            calls, rates = metrics.calls, run.inspector.rates()
+            loop.dispatch()
+            report = self._report(calls, rates, before.update)
+            loop.run_events("batch", 0)
+            if last or loop.ended:
+                self._end_epoch()
+        finally:
+            self.engine.manual.stop_counting()
+            self.engine.family.look_at(run.context)
+        return report
+
+    def end(self) -> list[StepReport]:
+        """The epoch has ended with the batch before. Returns the report of the update that closed an open window."""
+        run, loop = self.run, self.loop
+        self.told = []
+        calls, rates, before = run.metrics.calls, run.inspector.rates(), run.clock.update
+        loop.ended = True
+        run.before = run.clock
+        loop.close_window()
+        report = self._report(calls, rates, before)
+        loop.run_events("end", 0)
+        self._end_epoch()
+        return [report] if report.closed else []
+
+    def _end_epoch(self) -> None:
+        self.loop.ended = self.ended = True
+        self.loop.run_events("epoch", 0)
+
+    def _tell(self, reports: Sequence[Report | None]) -> None:
+        self.told.append((reports, self.run.inspector.rates()))
+
+    def _report(self, calls: int, rates: dict[str, float], before: int) -> StepReport:
+        players = len(self.engine.configured.optimizers)
+        made = [[report for reports, _ in self.told if (report := reports[i]) is not None] for i in range(players)]
+        used: dict[str, Any] = rates if not self.told else self.told[0][1]
+        if len(self.told) > 1:
+            used = {name: torch.tensor([each[name] for _, each in self.told]) for name in used}
+        logged = {entry.name: entry.last for entry in self.run.metrics.filled("train") if entry.at > calls}
+        return StepReport(tuple(map(_merged, made)), logged, used, self.run.clock.update > before)
+
+    # evaluating
+
+    def evaluate(self, batches: Any, stage: str) -> dict[str, float]:
+        """Return the metrics of a stage, on a copy of the module."""
+        if stage not in STAGES:
+            raise ConfigurationError(f"evaluate(stage={stage!r}): must be {' or '.join(map(repr, STAGES))}.")
+        trainer = Trainer(**{**QUIET, **self.flags})
+        run = trainer._attach(STAGES[stage], copied(self.module, None)[0], None)
+        running.find_loaders(run)
+        run.clock = self.run.clock
+        running.evaluate(run, batches, None, None)
+        return rows.results(run, stage, 1, False)[0]
+
+
+def _merged(reports: list[Report]) -> Report | None:
+    """One report of the updates of a batch: none, itself, or one whose fields have them as their first axis."""
+    if len(reports) < 2:
+        return reports[0] if reports else None
+    norms = None if reports[0].norm is None else _stacked([report.norm for report in reports])
+    return Report(
+        _stacked([report.loss_sum for report in reports]), _stacked([report.weight for report in reports]), norms,
+        _stacked([report.finite for report in reports]),
+    )  # fmt: skip
+
+
+def _stacked(values: Sequence[Any]) -> Tensor:
+    return torch.stack([torch.as_tensor(value) for value in values])
