@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from functrain.trainer.callback import Callback as Callback
     from functrain_jax.binding.linen import from_linen as from_linen
     from functrain_jax.module import Module as Module
+    from functrain_jax.module_step import functional as functional
+    from functrain_jax.module_step import load_state as load_state
 
 # Looked up when first used: the step alone needs neither the Trainer nor flax.
 _WHERE = {
@@ -29,6 +31,8 @@ _WHERE = {
     "Module": "functrain_jax.module",
     "Trainer": "functrain.assembly",
     "from_linen": "functrain_jax.binding.linen",
+    "functional": "functrain_jax.module_step",
+    "load_state": "functrain_jax.module_step",
 }
 _MODULES = ("callbacks", "loggers")
 
@@ -42,6 +46,8 @@ __all__ = [
     "Trainer",
     "callbacks",
     "from_linen",
+    "functional",
+    "load_state",
     "loggers",
     "make_step",
     "next_key",

@@ -85,7 +85,9 @@ class JaxEngine:
         self.values = Values(self.binding, self.placement)
         around = Surroundings(self.run.metrics, hooks.on_after_batch_transfer)
         self.kept = ModulePrograms(self.binding, self.policy, self.placement, self.run.datamodule, around)
-        self.evaluator = Evaluator(self.run, self.kept, self.placement, prepare, x64)
+        self.evaluator = Evaluator(
+            self.run.metrics, lambda: self.run.clock, self.kept, self.placement, prepare, x64, self.run.span
+        )
         params, vars_ = self.values.collected()
         key = self.placement.state(STREAM.next())
         self.state = self.values.published = TrainState(params, (), vars_, None, key, None, Clock())
@@ -363,7 +365,7 @@ class JaxEngine:
         """See `functrain_jax.snapshot.state_dict`."""
         return snapshot.state_dict(self, weights_only)
 
-    def load_state_dict(self, saved: Mapping[str, Any], weights_only: bool) -> None:
+    def load_state_dict(self, saved: Mapping[str, Any] | TrainState, weights_only: bool) -> None:
         """See `functrain_jax.snapshot.load_state`."""
         snapshot.load_state(self, saved, weights_only)
 

@@ -10,11 +10,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from functrain.kernel.state import TrainState
+from functrain.kernel.state import Clock, TrainState
 from functrain.trainer.adapter import Dispatch
 from functrain.trainer.errors import describe, noted
 from functrain.trainer.hooks import Hooks
-from functrain.trainer.run import Run
+from functrain.trainer.metrics import Metrics
+from functrain.trainer.spans import unmeasured
 from functrain_jax.binding import Bindings, Mode
 from functrain_jax.binding.composite import evaluating, restore
 from functrain_jax.device import looking
@@ -29,21 +30,32 @@ class Evaluator:
     """Evaluates what a state holds, for one run.
 
     Args:
+        clock: returns the position.
         programs: the compiled programs of the module.
         prepare: applied to every batch and the number of its loader; None leaves them.
+        span: wraps what a profiler measures.
     """
 
     def __init__(
-        self, run: Run, programs: ModulePrograms, placement: Placement, prepare: Callable[..., Any] | None, x64: bool
+        self,
+        metrics: Metrics,
+        clock: Callable[[], Clock],
+        programs: ModulePrograms,
+        placement: Placement,
+        prepare: Callable[..., Any] | None,
+        x64: bool,
+        span: Callable[[str, Any], Any] = unmeasured,
     ) -> None:
-        self.run = run
+        self.metrics = metrics
+        self.clock = clock
+        self.span = span
         self.programs = programs
         self.placement = placement
         self.prepare = prepare
         self.x64 = x64
         self.by_stage: dict[str, Programs[Evaluation]] = {}
         self.launches: dict[str, Callable[..., Any]] = {}
-        self.transfer = run.span("batch_transfer", Chunk.on_device)
+        self.transfer = span("batch_transfer", Chunk.on_device)
         self.feeds: dict[tuple[str, int, bool], Feed] = {}
         self.warned: set[str] = set()
         """Leaves of a batch of which it was said that they are rounded."""
@@ -61,7 +73,7 @@ class Evaluator:
             count += chunk.count
             if wants:
                 outputs.append(self.placement.host(output) if stage == "predict" else output)
-        return Dispatch(self.run.clock, count, count < n, outputs)
+        return Dispatch(self.clock(), count, count < n, outputs)
 
     def _feed(self, stage: str, loader: int, single: bool, longest: int) -> Feed:
         feed = self.feeds.get((stage, loader, single))
@@ -72,10 +84,10 @@ class Evaluator:
         return feed
 
     def _dispatch(self, state: TrainState, stage: str, chunk: Chunk, first: int, loader: int, outputs: bool) -> Any:
-        metrics, clock = self.run.metrics, self.run.clock
+        metrics, clock = self.metrics, self.clock()
         if stage not in self.by_stage:
             self.by_stage[stage] = self.programs.evaluation(stage)
-            self.launches[stage] = self.run.span(f"{stage}_step", operator.call)
+            self.launches[stage] = self.span(f"{stage}_step", operator.call)
         programs, spec = self.by_stage[stage], (loader, metrics.current.suffix, chunk.spec, outputs)
         entry = programs.find(spec, self.programs.constants)
         if entry is None:

@@ -33,16 +33,19 @@ class StepParts(NamedTuple):
     as all of JAX's.
 
     Attributes:
-        init: returns the first state, of copies of what the module holds.
+        init: returns the first state, of copies of what the module holds; its random keys come from the `key` that it
+            is given, else from that of the parts.
         plan: the plan of a fit with epochs of so many batches; None where their number is unknown.
         specs: the optimizers that `configure_optimizers` returned, and what each moves.
+        training: the module's step as the kernel wants it.
     """
 
     backend: JaxBackend
     rules: Rules
-    init: Callable[[], TrainState]
+    init: Callable[..., TrainState]
     plan: Callable[[int | None], Plan]
     specs: tuple[Spec, ...]
+    training: Training
 
 
 def step_parts(
@@ -79,17 +82,17 @@ def step_parts(
     backend = JaxBackend(None, optimizers, owned, policy, not has_unit_windows(windows_of(flags, ()), specs))
     training = Training(tracer, backend, rules, always(specs), pieces_of(module, flags), False)
 
-    def init() -> TrainState:
+    def init(key: Any = None) -> TrainState:
         params, vars_ = where.state(binding.collect())
         if policy.name == "64":
             vars_ = binding.cast(vars_, policy.cast)
-        return where.state(backend.init(params, rng, vars_, (policy.scale,) * len(specs)))
+        return where.state(backend.init(params, rng if key is None else key, vars_, (policy.scale,) * len(specs)))
 
     def plan(batches: int | None) -> Plan:
         players = tuple(spec.plan for spec in specs)
         return make_plan(flags, batches, players, (), windows_of(flags, ()))
 
-    return StepParts(replace(backend, loss=_loss(training, context)), rules, init, plan, specs)
+    return StepParts(replace(backend, loss=_loss(training, context)), rules, init, plan, specs, training)
 
 
 def _loss(training: Training, context: Context) -> Loss:

@@ -20,6 +20,7 @@ from jax import lax
 
 from functrain import kernel
 from functrain.kernel import Action, Clock, Rules, TrainState
+from functrain.kernel.step import Reports
 from functrain.trainer.configured import require
 from functrain.trainer.errors import ConfigurationError
 from functrain.trainer.hooks import adapt, overrides
@@ -110,21 +111,9 @@ class Training:
             raise ConfigurationError(f"{type(module).__name__}.tbptt_split_batch gave no piece of the batch.")
         return call
 
-    def program(
-        self, found: Discovery, unit_windows: bool, outputs: bool, parts: bool
-    ) -> Callable[..., tuple[TrainState, dict[str, Any]]]:
-        """`run(state, metrics, where, turns, buffers) -> (state, metrics)`, compiled at its first call.
-
-        It trains on the first `where` batches of the buffers, whose `turns` are an array. Where loops are slow it
-        trains on the one batch whose number `where` is, whose turns are tuples of Python bools, and any of them
-        compiles a program of its own.
-
-        Args:
-            unit_windows: every batch is a window of one for every player; then `turns` is None.
-            outputs: give what the steps return (of the last batch).
-            parts: train in parts, and note in the metrics' 'noted' what `moments.seen` returns at the end of each;
-                `where` is as `moments.places` makes it then.
-        """
+    def stepping(self, found: Discovery, unit_windows: bool, outputs: bool = False) -> JaxBackend:
+        """Return the backend of the steps: what they log, and with `outputs` what they return, is in the metrics of the
+        state."""
 
         def loss(params: Any, state: TrainState, rng: Any, batch: Any, player: int) -> tuple[Any, Any, TrainState]:
             call = self.call(params, state, rng, batch, player, found.moves, self.pieces is None)
@@ -145,7 +134,25 @@ class Training:
             return value, weight, state._replace(vars=call.vars, hidden=hidden, metrics=metrics)
 
         loss.__qualname__ = f"{type(self.tracer.module).__name__}.training_step"
-        backend = replace(self.backend, loss=loss, open_windows=not unit_windows, branches=not found.slow)
+        return replace(self.backend, loss=loss, open_windows=not unit_windows, branches=not found.slow)
+
+    def program(
+        self, found: Discovery, unit_windows: bool, outputs: bool, parts: bool
+    ) -> Callable[..., tuple[TrainState, dict[str, Any]]]:
+        """`run(state, metrics, where, turns, buffers) -> (state, metrics)`, compiled at its first call.
+
+        It trains on the first `where` batches of the buffers, whose `turns` are an array. Where loops are slow it
+        trains on the one batch whose number `where` is, whose turns are tuples of Python bools, and any of them
+        compiles a program of its own.
+
+        Args:
+            unit_windows: every batch is a window of one for every player; then `turns` is None.
+            outputs: give what the steps return (of the last batch).
+            parts: train in parts, and note in the metrics' 'noted' what `moments.seen` returns at the end of each;
+                `where` is as `moments.places` makes it then.
+        """
+
+        backend = self.stepping(found, unit_windows, outputs)
 
         def run(state: TrainState, metrics: Any, where: Any, turns: Any, buffers: Any) -> Any:
             kept, noted = state.rng, None
@@ -157,7 +164,7 @@ class Training:
 
             def body(i: Any, state: TrainState, turns: Any) -> TrainState:
                 batch = lax.optimization_barrier(jax.tree.map(lambda x: at(x, i), buffers))
-                state = self._move(backend, state, batch, turns)
+                state, _ = self.move(backend, state, batch, turns)
                 return self._marked(state) if self.watch else state
 
             def part(i: Any, both: tuple[TrainState, Any]) -> tuple[TrainState, Any]:
@@ -180,21 +187,42 @@ class Training:
         donated, static = () if debugging() else 0, 3 if found.slow else None
         return Guarded(jax.jit(run, donate_argnums=donated, static_argnums=static), static)
 
-    def _move(self, backend: JaxBackend, state: TrainState, batch: Any, turns: Any) -> TrainState:
+    def move(self, backend: JaxBackend, state: TrainState, batch: Any, turns: Any) -> tuple[TrainState, Reports]:
+        """One batch. `turns`: for each player whether it plays and whether its window closes; None where every batch is
+        a window of one for every player. Traced."""
         players = len(self.rules)
         if self.pieces is not None:
             # All pieces belong to one batch, though each counts as one while they run.
             state = state._replace(metrics={**state.metrics, "batch": state.clock.batch})
             cut = self.cut((state.params, state.vars), state, batch)
             state = state._replace(vars=keep_form(cut.vars, state.vars))
-            state, _ = kernel.tbptt(backend, self.rules, state, cut.output)
-            return jax.tree.map(jnp.asarray, state)
+            state, reports = kernel.tbptt(backend, self.rules, state, cut.output)
+            return jax.tree.map(jnp.asarray, state), reports
         if turns is None:
             each, closes = (Action(True, True),) * players, True
         else:
             each = tuple(Action(self.always[i] or turns[i][0], turns[i][1]) for i in range(players))
             closes = turns[:, 1].any() if isinstance(turns, jax.Array) else any(turn.closes for turn in each)
-        return kernel.micro_step(backend, self.rules, state, batch, each, closes)[0]
+        return kernel.micro_step(backend, self.rules, state, batch, each, closes)
+
+    def looped(self, backend: JaxBackend, state: TrainState, batch: Any) -> tuple[TrainState, Reports]:
+        """One batch that is a window of one for every player, in the very loop of `program`: alone the compiler makes
+        other kernels of it, which may differ in the last bit. Traced."""
+        buffers = lax.optimization_barrier(jax.tree.map(lambda x: jnp.stack([x, x]), batch))
+        shapes = jax.eval_shape(lambda s: self.move(backend, s, batch, None)[1], state)
+        reports = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+
+        def body(i: Any, state: TrainState) -> TrainState:
+            batch = lax.optimization_barrier(jax.tree.map(lambda x: at(x, i), buffers))
+            state, reports = self.move(backend, state, batch, None)
+            metrics: Any = state.metrics
+            return state._replace(metrics={**metrics, "reports": jax.tree.map(jnp.asarray, reports)})
+
+        metrics: Any = state.metrics
+        state = jax.tree.map(jnp.asarray, state._replace(metrics={**metrics, "reports": reports}))
+        state = counting.updates(0, lax.optimization_barrier(jnp.int32(1)), body, state, backend)
+        metrics = state.metrics
+        return state, metrics["reports"]
 
     def _marked(self, state: TrainState) -> TrainState:
         finite = jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params)]).all()

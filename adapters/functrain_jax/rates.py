@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from math import prod
 from typing import Any
 
 import optax
@@ -54,18 +55,28 @@ def current_rate(given: float | Callable[[int], Any] | None, optimizer: Any, opt
         opt: the optimizer's state.
         updates: the player's updates so far.
     """
+    rate = rate_of(given, optimizer, opt, int(updates), float)
+    return None if rate is None else float(rate)
+
+
+def rate_of(
+    given: float | Callable[[int], Any] | None,
+    optimizer: Any,
+    opt: Any,
+    updates: Any,
+    read: Callable[[Any], Any] = lambda value: value,
+) -> Any:
+    """As `current_rate`, without reading what is on a device, and traceable. `read` is applied to the parts of the
+    rate."""
     if callable(given):
-        return float(given(int(updates)))
+        return given(updates)
     if given is not None:
-        return float(given)
+        return given
     factors = _factors(optimizer.update, opt)
-    if not factors:
-        return None
-    product = 1.0
-    for factor in factors:
-        product *= float(factor)
     # A lone sign is no rate: such an optimizer takes its rate from elsewhere.
-    return None if product == -1.0 and len(factors) == 1 else -product
+    if not factors or (len(factors) == 1 and isinstance(factors[0], int | float) and factors[0] == -1):
+        return None
+    return -prod(map(read, factors))
 
 
 def _factors(update: Any, state: Any) -> list[Any] | None:

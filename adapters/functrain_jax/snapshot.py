@@ -15,6 +15,7 @@ from functrain.trainer.weights import differences as differing
 from functrain_jax.identity import form
 
 if TYPE_CHECKING:
+    from functrain_jax.backend import JaxBackend
     from functrain_jax.engine import JaxEngine
 
 
@@ -79,14 +80,19 @@ def state_dict(engine: JaxEngine, weights_only: bool) -> dict[str, Any]:
     metrics."""
     assert engine.state is not None
     state = engine.state
-    saved: dict[str, Any] = {"state_dict": weights(state)}
     if weights_only:
-        return saved
-    saved["players"] = [_player(player) for player in state.players]
-    saved["jax_key"] = _raw(state.rng)
-    saved["skipped"] = int(state.clock.skipped)
-    saved["modes"] = engine.modes.evaluating()
-    return saved
+        return {"state_dict": weights(state)}
+    return {**taken_apart(state), "modes": engine.modes.evaluating()}
+
+
+def taken_apart(state: TrainState) -> dict[str, Any]:
+    """Return a state as arrays by name."""
+    return {
+        "state_dict": weights(state),
+        "players": [_player(player) for player in state.players],
+        "jax_key": _raw(state.rng),
+        "skipped": int(state.clock.skipped),
+    }
 
 
 def _player(player: Player) -> dict[str, Any]:
@@ -102,30 +108,42 @@ def _player(player: Player) -> dict[str, Any]:
     }
 
 
-def load_state(engine: JaxEngine, saved: Mapping[str, Any], weights_only: bool) -> None:
-    """Take a snapshot back.
+def load_state(engine: JaxEngine, saved: Mapping[str, Any] | TrainState, weights_only: bool) -> None:
+    """Take a snapshot, or a state, back.
 
     Raises:
         CheckpointError: it does not fit the module or its optimizers; nothing was changed then.
     """
-    name = type(engine.module).__name__
+    assert engine.state is not None
+    saved = taken_apart(saved) if isinstance(saved, TrainState) else saved
+    state = restored(engine.state, saved, type(engine.module).__name__, None if weights_only else engine.backend)
+    if not weights_only:
+        engine.modes.resumed = set(saved["modes"]) if "modes" in saved else None
+    engine.state = engine.placement.state(state)
+    engine.publish()
+
+
+def restored(state: TrainState, saved: Mapping[str, Any], name: str, backend: JaxBackend | None) -> TrainState:
+    """Return the state with the values of a snapshot.
+
+    Args:
+        name: the module's class name, for messages.
+        backend: the optimizers; None where the weights alone are taken.
+
+    Raises:
+        CheckpointError: it does not fit the module or its optimizers.
+    """
     if "state_dict" not in saved:
         raise CheckpointError(f"has no weights (no 'state_dict'), so it is no checkpoint of {name}.")
-    assert engine.state is not None
-    state = engine.state
     differs = differences(saved["state_dict"], weights(state))
     if differs:
         raise CheckpointError(f"is of another module than {name}: {differs}.")
-    if not weights_only:
+    if backend is not None:
         _check_players(state.players, saved, name)
     state = state._replace(
         params=rebuilt(saved["state_dict"], state.params), vars=rebuilt(saved["state_dict"], state.vars)
     )
-    if not weights_only:
-        state = _with_players(engine, state, saved)
-        engine.modes.resumed = set(saved["modes"]) if "modes" in saved else None
-    engine.state = engine.placement.state(state)
-    engine.publish()
+    return state if backend is None else _with_players(state, saved, backend)
 
 
 def _check_players(own: Sequence[Player], saved: Mapping[str, Any], name: str) -> None:
@@ -145,7 +163,7 @@ def _check_players(own: Sequence[Player], saved: Mapping[str, Any], name: str) -
             )
 
 
-def _with_players(engine: JaxEngine, state: TrainState, saved: Mapping[str, Any]) -> TrainState:
+def _with_players(state: TrainState, saved: Mapping[str, Any], backend: JaxBackend) -> TrainState:
     for i, kept in enumerate(saved["players"]):
         me = state.players[i]
         scale = me.scale
@@ -155,7 +173,7 @@ def _with_players(engine: JaxEngine, state: TrainState, saved: Mapping[str, Any]
             i,
             Player(
                 rebuilt(kept["optimizer"], me.opt),
-                _window(engine, state, i, kept["window"]),
+                _window(state, i, kept["window"], backend),
                 scale,
                 jnp.int32(kept["updates"]),
             ),
@@ -165,10 +183,10 @@ def _with_players(engine: JaxEngine, state: TrainState, saved: Mapping[str, Any]
     return state._replace(rng=rng, clock=clock)
 
 
-def _window(engine: JaxEngine, state: TrainState, player: int, kept: Any) -> Accumulator:
+def _window(state: TrainState, player: int, kept: Any, backend: JaxBackend) -> Accumulator:
     if kept is None:
         return state.players[player].acc
-    grads = rebuilt(kept["grads"], engine.backend.zeros(state.params, player))
+    grads = rebuilt(kept["grads"], backend.zeros(state.params, player))
     loss, weight, count = kept["sums"]
-    store = engine.policy.store
+    store = backend.policy.store
     return Accumulator(grads, jnp.asarray(loss, store), jnp.asarray(weight, store), jnp.asarray(count, jnp.int32))

@@ -82,8 +82,13 @@ def actions(plan: Plan, epoch: int, batch: int) -> tuple[Action, ...]:
 def actions_of(plan: Plan, epoch: int, batch: Any) -> tuple[Action, ...]:
     """As `turns`; `batch` may be an array of numbers of batches, and the turns hold arrays of bools then."""
     last = plan.batches is not None and batch + 1 >= plan.batches
-    size = plan.windows.at(epoch)
-    return tuple(_action(player, player.window or size, batch, last) for player in plan.players)
+    return actions_at(plan.players, plan.windows.at(epoch), batch, last)
+
+
+def actions_at(players: tuple[PlayerPlan, ...], size: Any, batch: Any, last: Any) -> tuple[Action, ...]:
+    """Return what the players do at batch number `batch` of an epoch with windows of `size`. `last`: does the epoch end
+    with it? What is no Python value may be an array, or traced."""
+    return tuple(_action(player, player.window or size, batch, last) for player in players)
 
 
 def _action(player: PlayerPlan, size: int, batch: Any, last: Any) -> Action:

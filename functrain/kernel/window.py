@@ -44,6 +44,11 @@ class Schedule:
         """Return the window size in this epoch."""
         return next(size for start, size in self._starts if epoch >= start)
 
+    @property
+    def starts(self) -> tuple[tuple[int, int], ...]:
+        """(epoch, window size from there on), the latest first."""
+        return self._starts
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Schedule) and self._starts == other._starts
 

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 from functrain.kernel.plan import PlayerPlan
-from functrain.kernel.state import Clock
+from functrain.kernel.state import Clock, TrainState
 from functrain.trainer.data import LoaderTools
 from functrain.trainer.identity import Mark
 from functrain.trainer.world import World
@@ -151,9 +151,9 @@ class Engine(Protocol):
         scales, open windows, random keys, running metrics."""
         ...
 
-    def load_state_dict(self, saved: Mapping[str, Any], weights_only: bool) -> None:
-        """Take a checkpoint's part back. Raises where it does not fit the module, naming what differs, before anything
-        is changed."""
+    def load_state_dict(self, saved: Mapping[str, Any] | TrainState, weights_only: bool) -> None:
+        """Take a checkpoint's part back, or a state that was made without a run, and stays valid. Raises where it does
+        not fit the module, naming what differs, before anything is changed."""
         ...
 
     def finish(self) -> None:

@@ -185,6 +185,10 @@ class TrainSource:
                 self._tools.set_loader_rng(self.loader, now)
         return self._iterator
 
+    def place(self, seen: int) -> dict[str, Any]:
+        """Return the cursor of a place in an epoch that begins with the random state of now."""
+        return {"seen": seen, "epoch_rng": self._random_state()}
+
     def look_ahead(self, batches: Iterator[Any], seen: int) -> dict[str, Any] | None:
         """Draw one batch more of the open epoch, `seen` batches into it: the cursor to find that batch again with,
         random states as before; None where there is none."""

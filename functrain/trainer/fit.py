@@ -467,6 +467,20 @@ class FitLoop:
             "outputs": storable_outputs(self.outputs),
         }
 
+    def begin_within(self) -> None:
+        """The run begins with a state that stands within an epoch: go past the batches that it has seen."""
+        clock = self.run.clock
+        self.position, self.in_epoch, self.run.before = ("batch", len(EVENTS["batch"])), True, clock
+        self.cursor = self.run.source.place(clock.batch)
+        self.seen = clock.epoch * (self.run.plan.batches or 0)
+        self.count_on()
+        warnings.warn(
+            f"trainer.fit(state=...): the state stands at batch {clock.batch} of epoch {clock.epoch}: the training "
+            "metrics of this epoch are those of its other batches.",
+            UserWarning,
+            stacklevel=2,
+        )
+
     def load_state(self, state: dict[str, Any]) -> None:
         """Take `state()` back; before `epochs`."""
         self.position, self.called = numbered(EVENTS, state["position"]), list(state["called"])

@@ -95,8 +95,8 @@ class Step(NamedTuple):
 
     Attributes:
         init: returns the first state, of copies. `init(seed=None)` where it was made of a module.
-        step: `step(state, batch, last=False) -> (state, report)`. `last` says that the epoch ends with this batch, so
-            that a shorter window closes.
+        step: `step(state, batch, last=False) -> (state, report)`. The epoch ends with the batch that is the `last`: a
+            shorter window closes, and the position turns to the next one.
         epoch: `epoch(state, batches) -> (state, report)`: all batches of an epoch, and what is due at its end.
         evaluate: `evaluate(state, batches, stage="validation") -> metrics`. The state stays as it is.
         load: `load(checkpoint) -> state`: the state of a checkpoint of the Trainer, a path or what stands in it.

@@ -46,6 +46,10 @@ class Loop(Protocol):
         """Return whether there are batches of this epoch still to come, as far as is known."""
         ...
 
+    def begin_within(self) -> None:
+        """Stand within the epoch where the state of the run's beginning stands."""
+        ...
+
     def set_aside(self) -> AbstractContextManager[None]:
         """Within it another run may draw from the training loader."""
         ...

@@ -8,11 +8,12 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
+from functrain.kernel.state import Clock, TrainState
 from functrain.trainer import checkpoint as checkpoints
 from functrain.trainer import ckpt_path as ckpt_paths
 from functrain.trainer import rows
 from functrain.trainer.ckpt_path import CkptPath
-from functrain.trainer.errors import note_secondary
+from functrain.trainer.errors import CheckpointError, note_secondary
 from functrain.trainer.evaluate import end_stage, run_stage, sanity_check
 from functrain.trainer.events import Moment
 from functrain.trainer.fit import FitLoop
@@ -102,8 +103,8 @@ def set_up(run: Run) -> None:
     run.hooks.call("on_post_move_to_device")
 
 
-def fit(run: Run, wish: CkptPath, savers: list[Any]) -> None:
-    """Train. `savers` are the callbacks that save checkpoints."""
+def fit(run: Run, wish: CkptPath, savers: list[Any], state: TrainState | None = None) -> None:
+    """Train. `savers` are the callbacks that save checkpoints; `state` is what to begin with."""
     ckpt_path = ckpt_paths.of_fit(wish, savers)
     set_up(run)
     if wish == ckpt_paths.LAST and ckpt_path is None:
@@ -113,6 +114,8 @@ def fit(run: Run, wish: CkptPath, savers: list[Any]) -> None:
             run.print("fit(ckpt_path='last'): there is no checkpoint yet, so the run starts from the beginning.")
     run.traits = run.engine.configure()
     saved = checkpoints.load(run, ckpt_path, weights_only=False) if ckpt_path else None
+    if state is not None:
+        begin_with(run, state)
     if saved is None:
         begin_run(run.writing_loggers)
     rows.write_hyperparameters(run)
@@ -128,6 +131,8 @@ def fit(run: Run, wish: CkptPath, savers: list[Any]) -> None:
     run.facts = run.engine.start(loop.wants_outputs, loop.one_by_one)
     if saved is not None:
         checkpoints.continue_from(run, loop, saved, str(ckpt_path))
+    elif run.clock.batch:
+        loop.begin_within()
     run.phase = "run"
     run.hooks.call("on_train_start")
     with checkpoints.naming(str(ckpt_path)):
@@ -139,6 +144,16 @@ def fit(run: Run, wish: CkptPath, savers: list[Any]) -> None:
             save(run.owner, run.module, Moment("interrupt", run.before, run.clock))
     on_first(run.world, run.writes.settle)
     _end_training(run)
+
+
+def begin_with(run: Run, state: TrainState) -> None:
+    """Take a state that was made without a run, and stand where it stands."""
+    try:
+        run.engine.load_state_dict(state, weights_only=False)
+    except CheckpointError as error:
+        raise CheckpointError(f"trainer.fit(state=...): it {error}") from error
+    epoch, batch, update, skipped = state.clock
+    run.clock = Clock(int(epoch), int(batch), int(update), int(skipped))
 
 
 def _end_training(run: Run) -> None:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, Self
 
+from functrain.kernel.state import TrainState
 from functrain.trainer import adapters, rows, running, stack
 from functrain.trainer import checkpoint as checkpoints
 from functrain.trainer import ckpt_path as ckpt_paths
@@ -93,6 +94,7 @@ class Trainer(Flagged):
         datamodule: Any = None,
         ckpt_path: CkptPath = None,
         *,
+        state: TrainState | None = None,
         train_dataloader: Any = None,
         val_dataloader: Any = None,
     ) -> None:
@@ -105,6 +107,8 @@ class Trainer(Flagged):
             ckpt_path: continue from this checkpoint, at the very batch it was taken: a path; 'best'; or 'last', the
                 newest that this Trainer wrote, else the newest in its ModelCheckpoint's directory, and a run from the
                 start where there is none.
+            state: begin with this state, at its position: one that `functional(module)` has made or moved, or that
+                `load_state` has read. It stays valid.
             train_dataloader, val_dataloader: older names of the arguments.
 
         Raises:
@@ -117,12 +121,15 @@ class Trainer(Flagged):
             train, datamodule = None, train
         if datamodule is not None and (train is not None or val is not None):
             raise ConfigurationError("trainer.fit: loaders and a datamodule were both given; give one of them.")
-        ckpt_path = self.flags.resume_from_checkpoint if ckpt_path is None else ckpt_path
+        if state is not None and ckpt_path is not None:
+            raise ConfigurationError("trainer.fit: a state and a ckpt_path were both given; give one of them.")
+        if ckpt_path is None and state is None:
+            ckpt_path = self.flags.resume_from_checkpoint
         ckpt_paths.given("fit", ckpt_path)
         run = self._fitted = self._attach("fit", model, datamodule)
         run.given = (train, val)
         with self._running(run):
-            running.fit(run, ckpt_path, self.checkpoint_callbacks)
+            running.fit(run, ckpt_path, self.checkpoint_callbacks, state)
 
     def validate(
         self, model: Any = None, dataloaders: Any = None, ckpt_path: CkptPath = None, datamodule: Any = None,

@@ -1,0 +1,349 @@
+"""`functional`: the step of a module as a pure function, without a Trainer: the very step that one would run.
+
+Nothing here is a second way to compute: the step is that of `Training`, the evaluation that of `Evaluator`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from functrain.kernel import plan as plans
+from functrain.kernel.metrics import Running
+from functrain.kernel.state import Clock, TrainState
+from functrain.trainer.checkpoint import check_format, clock_of, naming
+from functrain.trainer.entries import TRAIN, Entry
+from functrain.trainer.errors import ConfigurationError
+from functrain.trainer.functional import EpochReport, Step, StepReport, flags_of_step
+from functrain.trainer.hooks import Hooks
+from functrain.trainer.metrics import Metrics
+from functrain.trainer.planning import windows_of
+from functrain_jax import checkpoint, snapshot
+from functrain_jax.binding import Bindings
+from functrain_jax.collect import MONOIDS
+from functrain_jax.context import Surroundings
+from functrain_jax.discovery import Discovery
+from functrain_jax.evaluator import Evaluator, Modes
+from functrain_jax.feed import LONGEST, Feed
+from functrain_jax.keys import STREAM
+from functrain_jax.loops import length, scan
+from functrain_jax.module_programs import ModulePrograms
+from functrain_jax.order import ordered
+from functrain_jax.parts import has_unit_windows, policy_of_flags, step_parts
+from functrain_jax.placement import placement_of
+from functrain_jax.rates import rate_of
+from functrain_jax.trace import batch_size
+
+if TYPE_CHECKING:
+    from functrain_jax.module import Module
+
+
+def functional(module: Module, *, donate: bool = True, **flags: Any) -> Step:
+    """The training step of a module, as a function: the very step that `Trainer(**flags).fit(module)` runs.
+
+    State in, state out. The module is read, and never written; nothing global moves.
+
+    Args:
+        module: as for the Trainer. What is no state in it is a constant of the step from here on.
+        donate: a call may reuse the old state's memory, so the old state is dead afterwards. False keeps it.
+        flags: those of the Trainer that concern a step: accumulate_grad_batches, gradient_clip_val,
+            gradient_clip_algorithm, precision, truncated_bptt_steps, accelerator, gpus.
+
+    Returns:
+        A `Step`. `init(seed)` also takes a key of `jax.random.key`; without one it is the key that the next run would
+        begin with. `step` is compiled, and as traceable as any function: under `jit`, `vmap`, `lax.scan` and `grad`.
+        `epoch` takes a list or another iterable of batches, or arrays with the batches along their first axis, which
+        are one scan.
+
+    Raises:
+        ConfigurationError: a flag that is none or says nothing of a step, or a module that cannot be trained.
+    """
+    made = _Functional(module, flags, donate)
+    return Step(made.init, made.step, made.epoch, made.evaluate, made.load)
+
+
+def load_state(
+    checkpoint: str | os.PathLike[str] | Mapping[str, Any], module: Module | Step, **flags: Any
+) -> TrainState:
+    """The state that a checkpoint of the Trainer holds, for `step` and for `trainer.fit(module, state=state)`.
+
+    Args:
+        checkpoint: its path, or what stands in it.
+        module: the module, or the `Step` that was made of it.
+        flags: as `functional` takes them, where a module is given.
+
+    Raises:
+        CheckpointError: it cannot be read, holds weights only, or is of another module.
+    """
+    step = module if isinstance(module, Step) else functional(module, **flags)
+    return step.load(checkpoint)
+
+
+class _Functional:
+    """What the functions of a `Step` share. It holds no state of a run."""
+
+    def __init__(self, module: Module, flags: Mapping[str, Any], donate: bool) -> None:
+        self.module = module
+        self.flags = flags_of_step(flags)
+        self.policy, self.placement = policy_of_flags(self.flags), placement_of(self.flags)
+        self.binding = Bindings(module)
+        self.parts = step_parts(
+            module, self.flags, binding=self.binding, placement=self.placement, key=jax.random.key(0)
+        )
+        self.training = self.parts.training
+        self.windows = windows_of(self.flags, ())
+        self.unit_windows = has_unit_windows(self.windows, self.parts.specs)
+        if self.training.pieces is not None and not self.unit_windows:
+            raise ConfigurationError(
+                f"functional(truncated_bptt_steps={self.training.pieces}): every piece is an update for JAX modules; "
+                "leave out accumulate_grad_batches and frequencies."
+            )
+        self.hooks = Hooks(None, module, (), None, Metrics())
+        self.feed = Feed(self._prepare(), self.policy.name == "64")
+        self.found: dict[Any, Discovery] = {}
+        # No gradient goes backwards through a loop whose length is a value, so a gradient is that of the batch alone.
+        self._differentiable = jax.custom_vjp(lambda state, batch, last: self._made(state, batch, last))
+        self._differentiable.defvjp(self._forward, lambda pull, given: pull(given))
+        old = (0,) if donate else ()
+        self.compiled = jax.jit(self._step, donate_argnums=old)
+        self.compiled_in_epoch = jax.jit(self._step_in_epoch, donate_argnums=old)
+        self.scanned = jax.jit(self._scanned, donate_argnums=old)
+
+    # what a user calls
+
+    def init(self, seed: Any = None) -> TrainState:
+        """Return the first state."""
+        if seed is None:
+            before = STREAM.state()
+            key = STREAM.next()
+            STREAM.set_state(before)
+        elif isinstance(seed, jax.Array) and jnp.issubdtype(seed.dtype, jax.dtypes.prng_key):
+            key = seed
+        else:
+            # As seed_everything makes the first key of a run.
+            key = jax.random.fold_in(jax.random.key(seed), 0)
+        state = self.parts.init(key)
+        return jax.tree.map(jnp.asarray, self._formed(state))
+
+    def _formed(self, state: TrainState) -> TrainState:
+        return self.parts.backend.closed(state) if self.unit_windows else self.parts.backend.opened(state)
+
+    def step(self, state: TrainState, batch: Any, *, last: Any = False) -> tuple[TrainState, StepReport]:
+        """One batch, as the Trainer's loop hands it over."""
+        return self.compiled(state, self._taken(batch), last)
+
+    def epoch(self, state: TrainState, batches: Any) -> tuple[TrainState, EpochReport]:
+        """All batches of an epoch, and what is due at its end."""
+        if _is_stacked(batches):
+            return self.scanned(state, ordered(batches))
+        reports: list[StepReport] = []
+        for batch, last in _with_last(batches):
+            taken = self._taken(batch)
+            if not reports:
+                state = self._begun(state, taken)
+            state, report = self.compiled_in_epoch(state, taken, last)
+            reports.append(report)
+        if not reports:
+            raise ConfigurationError("epoch(state, batches): there is no batch.")
+        return self._ended(state, reports)
+
+    def evaluate(self, state: TrainState, batches: Iterable[Any], stage: str = "validation") -> dict[str, Any]:
+        """Return what `Trainer.validate` or `Trainer.test` returns for this loader."""
+        stage = {"validate": "validation"}.get(stage, stage)
+        if stage not in ("validation", "test"):
+            raise ConfigurationError(f"evaluate(stage={stage!r}): must be 'validation' or 'test'.")
+        metrics = Metrics(sizes=batch_size)
+        around = Surroundings(metrics, self.hooks.on_after_batch_transfer)
+        kept = ModulePrograms(self.binding, self.policy, self.placement, None, around)
+        modes = Modes(self.binding, self.hooks)
+        clock = Clock(*(int(n) for n in state.clock))
+        evaluator = Evaluator(metrics, lambda: clock, kept, self.placement, self.feed.prepare, self.policy.name == "64")
+        kept.begin()
+        modes.evaluate(stage)
+        try:
+            with metrics.scope(stage, step=True):
+                drawn, n = iter(batches), 0
+                while True:
+                    done = evaluator.evaluate(state, stage, drawn, LONGEST, n, 0, False)
+                    n += done.batches
+                    if done.ended:
+                        break
+            metrics.end_epoch(stage)
+        finally:
+            modes.leave()
+            kept.end()
+        return {name: float(value) for name, value in metrics.results.items()}
+
+    def load(self, saved: str | os.PathLike[str] | Mapping[str, Any]) -> TrainState:
+        """Return the state of a checkpoint."""
+        path = "the checkpoint" if isinstance(saved, Mapping) else os.fspath(saved)
+        given = saved if isinstance(saved, Mapping) else checkpoint.read(path, self.placement.sharding)
+        whole = check_format(dict(given), path)
+        with naming(path):
+            clock = clock_of(whole)
+            state = self._formed(self.parts.init(jax.random.key(0)))
+            state = snapshot.restored(state, whole, type(self.module).__name__, self.parts.backend)
+            numbers = Clock(*(jnp.int32(n) for n in clock))._replace(skipped=state.clock.skipped)
+            metrics = _running(whole["metrics"], self.policy.store) if clock.batch else None
+        return self.placement.state(jax.tree.map(jnp.array, state._replace(clock=numbers, metrics=metrics)))
+
+    # one step, traced
+
+    def _step(self, state: TrainState, batch: Any, last: Any) -> tuple[TrainState, StepReport]:
+        state, report = self._step_in_epoch(state, batch, last)
+        if state.metrics is not None:
+            # What came together of the epoch ends with it.
+            empty = self._begun(state._replace(metrics=None), batch).metrics
+            state = state._replace(metrics=jax.tree.map(lambda a, b: jnp.where(last, a, b), empty, state.metrics))
+        return state, report
+
+    def _step_in_epoch(self, state: TrainState, batch: Any, last: Any) -> tuple[TrainState, StepReport]:
+        state, report = self._differentiable(state, batch, jnp.asarray(last, bool))
+        clock = state.clock
+        turned = clock._replace(epoch=clock.epoch + jnp.asarray(last, jnp.int32), batch=jnp.where(last, 0, clock.batch))
+        return state._replace(clock=turned), report
+
+    def _forward(self, state: TrainState, batch: Any, last: Any) -> Any:
+        return jax.vjp(partial(self._made, straight=True), state, batch, last)
+
+    def _made(self, state: TrainState, batch: Any, last: Any, straight: bool = False) -> tuple[TrainState, StepReport]:
+        found, training = self._discovered(state, batch), self.training
+        unit = all(player.acc.grads is None for player in state.players)
+        backend = training.stepping(found, unit)
+        batch = lax.optimization_barrier(batch)
+        turns = None if unit else self._turns(state.clock, last)
+        rates, key, running, clock = self._rates(state), state.rng, state.metrics, state.clock
+        empty = {key: _nothing(room) for key, room in found.logged.last.items()}
+        metrics = {"last": empty, "running": running or {}}
+        if training.pieces is not None:
+            metrics["batch"] = jnp.int32(0)
+        state = state._replace(metrics=metrics, rng=key if found.drew else None)
+        if turns is None and training.pieces is None and not found.slow and not straight:
+            state, reports = training.looped(backend, state, batch)
+        else:
+            state, reports = training.move(backend, state, batch, turns)
+        assert isinstance(state.metrics, dict)
+        logged = {name: value for (_, name), value in state.metrics["last"].items()}
+        kept = None if running is None else state.metrics["running"]
+        state = state._replace(metrics=kept, rng=state.rng if found.drew else key)
+        report = StepReport(reports, logged, rates, state.clock.update != clock.update)
+        return jax.tree.map(jnp.asarray, (state, report))
+
+    def _discovered(self, state: TrainState, batch: Any) -> Discovery:
+        leaves, structure = jax.tree.flatten(batch)
+        form = structure, tuple((jnp.shape(x), jnp.result_type(x)) for x in leaves)
+        if form not in self.found:
+            bare = state._replace(metrics=None)
+            self.found[form] = self.training.discover(bare, batch, self.placement.platform)
+        return self.found[form]
+
+    def _turns(self, clock: Clock, last: Any) -> jax.Array:
+        """Return for each player whether it plays and whether its window closes."""
+        size: Any = self.windows.starts[-1][1]
+        for start, each in reversed(self.windows.starts[:-1]):
+            size = jnp.where(clock.epoch >= start, each, size)
+        players = tuple(spec.plan for spec in self.parts.specs)
+        actions = plans.actions_at(players, size, clock.batch, jnp.asarray(last, bool))
+        return jnp.stack([jnp.stack([jnp.asarray(flag, bool) for flag in action]) for action in actions])
+
+    def _rates(self, state: TrainState) -> dict[str, Any]:
+        rates: dict[str, Any] = {}
+        for spec, player in zip(self.parts.specs, state.players, strict=True):
+            rate = rate_of(spec.learning_rate, spec.optimizer, player.opt, player.updates)
+            if rate is not None:
+                rates[f"lr-{spec.name}" if spec.name else "lr"] = jnp.asarray(rate, jnp.float32)
+        return rates
+
+    # an epoch
+
+    def _begun(self, state: TrainState, batch: Any) -> TrainState:
+        """The state with room for what comes together in the epoch."""
+        if state.metrics is not None:
+            return state
+        store = self.policy.store
+        metrics = self._discovered(state, batch).logged.metrics
+        running = {
+            key: Running(*(jnp.asarray(x, store) for x in MONOIDS[declared.options.reduce_fx].empty))
+            for key, declared in metrics.items()
+            if declared.options.on_epoch
+        }
+        return state._replace(metrics=running)
+
+    def _ended(self, state: TrainState, reports: Any) -> tuple[TrainState, EpochReport]:
+        assert isinstance(state.metrics, dict)
+        values: dict[str, Any] = {}
+        known = {key: metric for found in self.found.values() for key, metric in found.logged.metrics.items()}
+        for key, running in state.metrics.items():
+            entry = Entry(TRAIN, *known[key], MONOIDS[known[key].options.reduce_fx])
+            entry.at, entry.running = 1, running
+            values[entry.epoch_name] = entry.epoch_value()
+        return state._replace(metrics=None), EpochReport(reports, values)
+
+    def _scanned(self, state: TrainState, batches: Any) -> tuple[TrainState, EpochReport]:
+        n = length(batches)
+        state = self._begun(state, jax.tree.map(lambda x: x[0], batches))
+
+        def one(state: TrainState, item: tuple[Any, Any]) -> tuple[TrainState, StepReport]:
+            return self._step_in_epoch(state, *item)
+
+        state, reports = scan(one, state, (batches, jnp.arange(n) == n - 1))
+        return self._ended(state, reports)
+
+    # batches
+
+    def _taken(self, batch: Any) -> Any:
+        """The batch as arrays that JAX takes; one that is on a device, or traced, as it is."""
+        if any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(batch)):
+            return ordered(batch)
+        leaves, structure = self.feed.leaves(batch)
+        return jax.tree.unflatten(structure, leaves)
+
+    def _prepare(self) -> Callable[..., Any] | None:
+        before, transfer = self.hooks.on_before_batch_transfer, self.hooks.transfer_batch_to_device
+        if before is None and transfer is None:
+            return None
+
+        def prepare(batch: Any, loader: int = 0) -> Any:
+            batch = batch if before is None else before(batch, loader)
+            return batch if transfer is None else transfer(batch, self.placement.device, loader)
+
+        return prepare
+
+
+def _nothing(room: np.ndarray) -> jax.Array:
+    """What stands in the place of a value that was not logged."""
+    return jnp.full((), jnp.nan if jnp.issubdtype(room.dtype, jnp.floating) else 0, room.dtype)
+
+
+def _is_stacked(batches: Any) -> bool:
+    return isinstance(batches, tuple | dict | np.ndarray | jax.Array)
+
+
+def _with_last(batches: Iterable[Any]) -> Iterator[tuple[Any, bool]]:
+    """Each batch, and whether it is the last one."""
+    missing: Any = object()
+    drawn = iter(batches)
+    batch = next(drawn, missing)
+    while batch is not missing:
+        after = next(drawn, missing)
+        yield batch, after is missing
+        batch = after
+
+
+def _running(metrics: Mapping[str, Any], store: Any) -> dict[Any, Running]:
+    """The running values of the epoch under way, of those that the training step logs."""
+    entries = [entry for entry in metrics["stages"].get(TRAIN, ()) if entry["hook"] == "training_step"]
+    return {
+        (entry["hook"], entry["base"] + entry["suffix"]): Running(
+            jnp.asarray(entry["total"], store), jnp.asarray(entry["weight"], store)
+        )
+        for entry in entries
+        if entry["options"][1]
+    }

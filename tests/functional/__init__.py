@@ -1,0 +1,1 @@
+"""A step as a function computes the very bits of the Trainer, in both worlds."""
