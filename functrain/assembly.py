@@ -1,4 +1,4 @@
-"""The composition root: gives the Trainer its default callbacks and loggers, which it must not import itself."""
+"""The composition root: hands the Trainer its default callbacks and loggers, which it must not import itself."""
 
 from __future__ import annotations
 

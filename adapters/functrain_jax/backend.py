@@ -277,8 +277,10 @@ class JaxBackend:
         return jnp.isfinite(jnp.sqrt(jnp.abs(x)))
 
     def select(self, condition: Scalar, a: Scalar, b: Scalar) -> Scalar:
-        """a where the condition holds, else b."""
-        return (a if condition else b) if isinstance(condition, bool) else jnp.where(condition, a, b)
+        """Return a where the condition holds, else b."""
+        if isinstance(condition, bool):
+            return a if condition else b
+        return jnp.where(condition, a, b)
 
     def maximum(self, a: Scalar, b: Scalar) -> Scalar:
         """Return the larger; NaN where either is."""
@@ -287,7 +289,7 @@ class JaxBackend:
     def when(
         self, flag: Scalar, f: Callable[[TrainState], tuple[TrainState, Report | None]], state: TrainState
     ) -> tuple[TrainState, Report | None]:
-        """f(state) where the flag holds. A traced flag gives a report of zeros where it does not."""
+        """Return f(state) where the flag holds. Of a traced flag the report is zeros where it does not."""
         if isinstance(flag, bool | np.bool_):
             return f(state) if flag else (state, None)
         shapes = jax.eval_shape(f, state)[1]
@@ -312,7 +314,7 @@ class JaxBackend:
         return fold(f, carry, items)
 
     def scan(self, f: Callable[[Any, Any], tuple[Any, Any]], carry: Any, items: Any) -> tuple[Any, Any]:
-        """As fold, collecting what f gives beside the carry."""
+        """As `fold`, collecting what f returns beside the carry."""
         return scan(f, carry, items)
 
     def copy(self, state: TrainState) -> TrainState:

@@ -80,7 +80,7 @@ def actions(plan: Plan, epoch: int, batch: int) -> tuple[Action, ...]:
 
 
 def actions_of(plan: Plan, epoch: int, batch: Any) -> tuple[Action, ...]:
-    """As `turns`; `batch` may be an array of numbers of batches, and the turns hold arrays of bools then."""
+    """As `actions`; `batch` may be an array of numbers of batches, and the actions hold arrays of bools then."""
     last = plan.batches is not None and batch + 1 >= plan.batches
     return actions_at(plan.players, plan.windows.at(epoch), batch, last)
 

@@ -113,7 +113,7 @@ class SetsEpoch(Protocol):
     """A loader or sampler whose order depends on the epoch."""
 
     def set_epoch(self, epoch: int, /) -> Any:
-        """Return the epoch that is about to be read."""
+        """Take the number of the epoch that is about to be read."""
         ...
 
 

@@ -257,7 +257,7 @@ def load_random_state(run: Holders, state: Mapping[str, Any]) -> list[str]:
 
 
 def continue_with(run: Holders, state: Mapping[str, Any]) -> None:
-    """Take the `random_state` of a checkpoint back. A generator that is gone is told."""
+    """Take the `random_state` of a checkpoint back, and warn of generators that are gone."""
     gone = load_random_state(run, state)
     if gone:
         warnings.warn(

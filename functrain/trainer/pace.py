@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import reduce
 
 from functrain.kernel.plan import NO_EVENT
 from functrain.trainer.errors import ConfigurationError
@@ -59,10 +60,10 @@ class DispatchSize:
         """
         if self.alone:
             return
-        run.stop.settle(run.world.agree(run.stop.bits()))
-        told = run.world.gather((max(self.batches, 1), run.clock))
-        self.batches = told[0][0]
-        places = [(clock.epoch, clock.batch, clock.update) for _, clock in told]
+        stops, batches, clocks = zip(*run.world.gather((run.stop.bits(), max(self.batches, 1), run.clock)), strict=True)
+        run.stop.settle(reduce(int.__or__, stops))
+        self.batches = batches[0]
+        places = [(clock.epoch, clock.batch, clock.update) for clock in clocks]
         if len(set(places)) > 1:
             where = "; ".join(f"process {i}: epoch {e}, batch {b}, {u} updates" for i, (e, b, u) in enumerate(places))
             raise ConfigurationError(

@@ -34,7 +34,10 @@ class NumpyInspector:
         return found
 
     def batch_size(self, batch: Any) -> int | None:
-        parts = batch.values() if isinstance(batch, dict) else batch if isinstance(batch, tuple | list) else [batch]
+        if isinstance(batch, dict):
+            parts = list(batch.values())
+        else:
+            parts = batch if isinstance(batch, tuple | list) else [batch]
         return next((len(part) for part in parts if getattr(part, "ndim", 0)), None)
 
     def scalar(self, value: Any) -> Any:

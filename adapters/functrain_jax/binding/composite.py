@@ -268,7 +268,7 @@ def is_traced(value: Any) -> bool:
 
 
 def _alike(a: Any, b: Any) -> bool:
-    """Return the same object, or another of the same value; containers by what they hold."""
+    """Return whether two values are one object, or of the same value; containers by what they hold."""
     if a is b:
         return True
     if type(a) is not type(b):
