@@ -12,10 +12,12 @@ from functrain.callbacks.lr_monitor import LearningRateLogger, LearningRateMonit
 from functrain.callbacks.progress import ProgressBar, ProgressBarBase, TQDMProgressBar
 from functrain.callbacks.rich_progress import RichProgressBar
 from functrain.callbacks.summary import ModelSummary
-from functrain.trainer.callback import Callback
+from functrain.trainer.callback import Callback, Checkpoint, EarlyStop, Progress
 
 __all__ = [
     "Callback",
+    "Checkpoint",
+    "EarlyStop",
     "EarlyStopping",
     "GradientAccumulationScheduler",
     "LambdaCallback",
@@ -23,6 +25,7 @@ __all__ = [
     "LearningRateMonitor",
     "ModelCheckpoint",
     "ModelSummary",
+    "Progress",
     "ProgressBar",
     "ProgressBarBase",
     "RichProgressBar",

@@ -11,8 +11,9 @@ from functrain.callbacks.early_stopping import EarlyStopping
 from functrain.callbacks.lr_monitor import LearningRateMonitor
 from functrain.callbacks.progress import TQDMProgressBar
 from functrain.callbacks.summary import ModelSummary
+from functrain.trainer.callback import Checkpoint, Progress
 from functrain.trainer.errors import ConfigurationError
-from functrain.trainer.foreign import MetricsLogger, NamesBest, ShowsProgress
+from functrain.trainer.foreign import MetricsLogger
 
 NOT_IN_A_DEV_RUN = (ModelCheckpoint, EarlyStopping, LearningRateMonitor)
 
@@ -61,8 +62,8 @@ def _for_a_dev_run(callbacks: Iterable[Any]) -> list[Any]:
 
 
 def _checkpoints(flag: Any, given: list[Any]) -> list[Any]:
-    own = [callback for callback in given if isinstance(callback, NamesBest)]
-    if isinstance(flag, NamesBest):
+    own = [callback for callback in given if isinstance(callback, Checkpoint)]
+    if isinstance(flag, Checkpoint):
         warnings.warn(
             f"Trainer: a {type(flag).__name__} in the place of a flag is the older form: use "
             f"callbacks=[{type(flag).__name__}(...)].",
@@ -84,7 +85,7 @@ def _checkpoints(flag: Any, given: list[Any]) -> list[Any]:
 
 
 def _bars(flags: Any, given: list[Any]) -> list[Any]:
-    if _has(given, ShowsProgress) or not flags.progress_bar_refresh_rate:
+    if _has(given, Progress) or not flags.progress_bar_refresh_rate:
         return []
     return [TQDMProgressBar(flags.progress_bar_refresh_rate, flags.process_position)]
 

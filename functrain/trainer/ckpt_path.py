@@ -6,7 +6,6 @@ import os
 import warnings
 from collections.abc import Iterable, Iterator
 from enum import Enum
-from typing import Any
 
 from functrain import files
 from functrain.trainer.callback import Checkpoint
@@ -40,7 +39,7 @@ def given(stage: str, wish: CkptPath | Default) -> CkptPath | Default:
     )
 
 
-def of_evaluation(stage: str, wish: CkptPath | Default, callbacks: Iterable[Any], of_the_fit: bool) -> CkptPath:
+def of_evaluation(stage: str, wish: CkptPath | Default, callbacks: Iterable[Checkpoint], of_the_fit: bool) -> CkptPath:
     """Return the checkpoint whose weights an evaluation takes; None for the weights as they are.
 
     Args:
@@ -60,7 +59,7 @@ def of_evaluation(stage: str, wish: CkptPath | Default, callbacks: Iterable[Any]
     return wish
 
 
-def of_fit(wish: CkptPath, callbacks: Iterable[Any]) -> CkptPath:
+def of_fit(wish: CkptPath, callbacks: Iterable[Checkpoint]) -> CkptPath:
     """Return the checkpoint that a fit continues from, as far as this Trainer's own runs know it. Before their records
     are emptied for the new run.
 
@@ -72,13 +71,13 @@ def of_fit(wish: CkptPath, callbacks: Iterable[Any]) -> CkptPath:
     return newest(written(callbacks)) if wish == LAST else wish
 
 
-def best(callbacks: Iterable[Any]) -> str | None:
+def best(callbacks: Iterable[Checkpoint]) -> str | None:
     """Return the best checkpoint of the first callback that has one; None where there is none that may be opened.
 
     A path that only stands in the checkpoint which the run continued from is not opened; a warning says so.
     """
     saver = next((callback for callback in callbacks if callback.best_model_path), None)
-    if saver is None or _may_open(saver):
+    if saver is None or saver.may_open_best():
         return None if saver is None else saver.best_model_path
     warnings.warn(
         f"the best checkpoint so far, {saver.best_model_path!r}, is only named in the checkpoint that the run "
@@ -89,18 +88,17 @@ def best(callbacks: Iterable[Any]) -> str | None:
     return None
 
 
-def written(callbacks: Iterable[Any]) -> Iterator[str]:
+def written(callbacks: Iterable[Checkpoint]) -> Iterator[str]:
     """Yield the checkpoints that the callbacks have written and kept."""
     for callback in callbacks:
-        best_path = callback.best_model_path if _may_open(callback) else ""
-        others = (*callback.kept(), callback.last_model_path) if isinstance(callback, Checkpoint) else ()
-        yield from (path for path in (*others, best_path) if path)
+        best_path = callback.best_model_path if callback.may_open_best() else ""
+        yield from (path for path in (*callback.kept(), callback.last_model_path, best_path) if path)
 
 
-def standing(callbacks: Iterable[Any], suffix: str) -> Iterator[str]:
+def standing(callbacks: Iterable[Checkpoint], suffix: str) -> Iterator[str]:
     """Yield the checkpoints that stand in the callbacks' directories, whoever wrote them."""
     for callback in callbacks:
-        directory = callback.dirpath if isinstance(callback, Checkpoint) else None
+        directory = callback.dirpath
         if directory is not None and files.is_dir(directory):
             names = (name for name in files.list_dir(directory) if name.endswith(suffix))
             yield from (files.join(directory, name) for name in names)
@@ -111,11 +109,7 @@ def newest(paths: Iterable[str]) -> str | None:
     return max((path for path in paths if files.exists(path)), key=files.modified, default=None)
 
 
-def _may_open(callback: Any) -> bool:
-    return not isinstance(callback, Checkpoint) or callback.may_open_best()
-
-
-def _none(stage: str, wish: CkptPath, callbacks: Iterable[Any]) -> None:
+def _none(stage: str, wish: CkptPath, callbacks: Iterable[Checkpoint]) -> None:
     why = "nothing was saved yet" if any(True for _ in callbacks) else "this Trainer saves no checkpoints"
     raise ConfigurationError(
         f"trainer.{stage}(ckpt_path={wish!r}): there is no such checkpoint, {why}; fit first, give a path, or "

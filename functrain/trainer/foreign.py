@@ -1,6 +1,6 @@
 """What objects that are not ours can do, told by what they have: protocols, so that each stands in one place.
 
-What is ours has base classes: `Callback` and those below it, `Logger`, the modules. They fulfil these protocols too.
+What is ours has base classes, by which it is known: `Callback` and those below it, `Logger`, the modules.
 """
 
 from __future__ import annotations
@@ -8,34 +8,6 @@ from __future__ import annotations
 from typing import Any, Protocol, runtime_checkable
 
 from functrain.trainer.world import World
-
-# callbacks that are written without the base class of their kind
-
-
-@runtime_checkable
-class NamesBest(Protocol):
-    """A callback that saves checkpoints; `Checkpoint` is ours."""
-
-    best_model_path: str
-
-
-@runtime_checkable
-class NamesStop(Protocol):
-    """A callback that stops a fit early; `EarlyStop` is ours."""
-
-    stopped_epoch: int
-
-
-@runtime_checkable
-class ShowsProgress(Protocol):
-    """A callback that draws on the terminal; `Progress` is ours."""
-
-    refresh_rate: int
-
-    def print(self, *args: Any) -> Any:
-        """As `print`, without breaking what is drawn."""
-        ...
-
 
 # loggers; `Logger` is ours
 

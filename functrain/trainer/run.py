@@ -11,10 +11,10 @@ from typing import Any, Protocol
 from functrain.kernel.plan import Plan
 from functrain.kernel.state import Clock
 from functrain.trainer.adapter import Adapter, CheckpointIO, Engine, Facts, Inspector, Traits
+from functrain.trainer.callback import Checkpoint, Progress
 from functrain.trainer.context import Context
 from functrain.trainer.data import LoaderTools, TrainSource
 from functrain.trainer.flags import Flags
-from functrain.trainer.foreign import NamesBest, ShowsProgress
 from functrain.trainer.hooks import Hooks, keyed, overrides
 from functrain.trainer.identity import Identity
 from functrain.trainer.loaders import LoaderFinder, Loaders
@@ -232,13 +232,13 @@ def tick_seconds(callbacks: Sequence[Any]) -> float | None:
 
 def print_above(callbacks: Sequence[Any], *args: Any, **kwargs: Any) -> None:
     """Print above the progress bar among these callbacks, where there is one."""
-    bar = next((callback for callback in callbacks if isinstance(callback, ShowsProgress)), None)
+    bar = next((callback for callback in callbacks if isinstance(callback, Progress)), None)
     (bar.print if bar is not None else print)(*args, **kwargs)
 
 
 def in_order(callbacks: list[Any]) -> list[Any]:
     """Callbacks in the order given, those that save checkpoints last."""
-    return sorted(callbacks, key=lambda callback: isinstance(callback, NamesBest))
+    return sorted(callbacks, key=lambda callback: isinstance(callback, Checkpoint))
 
 
 def _says(owner: Any, name: str, method: str) -> bool:

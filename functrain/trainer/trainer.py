@@ -16,12 +16,13 @@ from functrain.trainer import adapters, rows, running, stack
 from functrain.trainer import checkpoint as checkpoints
 from functrain.trainer import ckpt_path as ckpt_paths
 from functrain.trainer.arguments import add_arguments, flags_of
+from functrain.trainer.callback import Checkpoint, EarlyStop, Progress
 from functrain.trainer.ckpt_path import BEST_IF_ANY, CkptPath, Default
 from functrain.trainer.errors import ConfigurationError, kind
 from functrain.trainer.flag_checks import callbacks_of, max_time
 from functrain.trainer.flagged import Flagged
 from functrain.trainer.flags import varied
-from functrain.trainer.foreign import DATA_OF, HasDirectory, NamesBest, NamesStop, ShowsProgress
+from functrain.trainer.foreign import DATA_OF, HasDirectory
 from functrain.trainer.hooks import Hooks, overrides, warn_of_misspelt
 from functrain.trainer.identity import Identity
 from functrain.trainer.interrupt import EXIT_TERMINATED
@@ -417,22 +418,22 @@ class Trainer(Flagged):
     @property
     def checkpoint_callback(self) -> Any:
         """The first callback that saves checkpoints; None without one."""
-        return self._first_callback(NamesBest)
+        return self._first_callback(Checkpoint)
 
     @property
     def checkpoint_callbacks(self) -> list[Any]:
         """All callbacks that save checkpoints."""
-        return [callback for callback in self.callbacks if isinstance(callback, NamesBest)]
+        return [callback for callback in self.callbacks if isinstance(callback, Checkpoint)]
 
     @property
     def early_stopping_callback(self) -> Any:
         """The first callback that watches for an early stop; None without one."""
-        return self._first_callback(NamesStop)
+        return self._first_callback(EarlyStop)
 
     @property
     def progress_bar_callback(self) -> Any:
         """The progress bar; None without one."""
-        return self._first_callback(ShowsProgress)
+        return self._first_callback(Progress)
 
     def print(self, *args: Any, **kwargs: Any) -> None:
         """Print from one process, above a progress bar."""

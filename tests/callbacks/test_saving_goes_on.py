@@ -102,6 +102,22 @@ def test_a_hook_that_asks_for_a_path_gets_one_that_is_there(run, tmp_path):
     assert found == [[True, True]] * 2
 
 
+def test_a_hook_that_asks_who_saves_does_not_wait_for_what_is_being_written(run, tmp_path, gate):
+    asked: list[object] = []
+
+    class Asks(Callback):
+        def on_train_epoch_end(self, trainer, pl_module):
+            if trainer.current_epoch == 1:
+                asked.extend([trainer.checkpoint_callback, *trainer.checkpoint_callbacks])
+                trainer.print("still writing")
+                asked.append(shown(tmp_path / "kept"))
+                gate.set()
+
+    save = ModelCheckpoint(tmp_path / "kept", "{epoch}")
+    run(Asks(), save)
+    assert asked == [save, save, []], "who waits for the file finds it"
+
+
 def test_a_load_waits_for_the_file(run, tmp_path, gate):
     """By its name alone, as a hook that has noted it before."""
     steps = []

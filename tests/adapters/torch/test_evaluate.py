@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import functrain_torch as pl
+from functrain.callbacks import Checkpoint
 from tests.adapters.torch.small import Net, Validated, batches, same, samples, trainer
 
 
@@ -153,9 +154,7 @@ def test_monte_carlo_dropout():
 def test_after_a_fit_the_best_weights_are_taken(tmp_path: Path, stage: str):
     """Of two checkpoints the one with the lower loss; with `ckpt_path=None` the weights as they are; by path, that."""
 
-    class Best(pl.Callback):
-        best_model_path = ""
-
+    class Best(Checkpoint):
         def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
             if trainer.current_epoch == 0:
                 self.best_model_path = str(tmp_path / "best.ckpt")
