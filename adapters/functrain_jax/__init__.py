@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from functrain.seed import isolate_rng, seed_everything
-from functrain.trainer.errors import CheckpointError, ConfigurationError
+from functrain.trainer.errors import CheckpointError, ConfigurationError, NotFiniteError
 
 # What JAX and flax draw from the global generators of Python and numpy when they are first imported is not missed by
 # whoever has seeded them before.
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from functrain.trainer.callback import Callback as Callback
     from functrain_jax.binding.linen import from_linen as from_linen
     from functrain_jax.module import Module as Module
+    from functrain_jax.module_step import failing_batch as failing_batch
     from functrain_jax.module_step import functional as functional
     from functrain_jax.module_step import load_state as load_state
 
@@ -30,6 +31,7 @@ _WHERE = {
     "Callback": "functrain.trainer.callback",
     "Module": "functrain_jax.module",
     "Trainer": "functrain.assembly",
+    "failing_batch": "functrain_jax.module_step",
     "from_linen": "functrain_jax.binding.linen",
     "functional": "functrain_jax.module_step",
     "load_state": "functrain_jax.module_step",
@@ -42,9 +44,11 @@ __all__ = [
     "CheckpointError",
     "ConfigurationError",
     "Module",
+    "NotFiniteError",
     "Step",
     "Trainer",
     "callbacks",
+    "failing_batch",
     "from_linen",
     "functional",
     "load_state",

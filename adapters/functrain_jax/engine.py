@@ -8,8 +8,10 @@ reads it.
 from __future__ import annotations
 
 import operator
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -38,6 +40,7 @@ from functrain_jax.keys import STREAM
 from functrain_jax.loaders import register_generators
 from functrain_jax.module_programs import ModulePrograms
 from functrain_jax.moments import Moment, Moments, Noted, places
+from functrain_jax.order import plain
 from functrain_jax.parts import always, has_unit_windows, pieces_of, policy_of_flags, step_parts
 from functrain_jax.placement import placement_of
 from functrain_jax.players import Spec
@@ -210,6 +213,8 @@ class JaxEngine:
             buffers = self.transfer(chunk, self.placement.batch)
             self._place_clock()
         noted: list[Any] = []
+        # What a call is given is gone after it; of a run that looks for NaN it can be had again.
+        start, first = (jax.tree.map(jnp.copy, self.state), metrics) if self.training.watch else (None, metrics)
         for place, turn in calls:
             self.state, after = self.launch(program, self.state, metrics, place, turn, buffers)
             metrics = {name: after[name] for name in metrics}
@@ -226,7 +231,7 @@ class JaxEngine:
         if parts:
             self._note(found, turns, clock, [end for end in ends if not bad or end < done], noted)
         if bad:
-            self._raise_on_nan(bad)
+            self._raise_on_nan(bad, partial(self._rewound, kept, start, first, turns, clock, chunk, done - 1))
         self.throttle.add(metrics["done"])
         return self._output(metrics["outputs"], turns) if self.wants_outputs else None
 
@@ -302,7 +307,42 @@ class JaxEngine:
         played = {i: output for i, output in enumerate(outputs) if turns is None or turns[0, i, 0]}
         return of_players(played, len(self.specs) > 1)
 
-    def _raise_on_nan(self, bad: int) -> None:
+    @contextmanager
+    def _rewound(
+        self, kept: Entry, state: Any, metrics: Any, turns: np.ndarray | None, clock: Clock, chunk: Chunk, count: int
+    ) -> Generator[Any]:
+        """Within it the run is as it was after `count` batches of a chunk, at whose start it had this state and these
+        metrics: the same program runs them again. Gives the batch after them."""
+        found, entries = kept.found, self.run.metrics.entries[TRAIN]
+        values = {key: (entries[key].last, entries[key].running) for key in found.logged.last}
+        after = self.state, self.run.clock
+        if count:
+            part = replace(chunk, count=count)
+            with jax.transfer_guard_host_to_device("allow"):
+                buffers = part.on_device(self.placement.batch)
+                ends = plans.log_places(self.run.plan, clock, count) if self.run.plan.passes_logs else []
+                for place, turn in self._calls(found.slow, turns, ends, part):
+                    state, given = kept.program(state, metrics, place, turn, buffers)
+                    metrics = {name: given[name] for name in metrics}
+        try:
+            self.state, self.run.clock = state, self._after(clock, found.pieces, count)
+            for key, running in metrics["running"].items():
+                entries[key].running = running
+            batch = [np.array(buffer[count]) for buffer in chunk.buffers]
+            yield plain(jax.tree.unflatten(chunk.spec.structure, batch))
+        finally:
+            self.state, self.run.clock = after
+            for key, (last, running) in values.items():
+                entries[key].last, entries[key].running = last, running
+
+    def _raise_on_nan(self, bad: int, before: Callable[[], AbstractContextManager[Any]]) -> None:
+        try:
+            self._find_nan(bad)
+        except NotFiniteError as error:
+            error.before = before
+            raise
+
+    def _find_nan(self, bad: int) -> None:
         assert self.state is not None
         epoch, batch = self.run.clock.epoch, self.run.clock.batch - 1
         if bad & BAD_LOSS:

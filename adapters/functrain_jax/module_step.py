@@ -25,6 +25,7 @@ from functrain.trainer.functional import EpochReport, Step, StepReport, flags_of
 from functrain.trainer.hooks import Hooks
 from functrain.trainer.metrics import Metrics
 from functrain.trainer.planning import windows_of
+from functrain.trainer.replay import batch_of
 from functrain_jax import checkpoint, snapshot
 from functrain_jax.binding import Bindings
 from functrain_jax.collect import MONOIDS
@@ -84,6 +85,16 @@ def load_state(
     """
     step = module if isinstance(module, Step) else functional(module, **flags)
     return step.load(checkpoint)
+
+
+def failing_batch(path: str | os.PathLike[str]) -> Any:
+    """The batch at which a run with `terminate_on_nan` has ended, from the checkpoint that its error names.
+
+    Raises:
+        CheckpointError: it cannot be read, or holds no batch.
+    """
+    path = os.fspath(path)
+    return batch_of(checkpoint.read(path), path)
 
 
 class _Functional:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Generator, Iterable
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from functrain.trainer.narrow import is_mapping, is_sequence
@@ -21,7 +21,15 @@ class CheckpointError(RuntimeError):
 
 
 class NotFiniteError(RuntimeError):
-    """A loss or a parameter became NaN or infinite, and the run was told to stop at that."""
+    """A loss or a parameter became NaN or infinite, and the run was told to stop at that.
+
+    Attributes:
+        before: within it the run is as it was before the step; it gives the batch. None where that is not known.
+        path: the checkpoint of the state before the step, beside which stands its batch; None where none was written.
+    """
+
+    before: Callable[[], AbstractContextManager[Any]] | None = None
+    path: str | None = None
 
 
 def kind(value: Any) -> str:

@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 
 from functrain.kernel import plan as plans
 from functrain.kernel.state import Clock
-from functrain.trainer import remarks, rows
+from functrain.trainer import remarks, replay, rows
 from functrain.trainer.checkpoint import storable_outputs
 from functrain.trainer.data import loaders_rng
 from functrain.trainer.entries import TRAIN, VALIDATION
@@ -191,7 +191,7 @@ class FitLoop:
         """Train until the next event. Return the number of batches, and note where the loader has ended."""
         self.position, self.run.before, self.looked = None, self.run.clock, False
         with self.metrics.scope(TRAIN, step=True):
-            with noted(self.where):
+            with noted(self.where), replay.written(self.run, self.between_batches):
                 if self.one_by_one:
                     count = self.one_batch()
                 else:
@@ -480,6 +480,15 @@ class FitLoop:
             UserWarning,
             stacklevel=2,
         )
+
+    @contextmanager
+    def between_batches(self) -> Generator[None]:
+        """Within it the loop stands behind all that was due after the batch before: a checkpoint may be taken."""
+        position, self.position = self.position, ("batch", len(EVENTS["batch"]))
+        try:
+            yield
+        finally:
+            self.position = position
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Take `state()` back; before `epochs`."""
