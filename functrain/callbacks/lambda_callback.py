@@ -8,17 +8,16 @@ from typing import Any
 
 from functrain.trainer.callback import Callback
 from functrain.trainer.errors import ConfigurationError, nearest
-from functrain.trainer.hooks import CALLBACK, HOOKS
+from functrain.trainer.hooks import CALLBACK, HOOKS, MOMENTS
 
-EVENTS = ("log_step", "checkpoint", "should_stop")
-NAMES = (*(hook.name for hook in HOOKS if CALLBACK in hook.owners), *EVENTS)
+NAMES = tuple(hook.name for hook in (*HOOKS, *MOMENTS) if CALLBACK in hook.owners)
 
 
 class LambdaCallback(Callback):
     """Functions in place of a subclass: `LambdaCallback(on_fit_end=lambda trainer, module: print("done"))`.
 
     Args:
-        hooks: any hook of `Callback` by name, or the events 'log_step', 'checkpoint' and 'should_stop';
+        hooks: any hook of `Callback` by name, or the moments 'log_step', 'checkpoint' and 'should_stop';
             called with what the hook gets, `trainer, pl_module` first. None leaves a hook out.
 
     Raises:

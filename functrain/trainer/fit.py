@@ -30,6 +30,7 @@ from functrain.trainer.errors import ConfigurationError, describe, note_secondar
 from functrain.trainer.evaluate import run_stage
 from functrain.trainer.events import Event, Moment, Position, Table, named, numbered, turned_before
 from functrain.trainer.generators import random_state
+from functrain.trainer.hooks import Acting
 from functrain.trainer.pace import DispatchSize
 from functrain.trainer.planning import plan_of
 from functrain.trainer.run import Run
@@ -367,26 +368,25 @@ class FitLoop:
             kinds.append("steps")
         if self.validates_now and self.mid_epoch():
             kinds.append("validation")
-        self.fire("checkpoint", kinds)
+        self.fire(self.hooks.checkpoint, kinds)
 
     def stop(self, kind: str) -> None:
         if kind == "epoch":
-            self.fire("should_stop", ["epoch"])
+            self.fire(self.hooks.should_stop, ["epoch"])
         elif self.validates_now and self.mid_epoch():
-            self.fire("should_stop", ["validation"])
+            self.fire(self.hooks.should_stop, ["validation"])
         else:
             return
         self.size.settle(self.run)
 
-    def fire(self, name: str, kinds: list[str]) -> None:
-        """One of the Trainer's own events, for the callbacks that act at it, one by one."""
-        acting = self.run.handlers(name) if kinds else ()
-        if acting:
+    def fire(self, acting: Acting, kinds: list[str]) -> None:
+        """One of the Trainer's own moments, for the callbacks that act at it, one by one."""
+        if acting and kinds:
             self.engine.publish()  # they may look at the module, as hooks of a save may
         for kind in kinds:
             moment = Moment(kind, self.run.before, self.run.clock)
             for key, act in acting:
-                self.call(f"{kind}: {key}", act, self.run.owner, self.run.module, moment)
+                self.call(f"{kind}: {key}", act, moment)
 
     def training_epoch_end(self, kind: str) -> None:
         with self.metrics.scope(TRAIN, ends=True):

@@ -195,6 +195,21 @@ HOOKS: tuple[Hook, ...] = (
 )
 BY_NAME: dict[str, Hook] = {hook.name: hook for hook in HOOKS}
 
+# The Trainer's own moments, in the order in which they come: callbacks act there one by one, each known by its key.
+MOMENTS: tuple[Hook, ...] = (
+    Hook("log_step", ("metrics",), (CALLBACK,), "Step metrics are about to be written."),
+    Hook("checkpoint", ("moment",), (CALLBACK,), "The state is whole and may be saved."),
+    Hook(
+        "should_stop",
+        ("moment",),
+        (CALLBACK,),
+        "May set `trainer.should_stop`; checkpoints of this moment are written.",
+    ),
+)
+
+Acting = tuple[tuple[str, Callable[..., Any]], ...]
+"""Who acts at a hook or at a moment, in order: the owner's key, and what is called."""
+
 # What an argument was called in older generations of the API.
 OLD_ARGUMENTS: dict[str, str] = {
     "batch_nb": "batch_idx",
@@ -378,11 +393,16 @@ class Logging(Protocol):
 class Hooks:
     """The resolved hooks of one run: an attribute a hook, `None` where nobody overrides it, else one callable.
 
-    `calls` has the owners' own functions by hook, each with its owner's key, for those who call them one by one.
+    `calls` has the owners' own functions by hook, each with its owner's key, for those who call them one by one; of the
+    Trainer's own moments each is an attribute of that form.
 
     A hook of several owners calls the data module first, then the callbacks in their order, then the module; it returns
     what the last owner that returned something returned (-1 from anybody counts, for `on_train_batch_start`).
     """
+
+    log_step: Acting
+    checkpoint: Acting
+    should_stop: Acting
 
     def __init__(
         self,
@@ -394,13 +414,16 @@ class Hooks:
         span: Span = unmeasured,
     ) -> None:
         callbacks = tuple(callbacks)
-        self.calls: dict[str, tuple[tuple[str, Callable[..., Any]], ...]] = {}
+        self.calls: dict[str, Acting] = {}
         for hook in HOOKS:
             own = _calls(hook, trainer, module, callbacks, data)
             self.calls[hook.name] = calls = tuple(
                 (key, span(what, metrics.in_hook(hook.name, call))) for key, what, call in own
             )
             setattr(self, hook.name, _together(tuple(call for _, call in calls)))
+        for moment in MOMENTS:
+            own = _calls(moment, trainer, module, callbacks, data)
+            setattr(self, moment.name, tuple((key, span(what, call)) for key, what, call in own))
         self.takes_outputs: frozenset[str] = frozenset(
             hook.name for hook in HOOKS if "outputs" in hook.args and _takes_outputs(hook, callbacks, module)
         )

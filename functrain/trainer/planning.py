@@ -61,7 +61,7 @@ def windows_of(flags: Flags, callbacks: Iterable[Any]) -> Schedule:
 def plan_of(run: Run) -> Plan:
     """Return the plan of a fit, once its training loader and its optimizers are known."""
     intervals = [n for callback in run.callbacks if (n := callback.every_n_updates())]
-    logs = bool(run.loggers or run.handlers("log_step"))
+    logs = bool(run.loggers or run.hooks.log_step)
     windows, batches = windows_of(run.flags, run.callbacks), run.loaders.cap(run.source.batches)
     several = not (run.hooks.per_batch or run.traits.per_batch)
     passes_logs = logs and several and run.traits.passes_logs and run.logs_may_lag

@@ -17,8 +17,8 @@ def write_steps(run: Run, flush: bool, alone: bool = False) -> None:
     """
     several = run.world.size > 1 and not alone
     metrics = all_ranks.step_metrics(run.metrics, run.world) if several else run.metrics.step_metrics()
-    for _, log_step in run.handlers("log_step"):
-        log_step(run.owner, run.module, metrics)
+    for _, log_step in run.hooks.log_step:
+        log_step(metrics)
     _send(run, metrics)
     if flush:
         for logger in run.writing_loggers:

@@ -15,7 +15,7 @@ from functrain.trainer.callback import Checkpoint, Progress
 from functrain.trainer.context import Context
 from functrain.trainer.data import LoaderTools, TrainSource
 from functrain.trainer.flags import Flags
-from functrain.trainer.hooks import Hooks, keyed, overrides
+from functrain.trainer.hooks import Hooks, overrides
 from functrain.trainer.identity import Identity
 from functrain.trainer.loaders import LoaderFinder, Loaders
 from functrain.trainer.metrics import Metrics
@@ -187,14 +187,6 @@ class Run:
         return measured_items(self.profiler, name, items)
 
     # callbacks
-
-    def handlers(self, name: str) -> list[tuple[str, Any]]:
-        """Return what the callbacks do at one of the Trainer's own events, in order."""
-        return [
-            (key, self.span(f"{type(callback).__name__}.{name}", getattr(callback, name)))
-            for key, callback in keyed(self.callbacks)
-            if overrides(callback, name)
-        ]
 
     @property
     def logs_may_lag(self) -> bool:

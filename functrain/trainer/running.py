@@ -140,8 +140,8 @@ def fit(run: Run, wish: CkptPath, savers: list[Any], state: TrainState | None = 
     loop.epochs()
     if run.stop.interrupted:
         run.hooks.call("on_keyboard_interrupt")
-        for _, save in run.handlers("checkpoint"):
-            save(run.owner, run.module, Moment("interrupt", run.before, run.clock))
+        for _, save in run.hooks.checkpoint:
+            save(Moment("interrupt", run.before, run.clock))
     on_first(run.world, run.writes.settle)
     _end_training(run)
 

@@ -11,7 +11,7 @@ import pytest
 import functrain_jax
 import functrain_torch as pl
 from functrain.trainer.callback import Callback
-from functrain.trainer.hooks import BY_NAME, CALLBACK, DATA, HOOKS, MODULE, Hook, overrides
+from functrain.trainer.hooks import BY_NAME, CALLBACK, DATA, HOOKS, MODULE, MOMENTS, Hook, overrides
 from tests import inside
 
 ONLY_THE_TRAINER = ("on_init_start", "on_init_end")
@@ -32,7 +32,7 @@ def written() -> Iterator[Any]:
         (functrain_jax.Module, MODULE),
     )  # fmt: skip
     for cls, owner in classes:
-        for hook in HOOKS:
+        for hook in (*HOOKS, *MOMENTS):
             if owner in hook.owners and not (cls is functrain_jax.Module and hook.name in of_a_step):
                 yield pytest.param(cls, hook, owner, id=f"{cls.__name__}.{hook.name}")
 
@@ -71,11 +71,11 @@ def test_no_hook_is_written_that_the_table_does_not_have(cls: type):
 @pytest.mark.parametrize("cls", [Callback, pl.LightningModule, pl.LightningDataModule, functrain_jax.Module])
 def test_what_a_base_class_writes_is_no_override(cls: type):
     owner = cls()
-    assert not [hook.name for hook in HOOKS if overrides(owner, hook.name)]
+    assert not [hook.name for hook in (*HOOKS, *MOMENTS) if overrides(owner, hook.name)]
 
 
 def test_the_docs_of_hooks_are_sentences():
-    assert not [hook.name for hook in HOOKS if not (hook.doc[0].isupper() and hook.doc.endswith("."))]
+    assert not [hook.name for hook in (*HOOKS, *MOMENTS) if not (hook.doc[0].isupper() and hook.doc.endswith("."))]
 
 
 def test_super_takes_all_of_a_hooks_arguments_or_none_and_older_ones():
