@@ -12,9 +12,10 @@ import jax.numpy as jnp
 import optax
 
 from functrain import kernel
-from functrain.kernel import Clip, Report, Rule, ScaleRule, TrainState
+from functrain.kernel import Clip, Rule, ScaleRule, TrainState
+from functrain.trainer.functional import StepReport
 from functrain.trainer.narrow import is_count
-from functrain.trainer.step_outputs import check_keys, parts_of
+from functrain.trainer.step_outputs import apart, parts_of
 from functrain_jax.backend import JaxBackend
 from functrain_jax.keys import key_of
 from functrain_jax.loops import length
@@ -30,16 +31,16 @@ class Step(NamedTuple):
         init: `init(params, *, rng=None, vars=None) -> TrainState`. `params` and `vars` are trees of arrays,
             copied; `rng` is a key of `jax.random.key`, or an int. Traceable, so an ensemble is
             `jax.vmap(init)` over keys.
-        step: `step(state, batch) -> (state, Report)`: one window and its update. Compiled with `jax.jit`, and
+        step: `step(state, batch) -> (state, StepReport)`: one window and its update. Compiled with `jax.jit`, and
             as traceable as any such function: inside another `jit`, `vmap`, `lax.scan` or `grad`.
             `step.__wrapped__` is the plain function.
-        epoch: `epoch(state, batches) -> (state, Report)`: a scan of `step` over batches stacked along a new
+        epoch: `epoch(state, batches) -> (state, StepReport)`: a scan of `step` over batches stacked along a new
             first axis, or over a list of windows; the report's fields have the steps as their first axis.
     """
 
     init: Callable[..., TrainState]
-    step: Callable[[TrainState, Any], tuple[TrainState, Report]]
-    epoch: Callable[[TrainState, Any], tuple[TrainState, Report]]
+    step: Callable[[TrainState, Any], tuple[TrainState, StepReport]]
+    epoch: Callable[[TrainState, Any], tuple[TrainState, StepReport]]
 
 
 def make_step(
@@ -62,7 +63,8 @@ def make_step(
             `rng` (a fresh key for every micro-batch), `vars` (what the forward pass changes by itself) and
             `hiddens` (with `tbptt`: what the piece before returned; None for the first). It returns a scalar
             loss, or a dict with 'loss' and, where it has them, 'weight' (how many samples or tokens the loss
-            is a mean of; default 1), 'vars' and 'hiddens'.
+            is a mean of; default 1), 'vars' and 'hiddens'. What else stands in the dict, or in the second of `(loss,
+            aux)`, is in the report as `logged`, of the last micro-batch.
         optimizer: an optax transformation.
         accumulate: micro-batches an update. A batch is cut into so many along its first axis, every
             `accumulate`-th sample into one, so that a batch spread over devices stays where it is; a *list* is
@@ -94,7 +96,7 @@ def make_step(
     def init(params: Any, *, rng: Any = None, vars: Any = None) -> TrainState:
         return short.init(params, key_of(rng), vars, (scale,))
 
-    def step(state: TrainState, batch: Any) -> tuple[TrainState, Report]:
+    def step(state: TrainState, batch: Any) -> tuple[TrainState, StepReport]:
         if "rng" in takes and state.rng is None:
             raise ValueError(
                 f"{_name(loss_fn)} takes 'rng', but the state has no key: use init(params, rng=jax.random.key(0))."
@@ -109,10 +111,12 @@ def make_step(
             state, reports = kernel.step(backend, (rule,), state, window)
         else:
             state, reports = kernel.tbptt(backend, (rule,), state, cut_time(batch, tbptt), accumulate)
+        logged: Any = state.metrics or {}
         # The state's leaves are arrays of fixed types, so that a scan can carry it.
-        return jax.tree.map(jnp.asarray, backend.closed(state)), reports[0]  # type: ignore[return-value]
+        state = jax.tree.map(jnp.asarray, backend.closed(state._replace(metrics=None)))
+        return state, jax.tree.map(jnp.asarray, StepReport(reports, logged))
 
-    def epoch(state: TrainState, batches: Any) -> tuple[TrainState, Report]:
+    def epoch(state: TrainState, batches: Any) -> tuple[TrainState, StepReport]:
         return short.scan(step, state, batches)
 
     old = (0,) if donate else ()
@@ -147,10 +151,12 @@ def _loss(loss_fn: Callable[..., Any], takes: frozenset[str], carry_hidden: bool
     def loss(params: Any, state: TrainState, rng: Any, batch: Any, player: int) -> tuple[Any, Any, TrainState]:
         extras = {"rng": rng, "vars": state.vars, "hiddens": state.hidden}
         given = loss_fn(params, batch, **{name: extras[name] for name in takes})
+        given, aux = apart(given, carry_hidden, _name(loss_fn))
         parts = parts_of(given, _name(loss_fn))
+        if aux:
+            state = state._replace(metrics=jax.lax.stop_gradient(jax.tree.map(jnp.asarray, aux)))
         if not isinstance(given, Mapping):
             return parts.loss, parts.weight, state
-        check_keys(given, carry_hidden, _name(loss_fn))
         if carry_hidden:
             state = state._replace(hidden=parts.hiddens)
         return parts.loss, parts.weight, state._replace(vars=parts.vars)

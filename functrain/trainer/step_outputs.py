@@ -86,7 +86,7 @@ def apart(given: Any, tbptt: bool, name: str) -> tuple[Any, dict[str, Any]]:
             )
         loss, aux = pair
         return loss, dict(aux)
-    if not is_mapping(given):
+    if not is_mapping(given) or "loss" not in given:
         return given, {}
     known = ("loss", "weight", "vars", "hiddens")
     check_keys({key: None for key in given if key in known}, tbptt, name)
