@@ -34,11 +34,12 @@ _seeded: int | None = None  # by seed_everything in this process
 def seed_everything(seed: int | None = None, workers: bool = False) -> int:
     """Seed Python's `random`, NumPy's global generator, the registered frameworks and child processes.
 
-    Sets PYTHONHASHSEED and PL_GLOBAL_SEED for child processes, and PL_SEED_WORKERS for loader workers.
+    Sets PYTHONHASHSEED and PL_GLOBAL_SEED for child processes, and PL_SEED_WORKERS for code that looks for it.
 
     Args:
         seed: 0 to 2**32 - 1. None takes PL_GLOBAL_SEED where it is set, else draws a seed and logs it.
-        workers: whether every worker process of a data loader is to get its own seed, made from this one.
+        workers: what PL_SEED_WORKERS says. Here the worker processes of a DataLoader need no flag: Python, NumPy and
+            torch are seeded in them for every batch, from the random state at the epoch's start.
 
     Returns:
         The seed in use.
