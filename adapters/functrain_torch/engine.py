@@ -65,6 +65,7 @@ class TorchEngine:
         self.strategy: Strategy = OneDevice(choose_device(run.flags))
         self.state: TrainState | None = None
         self.trains = False
+        self.grad_enabled = torch.is_grad_enabled()
         self.modes = Modes(run, module)
         self.family = Family(module)
         self.automatic = is_automatic(module, run.flags)
