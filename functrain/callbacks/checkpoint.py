@@ -308,7 +308,7 @@ class ModelCheckpoint(Checkpoint):
 
     # what
 
-    def _save(self, trainer: Any, moment: str) -> bool:
+    def _save(self, trainer: Any, moment: Moment) -> bool:
         """Keep the present state if it belongs to the best; return whether a state was looked at."""
         if self.save_top_k == 0 or (self._saved_at is not None and trainer.run.stands_at(self._saved_at)):
             return False
@@ -328,7 +328,7 @@ class ModelCheckpoint(Checkpoint):
         self._keep(trainer, moment, score)
         return True
 
-    def _keep(self, trainer: Any, moment: str, score: float) -> None:
+    def _keep(self, trainer: Any, moment: Moment, score: float) -> None:
         """Write the state if it is among the best, then remove the files that fell out."""
         self._set(self._records._replace(score=None if self.monitor is None else score))
         fallen = self._records.fallen(score, self.save_top_k)
@@ -343,7 +343,7 @@ class ModelCheckpoint(Checkpoint):
         self._waits = self.save_last and bool(fallen)
         self._write(trainer, path, self._records.adding(path, score, fallen), fallen, told, self.save_last)
 
-    def _save_last(self, trainer: Any, moment: str) -> None:
+    def _save_last(self, trainer: Any, moment: Moment) -> None:
         stands = self._last_saved_at is not None and trainer.run.stands_at(self._last_saved_at)
         if stands and not self._waits:
             return
@@ -404,7 +404,7 @@ class ModelCheckpoint(Checkpoint):
             if self._world.rank == 0:
                 place.remove(path)
 
-    def _name(self, trainer: Any, moment: str, template: NameTemplate) -> str:
+    def _name(self, trainer: Any, moment: Moment, template: NameTemplate) -> str:
         values: dict[str, float] = {}
         if template.metrics:
             logged = trainer.callback_metrics
@@ -429,7 +429,7 @@ class ModelCheckpoint(Checkpoint):
         name = self._template.render(values)
         return files.join(self.dirpath or "", name + self.FILE_EXTENSION)
 
-    def _missing(self, trainer: Any, moment: str) -> None:
+    def _missing(self, trainer: Any, moment: Moment) -> None:
         if moment == "epoch" and self._watch.overdue(trainer):
             name = self._name(trainer, moment, NameTemplate("{epoch}-{step}"))
             path = self._claim(trainer, name, [])

@@ -10,6 +10,7 @@ from functrain.callbacks import state_values
 from functrain.callbacks.monitor import Watch, cut_short, direction, rank
 from functrain.trainer.callback import EarlyStop
 from functrain.trainer.errors import ConfigurationError, kind
+from functrain.trainer.events import Moment
 from functrain.trainer.narrow import is_count, is_number
 
 
@@ -89,7 +90,7 @@ class EarlyStopping(EarlyStop):
         """The metrics of a validation are new."""
         self._watch.validation_ended(trainer)
 
-    def should_stop(self, trainer: Any, pl_module: Any, moment: str) -> None:
+    def should_stop(self, trainer: Any, pl_module: Any, moment: Moment) -> None:
         """Look at the metric, if it is new."""
         if trainer.fast_dev_run or cut_short(trainer, moment):
             return

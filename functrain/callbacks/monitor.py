@@ -9,6 +9,7 @@ from typing import Any
 
 from functrain.callbacks import state_values
 from functrain.trainer.errors import ConfigurationError, nearest
+from functrain.trainer.events import Moment
 from functrain.trainer.metrics import TRAIN
 
 _HIGHER_IS_BETTER = ("acc", "auc", "auroc", "bleu", "f1", "fmeasure", "iou", "precision", "recall")
@@ -35,7 +36,7 @@ def rank(score: float, mode: str) -> float:
     return score if mode == "min" else -score
 
 
-def cut_short(trainer: Any, moment: str) -> bool:
+def cut_short(trainer: Any, moment: Moment) -> bool:
     """Return whether, at the 'epoch' moment, a limit or a stop has ended the run within the epoch."""
     return moment == "epoch" and trainer.run.loop.mid_epoch()
 
@@ -86,7 +87,7 @@ class Watch:
             return False
         return not self.same_state or self.validated == trainer.global_step
 
-    def is_new(self, trainer: Any, moment: str) -> bool:
+    def is_new(self, trainer: Any, moment: Moment) -> bool:
         """Return whether the metric has a value at this moment that was not taken yet."""
         entries = self._training_entries(trainer)
         if not entries:

@@ -16,6 +16,7 @@ from typing import Any
 from functrain.callbacks.monitor import cut_short
 from functrain.trainer.callback import Progress
 from functrain.trainer.errors import ConfigurationError
+from functrain.trainer.events import Moment
 from functrain.trainer.foreign import HasVersion
 from functrain.trainer.narrow import is_count
 
@@ -131,7 +132,7 @@ class ProgressBarBase(Progress):
         """All batches of the epoch are seen; its metrics are not computed yet."""
         self._shown = trainer.run.clock.batch
 
-    def should_stop(self, trainer: Any, pl_module: Any, moment: str) -> None:
+    def should_stop(self, trainer: Any, pl_module: Any, moment: Moment) -> None:
         """Stop nothing: this is when an epoch's metrics are computed and can be shown."""
         if moment != "epoch" or not self.enabled:
             return

@@ -9,6 +9,7 @@ from typing import Any
 from functrain.trainer import rows
 from functrain.trainer.errors import ConfigurationError, describe, noted
 from functrain.trainer.generators import isolated
+from functrain.trainer.hooks import Hooks
 from functrain.trainer.run import Run
 from functrain.trainer.scopes import Scope
 
@@ -76,7 +77,7 @@ def end_stage(run: Run, stage: str) -> None:
         run.engine.mode(stage, evaluating=False)
 
 
-def wants_outputs(hooks: Any, stage: str) -> bool:
+def wants_outputs(hooks: Hooks, stage: str) -> bool:
     """Return whether anybody wants the outputs of this stage's steps."""
     return bool({f"{stage}_epoch_end", f"on_{stage}_epoch_end"} & hooks.takes_outputs)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from datetime import timedelta
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from functrain.kernel.window import Schedule
 from functrain.trainer import precisions
@@ -13,8 +13,11 @@ from functrain.trainer.callback import Callback
 from functrain.trainer.errors import ConfigurationError
 from functrain.trainer.narrow import is_mapping, is_number, is_sequence
 
+if TYPE_CHECKING:
+    from functrain.trainer.flags import Flags
 
-def check(flags: Any) -> None:
+
+def check(flags: Flags) -> None:
     """Look at every flag.
 
     Raises:
@@ -28,7 +31,7 @@ def _fail(message: str) -> NoReturn:
     raise ConfigurationError(message)
 
 
-def _counts(flags: Any) -> None:
+def _counts(flags: Flags) -> None:
     at_least = {
         "max_epochs": -1, "max_steps": -1, "min_epochs": 0, "min_steps": 0, "num_sanity_val_steps": -1,
         "check_val_every_n_epoch": 1, "log_every_n_steps": 1, "flush_logs_every_n_steps": 1,
@@ -49,7 +52,7 @@ def _counts(flags: Any) -> None:
             _fail(f"Trainer({name}={value!r}): must be at least {least}.")
 
 
-def _fractions(flags: Any) -> None:
+def _fractions(flags: Flags) -> None:
     names = [f"limit_{stage}_batches" for stage in ("train", "val", "test", "predict")]
     for name in (*names, "overfit_batches", "val_check_interval"):
         value = getattr(flags, name)
@@ -63,7 +66,7 @@ def _fractions(flags: Any) -> None:
         _fail("Trainer(val_check_interval=0): must be > 0; to run no validation use limit_val_batches=0.")
 
 
-def _choices(flags: Any) -> None:
+def _choices(flags: Flags) -> None:
     choices = {
         "gradient_clip_algorithm": ("norm", "value"),
         "weights_summary": ("top", "full", None),
@@ -89,7 +92,7 @@ def _choices(flags: Any) -> None:
         raise ConfigurationError(f"Trainer(accumulate_grad_batches={size!r}): {error}") from None
 
 
-def _switches(flags: Any) -> None:
+def _switches(flags: Flags) -> None:
     names = (
         "deterministic", "benchmark", "terminate_on_nan", "automatic_optimization", "prepare_data_per_node",
         "move_metrics_to_cpu", "replace_sampler_ddp",
@@ -100,7 +103,7 @@ def _switches(flags: Any) -> None:
             _fail(f"Trainer({name}={value!r}): must be True or False.")
 
 
-def _paths(flags: Any) -> None:
+def _paths(flags: Flags) -> None:
     for name in ("default_root_dir", "weights_save_path", "resume_from_checkpoint"):
         value = getattr(flags, name)
         if value is not None and not isinstance(value, str | os.PathLike):
@@ -109,7 +112,7 @@ def _paths(flags: Any) -> None:
         _fail("Trainer(resume_from_checkpoint=''): an empty string names no checkpoint; give a path or None.")
 
 
-def _pairs(flags: Any) -> None:
+def _pairs(flags: Flags) -> None:
     for low, high in (("min_epochs", "max_epochs"), ("min_steps", "max_steps")):
         least, most = getattr(flags, low), getattr(flags, high)
         if least is not None and most is not None and 0 <= most < least:
@@ -129,7 +132,7 @@ def _pairs(flags: Any) -> None:
     max_time(flags.max_time)
 
 
-def _devices(flags: Any) -> None:
+def _devices(flags: Flags) -> None:
     if flags.accelerator not in (None, "cpu", "gpu", "cuda", "auto"):
         _fail(
             f"Trainer(accelerator={flags.accelerator!r}): this version runs on one device; use 'cpu', 'gpu', 'auto' "
@@ -165,7 +168,7 @@ def callbacks_of(given: Any, where: str) -> list[Any]:
     return callbacks
 
 
-def _objects(flags: Any) -> None:
+def _objects(flags: Flags) -> None:
     callbacks_of(flags.callbacks, "Trainer(callbacks=[%s])")
     loggers = flags.logger if is_sequence(flags.logger) else [flags.logger]
     for logger in (*loggers, flags.checkpoint_callback):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
-from functrain.kernel.plan import NO_EVENT, Plan
+from functrain.kernel.plan import NO_EVENT, Plan, PlayerPlan
 from functrain.kernel.scale import Clip
 from functrain.kernel.window import Schedule
+from functrain.trainer.callback import Callback
 from functrain.trainer.errors import ConfigurationError
 from functrain.trainer.flags import Flags
 from functrain.trainer.run import Run
@@ -36,7 +36,7 @@ def clip(flags: Flags) -> Clip:
     return Clip(value=bound) if flags.gradient_clip_algorithm == "value" else Clip(norm=bound)
 
 
-def windows_of(flags: Flags, callbacks: Iterable[Any]) -> Schedule:
+def windows_of(flags: Flags, callbacks: Iterable[Callback]) -> Schedule:
     """Batches an update, by epoch: what the flag says, or a callback that was made for it.
 
     Raises:
@@ -71,7 +71,7 @@ def plan_of(run: Run) -> Plan:
 def make_plan(
     flags: Flags,
     batches: int | None,
-    players: tuple[Any, ...],
+    players: tuple[PlayerPlan, ...],
     checkpoints: Iterable[int],
     windows: Schedule,
     logs: bool = True,
