@@ -149,7 +149,7 @@ def _devices(flags: Flags) -> None:
         _fail(f"Trainer(accelerator='cpu', gpus={flags.gpus!r}): these contradict each other; leave one out.")
 
 
-def callbacks_of(given: Any, where: str) -> list[Any]:
+def callbacks_of(given: Any, where: str) -> list[Callback]:
     """One callback, several or None, as a list. True stands for an EarlyStopping.
 
     Args:

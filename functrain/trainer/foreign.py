@@ -21,6 +21,26 @@ class MetricsLogger(Protocol):
         ...
 
 
+class RunLogger(MetricsLogger, Protocol):
+    """What a run calls of every logger; the rest of them is asked for by the protocols below."""
+
+    def log_hyperparams(self, params: Any) -> Any:
+        """Record hyperparameters."""
+        ...
+
+    def save(self) -> Any:
+        """Write out what was recorded."""
+        ...
+
+    def after_save_checkpoint(self, path: str) -> Any:
+        """A checkpoint is there."""
+        ...
+
+    def finalize(self, status: str) -> Any:
+        """The run is over."""
+        ...
+
+
 @runtime_checkable
 class HasDirectory(Protocol):
     """A logger that writes the files of a run into a directory of its own."""

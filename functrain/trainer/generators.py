@@ -14,13 +14,16 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache, partial
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakSet
 
 from functrain.seed import isolate_rng, rng_state, set_rng_state
 from functrain.trainer.errors import CheckpointError
 from functrain.trainer.hooks import keyed
 from functrain.trainer.narrow import class_of, is_dict, is_mapping
+
+if TYPE_CHECKING:
+    from functrain.trainer.run import Run
 
 MANY = 256
 """A longer container holds data, not parts."""
@@ -223,20 +226,7 @@ def warn_of_copies(loader: Any, what: str) -> None:
 # of a run
 
 
-class Holders(Protocol):
-    """What holds random generators in a run, and what is not looked into for them."""
-
-    owner: Any
-    module: Any
-    datamodule: Any
-    callbacks: list[Any]
-    metrics: Any
-    engine: Any
-    loop: Any
-    loggers: list[Any]
-
-
-def random_state(run: Holders) -> dict[str, Any]:
+def random_state(run: Run) -> dict[str, Any]:
     """Return the state of the global generators, and of those that the module, the data module and callbacks hold."""
     return {**rng_state(), "held": {name: states(found) for name, found in _of_run(run).items()}}
 
@@ -247,7 +237,7 @@ def set_known_rng_state(state: Mapping[str, Any]) -> None:
     set_rng_state({name: value for name, value in state.items() if name in known})
 
 
-def load_random_state(run: Holders, state: Mapping[str, Any]) -> list[str]:
+def load_random_state(run: Run, state: Mapping[str, Any]) -> list[str]:
     """Take `random_state` back. Return the generators, by name and path, that are not there now."""
     set_known_rng_state(state)
     now, held_then = _of_run(run), state.get("held", {})
@@ -256,7 +246,7 @@ def load_random_state(run: Holders, state: Mapping[str, Any]) -> list[str]:
     return [f"{name}.{path}" for name, kept in held_then.items() for path in kept if path not in now.get(name, {})]
 
 
-def continue_with(run: Holders, state: Mapping[str, Any]) -> None:
+def continue_with(run: Run, state: Mapping[str, Any]) -> None:
     """Take the `random_state` of a checkpoint back, and warn of generators that are gone."""
     gone = load_random_state(run, state)
     if gone:
@@ -269,7 +259,7 @@ def continue_with(run: Holders, state: Mapping[str, Any]) -> None:
 
 
 @contextmanager
-def isolated(run: Holders, loaders: Iterable[Any]) -> Generator[None]:
+def isolated(run: Run, loaders: Iterable[Any]) -> Generator[None]:
     """Whatever the block draws, the global generators and those that the run's parts and these loaders hold continue
     as if it had not run."""
     generators = [*_of_run(run).values(), *map(_of_loader, loaders)]
@@ -282,7 +272,7 @@ def isolated(run: Holders, loaders: Iterable[Any]) -> Generator[None]:
                 load_states(found, saved)
 
 
-def _of_run(run: Holders) -> dict[str, dict[str, Any]]:
+def _of_run(run: Run) -> dict[str, dict[str, Any]]:
     owners = {"module": run.module, "datamodule": run.datamodule}
     owners |= {f"callback {key}": callback for key, callback in keyed(run.callbacks)}
     without = (run, run.owner, run.metrics, run.engine, run.loop, run.loggers)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import warnings
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from functrain.trainer.data import LoaderTools, TrainSource, as_loader, as_loaders, evaluation_limits
 from functrain.trainer.errors import ConfigurationError, kind
 from functrain.trainer.flags import Flags
-from functrain.trainer.generators import Holders, load_random_state, random_state
+from functrain.trainer.generators import load_random_state, random_state
 from functrain.trainer.hooks import Hooks, overrides
+
+if TYPE_CHECKING:
+    from functrain.trainer.run import Run
 
 Loaders = tuple[Sequence[Any], Sequence[int | None]]
 
@@ -24,15 +27,15 @@ class LoaderFinder:
         owners: who may define loaders: the data module (or None), then the module.
         hooks: of the run, for `on_<stage>_dataloader`.
         tools: what the adapter knows of its framework's loaders.
-        holders: what holds random generators: the run.
+        run: its parts hold random generators.
     """
 
-    def __init__(self, flags: Flags, owners: Sequence[Any], hooks: Hooks, tools: LoaderTools, holders: Holders) -> None:
+    def __init__(self, flags: Flags, owners: Sequence[Any], hooks: Hooks, tools: LoaderTools, run: Run) -> None:
         self.flags = flags
         self.owners = [owner for owner in owners if owner is not None]
         self.hooks = hooks
         self.tools = tools
-        self.holders = holders
+        self.run = run
         self.draws: dict[str, Any] = {}
         self.draws_then: dict[str, Any] = {}
 
@@ -43,11 +46,11 @@ class LoaderFinder:
         It draws what it drew in the run that wrote the checkpoint; what a run began with is kept where it drew.
         """
         if stage in self.draws_then:
-            load_random_state(self.holders, self.draws_then.pop(stage))
-        before = random_state(self.holders)
+            load_random_state(self.run, self.draws_then.pop(stage))
+        before = random_state(self.run)
         yield
         self.draws.pop(stage, None)
-        if random_state(self.holders) != before:
+        if random_state(self.run) != before:
             self.draws[stage] = before
 
     def train(self, given: Any) -> TrainSource:

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from functrain.trainer.foreign import BeginsRun, Rewinds, Shares, TellsState
+from functrain.trainer.foreign import BeginsRun, Rewinds, RunLogger, Shares, TellsState
 from functrain.trainer.narrow import is_mapping
 from functrain.trainer.world import World
 
@@ -43,7 +43,7 @@ def rewind(loggers: Iterable[Any], step: int, saved: Any) -> None:
             logger.rewind(step, state if is_mapping(state) else {})
 
 
-def finalize(loggers: Iterable[Any], status: str) -> None:
+def finalize(loggers: Iterable[RunLogger], status: str) -> None:
     """Tell every logger how the run ended, also where one of them fails; then raise the first failure."""
     failures: list[Exception] = []
     for logger in loggers:

@@ -11,10 +11,11 @@ from typing import Any, Protocol
 from functrain.kernel.plan import Plan
 from functrain.kernel.state import Clock
 from functrain.trainer.adapter import Adapter, CheckpointIO, Engine, Facts, Inspector, Traits
-from functrain.trainer.callback import Checkpoint, Progress
+from functrain.trainer.callback import Callback, Checkpoint, Progress
 from functrain.trainer.context import Context
 from functrain.trainer.data import LoaderTools, TrainSource
 from functrain.trainer.flags import Flags
+from functrain.trainer.foreign import RunLogger
 from functrain.trainer.hooks import Hooks, overrides
 from functrain.trainer.identity import Identity
 from functrain.trainer.loaders import LoaderFinder, Loaders
@@ -95,8 +96,8 @@ class Run:
     owner: Any
     module: Any
     datamodule: Any
-    callbacks: list[Any]
-    loggers: list[Any]
+    callbacks: list[Callback]
+    loggers: list[RunLogger]
     metrics: Metrics
     hooks: Hooks
     identity: Identity
@@ -120,7 +121,7 @@ class Run:
     evaluated: int = 0
     evaluation_batches: int | None = None
     loop: Loop | None = None
-    writing_loggers: list[Any] = field(init=False)
+    writing_loggers: list[RunLogger] = field(init=False)
     source: TrainSource = field(init=False)
     engine: Engine = field(init=False)
     checkpoints: CheckpointIO = field(init=False)
@@ -216,19 +217,19 @@ class Run:
             print_above(self.callbacks, *args, **kwargs)
 
 
-def tick_seconds(callbacks: Sequence[Any]) -> float | None:
+def tick_seconds(callbacks: Sequence[Callback]) -> float | None:
     """Return how often one of these callbacks wants to be looked at; None where none does."""
     wishes = [callback.tick_seconds for callback in callbacks if callback.tick_seconds is not None]
     return min(wishes, default=None)
 
 
-def print_above(callbacks: Sequence[Any], *args: Any, **kwargs: Any) -> None:
+def print_above(callbacks: Sequence[Callback], *args: Any, **kwargs: Any) -> None:
     """Print above the progress bar among these callbacks, where there is one."""
     bar = next((callback for callback in callbacks if isinstance(callback, Progress)), None)
     (bar.print if bar is not None else print)(*args, **kwargs)
 
 
-def in_order(callbacks: list[Any]) -> list[Any]:
+def in_order(callbacks: list[Callback]) -> list[Callback]:
     """Callbacks in the order given, those that save checkpoints last."""
     return sorted(callbacks, key=lambda callback: isinstance(callback, Checkpoint))
 

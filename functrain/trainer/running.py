@@ -12,6 +12,7 @@ from functrain.kernel.state import Clock, TrainState
 from functrain.trainer import checkpoint as checkpoints
 from functrain.trainer import ckpt_path as ckpt_paths
 from functrain.trainer import rows
+from functrain.trainer.callback import Checkpoint
 from functrain.trainer.ckpt_path import CkptPath
 from functrain.trainer.errors import CheckpointError, note_secondary
 from functrain.trainer.evaluate import end_stage, run_stage, sanity_check
@@ -103,7 +104,7 @@ def set_up(run: Run) -> None:
     run.hooks.call("on_post_move_to_device")
 
 
-def fit(run: Run, wish: CkptPath, savers: list[Any], state: TrainState | None = None) -> None:
+def fit(run: Run, wish: CkptPath, savers: list[Checkpoint], state: TrainState | None = None) -> None:
     """Train. `savers` are the callbacks that save checkpoints; `state` is what to begin with."""
     ckpt_path = ckpt_paths.of_fit(wish, savers)
     set_up(run)

@@ -16,13 +16,13 @@ from functrain.trainer import adapters, rows, running, stack
 from functrain.trainer import checkpoint as checkpoints
 from functrain.trainer import ckpt_path as ckpt_paths
 from functrain.trainer.arguments import add_arguments, flags_of
-from functrain.trainer.callback import Checkpoint, EarlyStop, Progress
+from functrain.trainer.callback import Callback, Checkpoint, EarlyStop, Progress
 from functrain.trainer.ckpt_path import BEST_IF_ANY, CkptPath, Default
 from functrain.trainer.errors import ConfigurationError, kind
 from functrain.trainer.flag_checks import callbacks_of, max_time
 from functrain.trainer.flagged import Flagged
 from functrain.trainer.flags import varied
-from functrain.trainer.foreign import DATA_OF, HasDirectory
+from functrain.trainer.foreign import DATA_OF, HasDirectory, RunLogger
 from functrain.trainer.hooks import Hooks, overrides, warn_of_misspelt
 from functrain.trainer.identity import Identity
 from functrain.trainer.interrupt import EXIT_TERMINATED
@@ -60,7 +60,7 @@ class Trainer(Flagged):
 
     def _take_callbacks(self) -> None:
         """The callbacks and loggers of the flags."""
-        self.user_callbacks: list[Any] = callbacks_of(self.flags.callbacks, "Trainer(callbacks=[%s])")
+        self.user_callbacks: list[Callback] = callbacks_of(self.flags.callbacks, "Trainer(callbacks=[%s])")
         for callback in self.user_callbacks:
             if overrides(callback, "on_init_start"):
                 callback.on_init_start(self)
@@ -70,7 +70,7 @@ class Trainer(Flagged):
             if overrides(callback, "on_init_end"):
                 callback.on_init_end(self)
 
-    def defaults(self) -> tuple[list[Any], list[Any]]:
+    def defaults(self) -> tuple[list[Callback], list[RunLogger]]:
         """Return the callbacks and loggers that the flags ask for; `functrain` itself knows them."""
         raise ConfigurationError(
             "functrain.trainer.trainer has the Trainer without its callbacks and loggers: use `from functrain import "
@@ -421,7 +421,7 @@ class Trainer(Flagged):
         return self._first_callback(Checkpoint)
 
     @property
-    def checkpoint_callbacks(self) -> list[Any]:
+    def checkpoint_callbacks(self) -> list[Checkpoint]:
         """All callbacks that save checkpoints."""
         return [callback for callback in self.callbacks if isinstance(callback, Checkpoint)]
 
