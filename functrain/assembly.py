@@ -9,6 +9,8 @@ from typing import Any
 from functrain.callbacks.defaults import default_callbacks, default_loggers
 from functrain.loggers import CSVLogger, TensorBoardLogger
 from functrain.trainer import trainer as core
+from functrain.trainer.callback import Callback
+from functrain.trainer.foreign import RunLogger
 
 LOGS = "lightning_logs"
 
@@ -26,7 +28,7 @@ def standard_logger(trainer: Any) -> Any:
     return TensorBoardLogger(trainer.default_root_dir, name=LOGS)
 
 
-def default_callbacks_and_loggers(trainer: Any) -> tuple[list[Any], list[Any]]:
+def default_callbacks_and_loggers(trainer: Any) -> tuple[list[Callback], list[RunLogger]]:
     """Callbacks and loggers of a Trainer, from its flags."""
     return default_callbacks(trainer), default_loggers(trainer, standard_logger)
 
@@ -34,7 +36,7 @@ def default_callbacks_and_loggers(trainer: Any) -> tuple[list[Any], list[Any]]:
 class Trainer(core.Trainer):
     """The Trainer with its default callbacks and loggers."""
 
-    def defaults(self) -> tuple[list[Any], list[Any]]:
+    def defaults(self) -> tuple[list[Callback], list[RunLogger]]:
         """Return the callbacks and loggers that the flags ask for."""
         return default_callbacks_and_loggers(self)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from functrain.callbacks.checkpoint import ModelCheckpoint
@@ -11,14 +11,15 @@ from functrain.callbacks.early_stopping import EarlyStopping
 from functrain.callbacks.lr_monitor import LearningRateMonitor
 from functrain.callbacks.progress import TQDMProgressBar
 from functrain.callbacks.summary import ModelSummary
-from functrain.trainer.callback import Checkpoint, Progress
+from functrain.trainer.callback import Callback, Checkpoint, Progress
 from functrain.trainer.errors import ConfigurationError
+from functrain.trainer.flags import Flags
 from functrain.trainer.foreign import MetricsLogger
 
 NOT_IN_A_DEV_RUN = (ModelCheckpoint, EarlyStopping, LearningRateMonitor)
 
 
-def default_callbacks(trainer: Any) -> list[Any]:
+def default_callbacks(trainer: Any) -> list[Callback]:
     """Return the callbacks that the flags ask for, beside those that the user gave.
 
     Also settles `trainer.user_callbacks`: `True` there (`early_stop_callback=True`) becomes an EarlyStopping
@@ -27,12 +28,12 @@ def default_callbacks(trainer: Any) -> list[Any]:
     Raises:
         ConfigurationError: `checkpoint_callback=False` beside a ModelCheckpoint, or a value that is no callback.
     """
-    flags = trainer.flags
+    flags: Flags = trainer.flags
     _check(trainer.user_callbacks)
     trainer.user_callbacks = [
         EarlyStopping("val_loss") if callback is True else callback for callback in trainer.user_callbacks
     ]
-    made = [
+    made: list[Callback] = [
         *_checkpoints(flags.checkpoint_callback, trainer.user_callbacks),
         *_bars(flags, trainer.user_callbacks),
     ]
@@ -53,15 +54,15 @@ def _check(callbacks: Iterable[Any]) -> None:
             )
 
 
-def _has(callbacks: Iterable[Any], kind: type) -> bool:
+def _has(callbacks: Iterable[Callback], kind: type) -> bool:
     return any(isinstance(callback, kind) for callback in callbacks)
 
 
-def _for_a_dev_run(callbacks: Iterable[Any]) -> list[Any]:
+def _for_a_dev_run(callbacks: Iterable[Callback]) -> list[Callback]:
     return [callback for callback in callbacks if not isinstance(callback, NOT_IN_A_DEV_RUN)]
 
 
-def _checkpoints(flag: Any, given: list[Any]) -> list[Any]:
+def _checkpoints(flag: Any, given: Sequence[Callback]) -> list[Callback]:
     own = [callback for callback in given if isinstance(callback, Checkpoint)]
     if isinstance(flag, Checkpoint):
         warnings.warn(
@@ -84,7 +85,7 @@ def _checkpoints(flag: Any, given: list[Any]) -> list[Any]:
     return [] if flag is False or own else [ModelCheckpoint()]
 
 
-def _bars(flags: Any, given: list[Any]) -> list[Any]:
+def _bars(flags: Flags, given: Sequence[Callback]) -> list[Callback]:
     if _has(given, Progress) or not flags.progress_bar_refresh_rate:
         return []
     return [TQDMProgressBar(flags.progress_bar_refresh_rate, flags.process_position)]

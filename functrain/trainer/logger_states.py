@@ -14,27 +14,27 @@ from functrain.trainer.narrow import is_mapping
 from functrain.trainer.world import World
 
 
-def states(loggers: Iterable[Any]) -> dict[str, Any]:
+def states(loggers: Iterable[object]) -> dict[str, Any]:
     """Return the states of several loggers, by the names of their classes, counted where there are several of one."""
     found = {key: logger.state_dict() for key, logger in _keyed(loggers) if isinstance(logger, TellsState)}
     return {key: state for key, state in found.items() if state}
 
 
-def share(loggers: Iterable[Any], world: World) -> None:
+def share(loggers: Iterable[object], world: World) -> None:
     """Have several loggers be those of all processes: what the first decides is taken over by the others."""
     for logger in loggers:
         if isinstance(logger, Shares):
             logger.share(world)
 
 
-def begin_run(loggers: Iterable[Any]) -> None:
+def begin_run(loggers: Iterable[object]) -> None:
     """Tell several loggers that a run begins which continues none."""
     for logger in loggers:
         if isinstance(logger, BeginsRun):
             logger.begin_run()
 
 
-def rewind(loggers: Iterable[Any], step: int, saved: Any) -> None:
+def rewind(loggers: Iterable[object], step: int, saved: Any) -> None:
     """Tell several loggers that a run continues from `step`, each with its part of what `states` returned."""
     known: Mapping[Any, Any] = saved if is_mapping(saved) else {}
     for key, logger in _keyed(loggers):
@@ -55,7 +55,7 @@ def finalize(loggers: Iterable[RunLogger], status: str) -> None:
         raise failures[0]
 
 
-def _keyed(loggers: Iterable[Any]) -> Iterator[tuple[str, Any]]:
+def _keyed(loggers: Iterable[object]) -> Iterator[tuple[str, object]]:
     seen: Counter[str] = Counter()
     for logger in loggers:
         kind = type(logger).__qualname__
