@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import warnings
 import weakref
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from types import FunctionType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
@@ -17,7 +16,6 @@ import jax
 import numpy as np
 from flax import nnx
 
-from functrain.trainer.module import ModuleBase
 from functrain_jax.binding import Bindings
 from functrain_jax.binding.composite import OWN
 from functrain_jax.context import Surroundings
@@ -179,23 +177,3 @@ def _described(value: Any) -> bool:
     return isinstance(value, tuple | list | dict | np.ndarray | np.generic | SimpleNamespace) or not of_library(
         type(value)
     )
-
-
-@contextmanager
-def reading(module: Module, names: set[str]) -> Iterator[None]:
-    """Within the block every attribute of the module that is read is noted."""
-    before = ModuleBase.__dict__.get("__getattribute__")
-
-    def noting(self: Any, name: str) -> Any:
-        if self is module:
-            names.add(name)
-        return super(ModuleBase, self).__getattribute__(name) if before is None else before(self, name)
-
-    ModuleBase.__getattribute__ = noting  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        if before is None:
-            del ModuleBase.__getattribute__
-        else:
-            ModuleBase.__getattribute__ = before

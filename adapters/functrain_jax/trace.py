@@ -16,7 +16,7 @@ from functrain.trainer.scopes import Record
 from functrain_jax.binding import Bindings
 from functrain_jax.collect import traced
 from functrain_jax.context import Context, Surroundings
-from functrain_jax.kept import reading
+from functrain_jax.noting import reading
 from functrain_jax.order import batch_size, plain
 from functrain_jax.precision import Policy
 
