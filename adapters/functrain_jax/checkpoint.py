@@ -27,6 +27,7 @@ from functrain.trainer.adapter import Saving
 from functrain.trainer.errors import CheckpointError, ConfigurationError
 from functrain.trainer.identity import Mark, decoded, encoded, mark_of
 from functrain_jax.encoding import decode, encode, specs
+from functrain_jax.placement import first_device
 
 ARRAYS = "arrays"
 """The store of arrays within a checkpoint."""
@@ -149,7 +150,7 @@ def read(path: str | os.PathLike[str], sharding: Any = None) -> dict[str, Any]:
     text = os.fspath(path)
     directory = files.standing(text)
     rest = _check(text, directory)
-    sharding = sharding or jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    sharding = sharding or first_device().sharding
     try:
         return decode(rest, _load(files.join(directory, ARRAYS), _wanted(rest), sharding))
     except Exception as error:  # tensorstore raises of many kinds; whichever it is, this is no checkpoint

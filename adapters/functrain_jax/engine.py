@@ -251,10 +251,10 @@ class JaxEngine:
         self, found: Discovery, turns: np.ndarray | None, clock: Clock, ends: list[int], noted: list[Any]
     ) -> None:
         """Keep what there is to know of the parts that ended there."""
-        whole, start = Noted(noted[0]), 0
+        whole, start = Noted(noted[0], self.placement), 0
         for number, end in enumerate(ends):
             names = tuple(self._names_played(found, turns, start, end))
-            where = (Noted(noted[end - 1]), 0) if found.slow else (whole, number)
+            where = (Noted(noted[end - 1], self.placement), 0) if found.slow else (whole, number)
             self.moments.parts.append(Moment(self._after(clock, found.pieces, end), names, *where))
             start = end
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import jax
-
 from functrain.kernel.state import TrainState
 from functrain.trainer.checkpoint import check_format
 from functrain.trainer.errors import CheckpointError
 from functrain.trainer.load import arguments_of
 from functrain_jax.binding import Bindings
 from functrain_jax.checkpoint import read
-from functrain_jax.placement import OneDevice
+from functrain_jax.placement import first_device
 from functrain_jax.snapshot import differences, rebuilt, weights
 
 
@@ -31,7 +29,7 @@ def load_module(cls: Any, path: str, overrides: dict[str, Any]) -> Any:
     differs = differences(saved["state_dict"], own)
     if differs:
         raise CheckpointError(f"{path}: is of another module than {cls.__name__}: {differs}.")
-    placement = OneDevice(jax.devices()[0])
+    placement = first_device()
     new = rebuilt(saved["state_dict"], params), rebuilt(saved["state_dict"], vars_)
     binding.publish(*placement.state(new))
     return module

@@ -18,6 +18,7 @@ from functrain.kernel.state import Clock, Player, TrainState
 from functrain.trainer.entries import TRAIN, Key
 from functrain.trainer.metrics import Metrics
 from functrain_jax.collect import Logged
+from functrain_jax.placement import Placement
 
 
 def places(ends: Sequence[int], size: int) -> np.ndarray:
@@ -50,20 +51,25 @@ def _scalars(players: Sequence[Player]) -> list[Any]:
 
 
 class Noted:
-    """What one call of a program noted, by the number of the place; read from the device once, by who asks first."""
+    """What one call of a program noted, by the number of the place; read from the device once, by who asks first.
 
-    def __init__(self, arrays: tuple[dict[Key, jax.Array], list[jax.Array]]) -> None:
+    Args:
+        placement: where the arrays live.
+    """
+
+    def __init__(self, arrays: tuple[dict[Key, jax.Array], list[jax.Array]], placement: Placement) -> None:
         self.arrays = arrays
+        self.placement = placement
 
     @cached_property
     def values(self) -> dict[Key, Any]:
         """The values of the steps."""
-        return jax.device_get(self.arrays[0])
+        return self.placement.host(self.arrays[0])
 
     @cached_property
     def scalars(self) -> list[Any]:
         """The players' scalars."""
-        return jax.device_get(self.arrays[1])
+        return self.placement.host(self.arrays[1])
 
 
 class Moment(NamedTuple):

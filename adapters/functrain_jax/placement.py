@@ -82,6 +82,11 @@ class OneDevice:
         return jax.device_get(tree)
 
 
+def first_device() -> OneDevice:
+    """Return the placement of what is read without a run: all on JAX's first device."""
+    return OneDevice(jax.devices()[0])
+
+
 def placement_of(flags: Flags) -> Placement:
     """Return the placement that the flags ask for."""
     return OneDevice(choose_device(flags))

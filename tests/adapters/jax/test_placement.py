@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from functrain.loggers import CSVLogger
 from functrain_jax import placement
 from functrain_jax.placement import OneDevice
 from tests import inside
@@ -17,7 +18,7 @@ class Watched(OneDevice):
     def __init__(self, device):
         super().__init__(device)
         self.batches, self.came_back = 0, 0
-        self.states = []
+        self.states, self.given_back = [], []
 
     def state(self, tree):
         self.states.append(tree)
@@ -29,6 +30,7 @@ class Watched(OneDevice):
 
     def host(self, tree):
         self.came_back += 1
+        self.given_back.append(tree)
         return super().host(tree)
 
 
@@ -56,6 +58,19 @@ def test_state_batches_and_predictions_go_through_the_placement(watched, tmp_pat
     same(everything(again), everything(run))
     assert all(isinstance(o, np.ndarray) for o in again.predict(module, Batches()))
     assert watched[-1].came_back == 12
+
+
+def test_step_metrics_that_a_dispatch_runs_past_come_back_through_the_placement(watched, tmp_path):
+    class Stepped(Classifier):
+        def training_step(self, batch, batch_idx):
+            self.log("slot", batch_idx, on_step=True, on_epoch=False)
+            return super().training_step(batch, batch_idx)
+
+    run = trainer(max_epochs=1, log_every_n_steps=1, logger=CSVLogger(str(tmp_path)))
+    run.fit(Stepped(), Batches())
+    assert any(
+        "slot" in str(key) for tree in watched[-1].given_back for key in (tree if isinstance(tree, dict) else ())
+    )
 
 
 def test_one_device_puts_everything_there():
