@@ -294,5 +294,5 @@ class TorchEngine:
     def state_dict(self, weights_only: bool) -> dict[str, Any]:
         return snapshot.state_dict(self, weights_only)
 
-    def load_state_dict(self, saved: Mapping[str, Any], weights_only: bool) -> None:
+    def load_state_dict(self, saved: Mapping[str, Any] | TrainState, weights_only: bool) -> None:
         snapshot.load_state(self, saved, weights_only)

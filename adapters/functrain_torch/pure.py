@@ -83,12 +83,6 @@ def load_state(
     return module.load(checkpoint)
 
 
-def checkpoint_of(state: TrainState) -> dict[str, Any]:
-    """Return what a Trainer that stood at this state would save: a fit goes on from it."""
-    with _at(state):
-        return _stepper(state).checkpoint()
-
-
 class _Pure:
     """The functions of one module and its flags. Holds no state."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -19,6 +19,15 @@ from functrain_torch.optimizers import Configured
 
 if TYPE_CHECKING:
     from functrain_torch.engine import TorchEngine
+
+
+@runtime_checkable
+class Saves(Protocol):
+    """What moves a state that was made without a Trainer, and knows what a checkpoint of it holds."""
+
+    def checkpoint(self) -> dict[str, Any]:
+        """Return the checkpoint, of values of its own."""
+        ...
 
 
 def state_dict(engine: TorchEngine, weights_only: bool) -> dict[str, Any]:
@@ -80,12 +89,14 @@ def _storable(batches: Any) -> Any:
     return batches if is_storable(batches) else None
 
 
-def load_state(engine: TorchEngine, saved: Mapping[str, Any], weights_only: bool) -> None:
-    """Take a snapshot back.
+def load_state(engine: TorchEngine, saved: Mapping[str, Any] | TrainState, weights_only: bool) -> None:
+    """Take a snapshot, or a state, back.
 
     Raises:
         CheckpointError: it does not fit the module or its optimizers; nothing was changed then.
     """
+    if isinstance(saved, TrainState):
+        saved = _as_saved(engine, saved)
     module, name = engine.module, type(engine.module).__name__
     if "state_dict" not in saved:
         raise CheckpointError(f"has no weights (no 'state_dict'), so it is no checkpoint of {name}.")
@@ -187,3 +198,13 @@ def _load_players(engine: TorchEngine, saved: Mapping[str, Any], places: Sequenc
 
 def _here(engine: TorchEngine, value: Any) -> Any:
     return value.to(engine.strategy.device) if isinstance(value, Tensor) else value
+
+
+def _as_saved(engine: TorchEngine, state: TrainState) -> Mapping[str, Any]:
+    """Return what a Trainer that stood at a state would save; the run goes on with its metrics and random state."""
+    if not isinstance(state.metrics, Saves):
+        raise CheckpointError("is no state of functional(module): make one by its init() or by load_state.")
+    saved, run = state.metrics.checkpoint(), engine.run
+    metrics_state.load_state(run.metrics, saved["metrics"])
+    run.resumed_rng = dict(saved["rng"])
+    return saved

@@ -10,12 +10,14 @@ import torch
 from torch import Tensor
 
 from functrain.kernel.state import Report, TrainState
+from functrain.seed import isolate_rng
 from functrain.trainer import checkpoint as checkpoints
 from functrain.trainer import metrics_state, rows, running
 from functrain.trainer.data import TrainSource
 from functrain.trainer.errors import ConfigurationError
 from functrain.trainer.fit import FitLoop
 from functrain.trainer.functional import StepReport
+from functrain.trainer.generators import set_known_rng_state
 from functrain.trainer.planning import plan_of
 from functrain.trainer.run import Run
 from functrain.trainer.stack import QUIET
@@ -135,7 +137,10 @@ class Stepper:
 
     def checkpoint(self) -> dict[str, Any]:
         """Return what a Trainer that stood here would save, as values of their own."""
-        return copy.deepcopy(checkpoints.assemble(self.run, weights_only=False))
+        assert self.state is not None
+        with isolate_rng():
+            set_known_rng_state(self.state.rng)
+            return copy.deepcopy(checkpoints.assemble(self.run, weights_only=False))
 
     def __deepcopy__(self, memo: object) -> NoReturn:
         raise ConfigurationError(

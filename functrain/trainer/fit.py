@@ -474,12 +474,13 @@ class FitLoop:
         self.cursor = self.run.source.place(clock.batch)
         self.seen = clock.epoch * (self.run.plan.batches or 0)
         self.count_on()
-        warnings.warn(
-            f"trainer.fit(state=...): the state stands at batch {clock.batch} of epoch {clock.epoch}: the training "
-            "metrics of this epoch are those of its other batches.",
-            UserWarning,
-            stacklevel=2,
-        )
+        if not self.metrics.filled(TRAIN):  # an adapter's state may hold them
+            warnings.warn(
+                f"trainer.fit(state=...): the state stands at batch {clock.batch} of epoch {clock.epoch}: the training "
+                "metrics of this epoch are those of its other batches.",
+                UserWarning,
+                stacklevel=2,
+            )
 
     @contextmanager
     def between_batches(self) -> Generator[None]:

@@ -439,3 +439,18 @@ def test_a_module_may_ask_its_trainer_for_what_a_trainer_tells():
     state, _ = step.epoch(step.init(), [batch, batch])
     state, _ = step.step(state, batch)
     assert state.params.told == (1, 2, 2.0)
+
+
+@pytest.mark.parametrize("at", [0, 2])
+def test_a_state_made_by_hand_goes_into_fit(case, at):
+    module, flags, batches = case
+    trained, trainer = fitted(module, flags, batches)
+    step = functional(module, donate=False, **flags)
+    state, _ = step.epoch(step.init(seed=5), batches)
+    for batch in batches[:at]:
+        state, _ = step.step(state, batch)
+    before = of_state(state)
+    # What was called before stays with the state: hooks of the module are not its weights.
+    again, second = fitted(module, flags, batches, state=state)
+    assert of_trainer(again, second) == of_trainer(trained, trainer)
+    assert of_state(state) == before
