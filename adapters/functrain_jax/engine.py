@@ -346,14 +346,11 @@ class JaxEngine:
         assert self.state is not None
         epoch, batch = self.run.clock.epoch, self.run.clock.batch - 1
         if bad & BAD_LOSS:
-            raise NotFiniteError(f"the loss is not finite at epoch {epoch}, batch {batch}.")
+            raise NotFiniteError.of_loss(epoch, batch)
         for path, leaf in jax.tree_util.tree_leaves_with_path(self.state.params):
             if not bool(jnp.isfinite(leaf).all()):
                 name = jax.tree_util.keystr(path, simple=True, separator=".")
-                raise NotFiniteError(
-                    f"parameter {name!r} is not finite after epoch {epoch}, batch {batch}: a lower learning rate or "
-                    "gradient_clip_val may help."
-                )
+                raise NotFiniteError.of_parameter(name, epoch, batch)
 
     def close_window(self) -> bool:
         """Update with what open windows hold."""

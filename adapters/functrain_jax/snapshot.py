@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from functrain.kernel.state import Accumulator, Clock, LossScale, Player, TrainState, Tree
 from functrain.trainer.errors import CheckpointError, ConfigurationError
-from functrain.trainer.weights import Form
+from functrain.trainer.weights import Form, check_not_weights_only, check_weights
 from functrain.trainer.weights import differences as differing
 from functrain_jax.identity import form
 
@@ -51,13 +51,14 @@ def rebuilt(saved: dict[str, Any], own: Tree) -> Tree:
     return jax.tree_util.tree_map_with_path(one, own)
 
 
-def differences(saved: dict[str, Any], own: dict[str, Any], strict: bool = True) -> str | None:
+def differences(saved: dict[str, Any], own: dict[str, Any]) -> str | None:
     """Return what differs between two named trees, in words; None where nothing does. See
     `functrain.trainer.weights`."""
-    return differing(_forms(saved), _forms(own), strict)
+    return differing(forms(saved), forms(own))
 
 
-def _forms(named: dict[str, Any]) -> dict[str, Form]:
+def forms(named: Mapping[str, Any]) -> dict[str, Form]:
+    """Return what is compared of named arrays."""
     return {name: Form(tuple(jnp.shape(leaf)), str(jnp.result_type(leaf))) for name, leaf in named.items()}
 
 
@@ -133,11 +134,7 @@ def restored(state: TrainState, saved: Mapping[str, Any], name: str, backend: Ja
     Raises:
         CheckpointError: it does not fit the module or its optimizers.
     """
-    if "state_dict" not in saved:
-        raise CheckpointError(f"has no weights (no 'state_dict'), so it is no checkpoint of {name}.")
-    differs = differences(saved["state_dict"], weights(state))
-    if differs:
-        raise CheckpointError(f"is of another module than {name}: {differs}.")
+    check_weights(saved, weights(state), forms, name)
     if backend is not None:
         _check_players(state.players, saved, name)
     state = state._replace(
@@ -147,8 +144,7 @@ def restored(state: TrainState, saved: Mapping[str, Any], name: str, backend: Ja
 
 
 def _check_players(own: Sequence[Player], saved: Mapping[str, Any], name: str) -> None:
-    if "players" not in saved:
-        raise CheckpointError("holds weights only (no 'players'), so training cannot continue from it.")
+    check_not_weights_only(saved, "players")
     if len(saved["players"]) != len(own):
         raise CheckpointError(f"has {len(saved['players'])} optimizers, and {name} configures {len(own)}.")
     for i, (kept, player) in enumerate(zip(saved["players"], own, strict=True)):

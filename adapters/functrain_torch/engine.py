@@ -219,16 +219,13 @@ class TorchEngine:
         return of_players(detached(given), self.automatic and len(self.configured.optimizers) > 1)
 
     def _raise_on_nan(self, number: int) -> None:
-        output, place = self.parts.backend.output, f"epoch {self.run.clock.epoch}, batch {number}"
+        output, epoch = self.parts.backend.output, self.run.clock.epoch
         loss = output["loss"] if isinstance(output, dict) else output
         if isinstance(loss, Tensor) and not math.isfinite(loss.item()):
-            raise NotFiniteError(f"the loss is {loss.item()} at {place}.")
+            raise NotFiniteError.of_loss(epoch, number, loss.item())
         for name, parameter in self.module.named_parameters():
             if not torch.isfinite(parameter).all():
-                raise NotFiniteError(
-                    f"parameter {name!r} is not finite after {place}: a lower learning rate or gradient_clip_val may "
-                    "help."
-                )
+                raise NotFiniteError.of_parameter(name, epoch, number)
 
     def close_window(self) -> bool:
         """Update with what open windows hold."""

@@ -12,14 +12,12 @@ from torch import Tensor, nn
 
 from functrain.trainer import adapters
 from functrain.trainer.adapter import Adapter
-from functrain.trainer.checkpoint import check_format
-from functrain.trainer.errors import CheckpointError, ConfigurationError, kind
+from functrain.trainer.errors import ConfigurationError, kind
 from functrain.trainer.hooks import default, hook
 from functrain.trainer.hparams import HyperparametersMixin, load_hparams_yaml, load_tags_csv
-from functrain.trainer.load import arguments_of
+from functrain.trainer.load import module_of
 from functrain.trainer.module import ModuleBase
 from functrain.trainer.run import Run
-from functrain.trainer.weights import differences
 from functrain_torch import ckpt
 from functrain_torch.manual import Manual, without_optimizer
 from functrain_torch.transfer import TransferHooks
@@ -306,17 +304,13 @@ class LightningModule(TransferHooks, ModuleBase, HyperparametersMixin, nn.Module
                 f"{cls.__name__}.load_from_checkpoint(hparams_file={hparams_file!r}): must be a path, not "
                 f"{kind(hparams_file)}."
             )
-        saved = check_format(ckpt.read(checkpoint_path), str(checkpoint_path))
-        hparams = dict(saved.get("hyper_parameters", {}))
+        saved, hparams = ckpt.read(checkpoint_path), None
         if hparams_file is not None:
             read = load_tags_csv if os.fspath(hparams_file).endswith(".csv") else load_hparams_yaml
             hparams = dict(read(hparams_file))
-        module = cls(**arguments_of(cls, hparams, kwargs, saved.get("hparams_name")))
-        module.on_load_checkpoint(saved)
-        weights = saved.get("state_dict", {})
-        differs = differences(ckpt.forms(weights), ckpt.forms(module.state_dict()), strict)
-        if differs:
-            raise CheckpointError(f"{checkpoint_path}: does not fit {cls.__name__}: {differs}.")
+        module, weights = module_of(
+            cls, saved, str(checkpoint_path), kwargs, cls.state_dict, ckpt.forms, hparams, strict
+        )
         module.load_state_dict(weights, strict=strict)
         return module.to(device) if device is not None else module
 

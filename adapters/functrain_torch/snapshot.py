@@ -11,7 +11,7 @@ from functrain.kernel.state import Accumulator, Clock, LossScale, Player, TrainS
 from functrain.trainer import metrics_state
 from functrain.trainer.checkpoint import is_storable
 from functrain.trainer.errors import CheckpointError
-from functrain.trainer.weights import differences
+from functrain.trainer.weights import check_not_weights_only, check_weights
 from functrain_torch import ckpt, metric_states
 from functrain_torch.optimizer_shapes import check_shapes
 from functrain_torch.optimizer_states import order, ordered, parameter_names
@@ -98,11 +98,7 @@ def load_state(engine: TorchEngine, saved: Mapping[str, Any] | TrainState, weigh
     if isinstance(saved, TrainState):
         saved = _as_saved(engine, saved)
     module, name = engine.module, type(engine.module).__name__
-    if "state_dict" not in saved:
-        raise CheckpointError(f"has no weights (no 'state_dict'), so it is no checkpoint of {name}.")
-    differs = differences(ckpt.forms(saved["state_dict"]), ckpt.forms(module.state_dict()))
-    if differs:
-        raise CheckpointError(f"is of another module than {name}: {differs}.")
+    check_weights(saved, module.state_dict(), ckpt.forms, name)
     if not weights_only:
         _check_optimizers(engine, saved, name)
         places = _places(engine, saved)
@@ -134,8 +130,7 @@ def _check_optimizers(engine: TorchEngine, saved: Mapping[str, Any], name: str) 
         ("optimizer_states", engine.configured.optimizers),
         ("lr_schedulers", engine.configured.schedulers),
     ):
-        if key not in saved:
-            raise CheckpointError(f"holds weights only (no {key!r}), so training cannot continue from it.")
+        check_not_weights_only(saved, key)
         if len(saved[key]) != len(own):
             raise CheckpointError(f"has {len(saved[key])} {key}, and {name} configures {len(own)}.")
     for what, own_kinds in _kinds(engine.configured).items():

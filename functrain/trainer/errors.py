@@ -31,6 +31,19 @@ class NotFiniteError(RuntimeError):
     before: Callable[[], AbstractContextManager[Any]] | None = None
     path: str | None = None
 
+    @classmethod
+    def of_loss(cls, epoch: int, batch: int, value: float | None = None) -> NotFiniteError:
+        """Return the error of a loss, with its value where it is known."""
+        return cls(f"the loss is {'not finite' if value is None else value} at epoch {epoch}, batch {batch}.")
+
+    @classmethod
+    def of_parameter(cls, name: str, epoch: int, batch: int) -> NotFiniteError:
+        """Return the error of a parameter."""
+        return cls(
+            f"parameter {name!r} is not finite after epoch {epoch}, batch {batch}: a lower learning rate or "
+            "gradient_clip_val may help."
+        )
+
 
 def kind(value: Any) -> str:
     """Return what a value is, with its article: 'a str', 'an int', 'the class Net'."""

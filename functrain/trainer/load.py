@@ -3,11 +3,42 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from functrain.trainer.checkpoint import check_format, naming
 from functrain.trainer.errors import ConfigurationError, nearest
+from functrain.trainer.hooks import overrides
 from functrain.trainer.hparams import HyperParameters
+from functrain.trainer.weights import Forms, check_weights
+
+
+def module_of(
+    cls: Any, checkpoint: Any, path: str, given: Mapping[str, Any], own: Callable[[Any], Any], forms: Forms,
+    hparams: Mapping[str, Any] | None = None, strict: bool = True,
+) -> tuple[Any, dict[str, Any]]:  # fmt: skip
+    """Make a module of a checkpoint, and return it with the weights that the adapter is to put into it.
+
+    Args:
+        checkpoint: what was read from the path.
+        given: arguments of `__init__`, in place of the stored ones.
+        own: returns a module's arrays by name.
+        forms: returns their forms.
+        hparams: in place of the stored hyperparameters.
+        strict: the weights must be the module's exactly.
+
+    Raises:
+        CheckpointError: it is of no version that can be read, or its weights do not fit; names the path.
+        ConfigurationError: see `arguments_of`.
+    """
+    saved = check_format(checkpoint, path)
+    stored = saved.get("hyper_parameters", {}) if hparams is None else hparams
+    module = cls(**arguments_of(cls, stored, given, saved.get("hparams_name")))
+    if overrides(module, "on_load_checkpoint"):
+        module.on_load_checkpoint(saved)
+    with naming(path):
+        check_weights(saved, own(module), forms, cls.__name__, strict)
+    return module, saved["state_dict"]
 
 
 def arguments_of(

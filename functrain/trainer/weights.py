@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from functrain.trainer.errors import CheckpointError
 
 KINDS = ("bool", "complex", "float", "int")
 
@@ -43,6 +45,38 @@ def differences(saved: Mapping[str, Form | None], own: Mapping[str, Form | None]
         shapes = [f"{name} {was.shape} instead of {now.shape}" for name, was, now in both if was.shape != now.shape]
         found = [("missing", missing), ("unexpected", unexpected), ("of another shape:", shapes), *found]
     return "; ".join(f"{what} {_listed(names)}" for what, names in found if names) or None
+
+
+Forms = Callable[[Any], Mapping[str, Form | None]]
+"""What returns the forms of named arrays, in a framework."""
+
+
+def check_weights(saved: Mapping[str, Any], own: Any, forms: Forms, name: str, strict: bool = True) -> None:
+    """Compare the weights of a checkpoint with those of a module.
+
+    Args:
+        saved: the checkpoint.
+        own: the module's arrays by name.
+        name: the module's class name, for messages.
+
+    Raises:
+        CheckpointError: there are none, or they do not fit.
+    """
+    if "state_dict" not in saved:
+        raise CheckpointError(f"has no weights (no 'state_dict'), so it is no checkpoint of {name}.")
+    differs = differences(forms(saved["state_dict"]), forms(own), strict)
+    if differs:
+        raise CheckpointError(f"is of another module than {name}: {differs}.")
+
+
+def check_not_weights_only(saved: Mapping[str, Any], key: str) -> None:
+    """Check that a checkpoint has what stands under this key where training can continue.
+
+    Raises:
+        CheckpointError: it has not.
+    """
+    if key not in saved:
+        raise CheckpointError(f"holds weights only (no {key!r}), so training cannot continue from it.")
 
 
 def _listed(names: list[str]) -> str:

@@ -18,7 +18,7 @@ from functrain.trainer.hooks import adapt, overrides
 from functrain.trainer.planning import clip
 from functrain.trainer.run import Run
 from functrain.trainer.step_outputs import of_players
-from functrain.trainer.weights import Form, differences
+from functrain.trainer.weights import Form, check_not_weights_only, check_weights, differences
 from tests.numpy_adapter.module import Module
 from tests.oracle.backend import Micro, NumpyBackend, Part
 
@@ -141,9 +141,7 @@ class NumpyEngine:
 
     def load_state_dict(self, saved: Mapping[str, Any], weights_only: bool) -> None:
         own, name = self.module.params, type(self.module).__name__
-        differs = differences(_forms(saved.get("state_dict")), _forms(own))
-        if differs:
-            raise CheckpointError(f"is of another module than {name}: {differs}.")
+        check_weights(saved, own, _forms, name)
         if not weights_only:
             self._check_players(saved, name)
         for path, array in saved["state_dict"].items():
@@ -159,8 +157,7 @@ class NumpyEngine:
 
     def _check_players(self, saved: Mapping[str, Any], name: str) -> None:
         assert self.state is not None
-        if "players" not in saved:
-            raise CheckpointError("holds weights only (no 'players'), so training cannot continue from it.")
+        check_not_weights_only(saved, "players")
         if len(saved["players"]) != len(self.state.players):
             count = len(self.state.players)
             raise CheckpointError(f"has {len(saved['players'])} optimizers, and {name} configures {count}.")

@@ -140,6 +140,25 @@ def test_an_argument_that_init_does_not_have_is_named(world, kind, tmp_path):
         kind.load_from_checkpoint(tmp_path / "a.ckpt", detph=3)
 
 
+def test_what_is_no_checkpoint_of_a_module_is_said_alike(tmp_path):
+    class Bare(OfTorch):
+        def on_load_checkpoint(self, checkpoint):
+            del checkpoint["state_dict"]
+
+    class BareOfJax(OfJax):
+        def on_load_checkpoint(self, checkpoint):
+            del checkpoint["state_dict"]
+
+    for world, kind, bare in ((pl, OfTorch, Bare), (ft, OfJax, BareOfJax)):
+        (folder := tmp_path / bare.__name__).mkdir()
+        path = checkpoint(world, kind, folder)
+        with pytest.raises(world.CheckpointError) as raised:
+            bare.load_from_checkpoint(path)
+        assert str(raised.value) == (
+            f"{path}: has no weights (no 'state_dict'), so it is no checkpoint of {bare.__name__}."
+        )
+
+
 @pytest.mark.parametrize("name", ["16-true", "bf16-true", "32-mixed", "half"])
 def test_a_name_that_is_no_precision_is_none_anywhere(name):
     for world, optimizer in ((pl, len), (ft, optax.sgd(0.1))):

@@ -79,7 +79,9 @@ def test_arguments_in_place_of_stored_ones(saved: Any):
 
 
 def test_another_size_does_not_fit(saved: Any):
-    with pytest.raises(pl.CheckpointError, match=r"a\.ckpt: does not fit Sized: of another shape: net\.0\.weight"):
+    with pytest.raises(
+        pl.CheckpointError, match=r"a\.ckpt: is of another module than Sized: of another shape: net\.0\.weight"
+    ):
         Sized.load_from_checkpoint(saved[1], hidden=7)
 
 
@@ -113,7 +115,7 @@ class Wider(Sized):
 
 def test_strict(saved: Any):
     model, path = saved
-    with pytest.raises(pl.CheckpointError, match=r"does not fit Wider: missing more\.weight, more\.bias"):
+    with pytest.raises(pl.CheckpointError, match=r"is of another module than Wider: missing more\.weight, more\.bias"):
         Wider.load_from_checkpoint(path)
     loaded = Wider.load_from_checkpoint(path, strict=False)
     assert torch.equal(loaded.net[0].weight, model.net[0].weight)
