@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from functrain import callbacks as callbacks
     from functrain import kernel as kernel
     from functrain import loggers as loggers
+    from functrain import testing as testing
     from functrain.assembly import Trainer as Trainer
     from functrain.data import ArrayLoader as ArrayLoader
     from functrain.seed import seed_everything as seed_everything
@@ -24,8 +25,18 @@ _WHERE = {
     "seed_everything": "functrain.seed",
     "ArrayLoader": "functrain.data",
 }
-_MODULES = ("callbacks", "kernel", "loggers")
-__all__ = ["ArrayLoader", "Callback", "Trainer", "__version__", "callbacks", "kernel", "loggers", "seed_everything"]
+_MODULES = ("callbacks", "kernel", "loggers", "testing")
+__all__ = [
+    "ArrayLoader",
+    "Callback",
+    "Trainer",
+    "__version__",
+    "callbacks",
+    "kernel",
+    "loggers",
+    "seed_everything",
+    "testing",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -10,6 +10,7 @@ import os
 from contextlib import AbstractContextManager
 from typing import Any, Self
 
+from functrain import testing
 from functrain.trainer import adapters
 from functrain.trainer.adapter import Adapter
 from functrain.trainer.errors import ConfigurationError
@@ -131,3 +132,12 @@ def _make(module: Module, run: Run) -> Adapter:
 
 
 adapters.register(lambda module, flags: isinstance(module, Module), _make)
+
+
+def _tools() -> testing.Tools:
+    from functrain_jax.testing import JaxTools
+
+    return JaxTools()
+
+
+testing.register(Module, _tools)

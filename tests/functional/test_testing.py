@@ -1,0 +1,125 @@
+"""Each check of `functrain.testing` passes a sound module, and fails one with the defect that it names."""
+
+import math
+import random
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import torch
+from flax import nnx
+from torch import nn
+
+import functrain_jax as ft
+import functrain_torch as pl
+from functrain import testing
+
+X = np.random.default_rng(0).normal(size=(12, 4)).astype(np.float32)
+Y = np.arange(12) % 3
+BATCHES = {"torch": (torch.tensor(X), torch.tensor(Y)), "jax": (X, Y)}
+CALLS = [0]
+
+
+class Torch(pl.LightningModule):
+    """A small classifier; `defect` says what is wrong with it."""
+
+    def __init__(self, defect=""):
+        super().__init__()
+        self.defect, self.calls = defect, 0
+        torch.manual_seed(0)
+        self.first, self.last = nn.Linear(4, 32), nn.Linear(32, 3)
+        if defect == "large":
+            nn.init.normal_(self.last.weight, std=20.0)
+
+    def training_step(self, batch, batch_idx):
+        x, y = batch
+        hidden = torch.tanh(self.first(x))
+        if self.defect == "detached":
+            hidden = hidden.detach()
+        if self.defect == "zero":
+            hidden = hidden * 0
+        if self.defect == "attribute":
+            self.calls += 1
+        loss = nn.functional.cross_entropy(self.last(hidden), y)
+        if self.defect == "not finite":
+            loss = loss + torch.sqrt((self.last.bias * 0).sum())
+        if self.defect == "global":
+            CALLS[0] += 1
+            loss = loss * CALLS[0]
+        return loss
+
+    def configure_optimizers(self):
+        rate = 0.0 if self.defect == "still" else 0.05
+        return torch.optim.Adam(self.parameters(), lr=rate)
+
+
+class Jax(ft.Module):
+    """The same in JAX."""
+
+    def __init__(self, defect=""):
+        self.defect = defect
+        self.first, self.last = (nnx.Linear(*sizes, rngs=nnx.Rngs(0)) for sizes in ((4, 32), (32, 3)))
+        if defect == "large":
+            self.last.kernel[...] = 20 * jax.random.normal(jax.random.key(0), (32, 3))
+
+    def training_step(self, batch, batch_idx):
+        x, y = batch
+        hidden = jnp.tanh(self.first(x))
+        if self.defect == "detached":
+            hidden = jax.lax.stop_gradient(hidden)
+        if self.defect == "zero":
+            hidden = hidden * 0
+        loss = optax.softmax_cross_entropy_with_integer_labels(self.last(hidden), y).mean()
+        if self.defect == "not finite":
+            assert self.last.bias is not None
+            loss = loss + jnp.sqrt((self.last.bias[...] * 0).sum())
+        if self.defect == "drawn":
+            loss = loss * (1 + random.random() + np.random.rand())
+        return loss
+
+    def configure_optimizers(self):
+        return optax.adam(0.0 if self.defect == "still" else 0.05)
+
+
+MODULES = {"torch": Torch, "jax": Jax}
+CHECKS = {
+    "gradients": testing.check_gradients,
+    "init": lambda module, batch: testing.check_loss_at_init(module, batch, math.log(3), rtol=0.5),
+    "overfits": testing.check_overfits,
+    "pure": testing.check_pure,
+}
+DEFECTS = [
+    ("torch", "gradients", "detached", r"first\.weight has no gradient"),
+    ("jax", "gradients", "detached", r"the gradient of first\.\w+ \(.*\) is zero"),
+    ("torch", "gradients", "zero", r"first\.weight \(32, 4\) is zero"),
+    ("jax", "gradients", "zero", r"the gradient of first\.\w+ \(.*\) is zero"),
+    ("torch", "gradients", "not finite", r"last\.bias is not finite in 3 of its 3"),
+    ("jax", "gradients", "not finite", r"last\.bias is not finite in 3 of its 3"),
+    ("torch", "init", "large", r"the first loss is .*, not 1\.09861"),
+    ("jax", "init", "large", r"the first loss is .*, not 1\.09861"),
+    ("torch", "overfits", "still", "after 100 updates of one batch"),
+    ("jax", "overfits", "still", "after 100 updates of one batch"),
+    ("torch", "pure", "attribute", "has changed calls from 0 to 1"),
+    ("torch", "pure", "global", r"other bits: first in first\.weight"),
+    ("jax", "pure", "drawn", "moved a global random generator"),
+]
+
+
+@pytest.mark.parametrize("check", CHECKS)
+@pytest.mark.parametrize("world", MODULES)
+def test_a_sound_module_passes(world, check):
+    CHECKS[check](MODULES[world](), BATCHES[world])
+
+
+@pytest.mark.parametrize(("world", "check", "defect", "said"), DEFECTS)
+def test_a_defect_is_found_and_named(world, check, defect, said):
+    CALLS[0] = 0
+    with pytest.raises(AssertionError, match=said):
+        CHECKS[check](MODULES[world](defect), BATCHES[world])
+
+
+def test_what_is_no_module_is_named():
+    with pytest.raises(TypeError, match="no module of functrain_torch or functrain_jax"):
+        testing.check_pure(nn.Linear(2, 2), X)
