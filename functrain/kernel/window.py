@@ -42,7 +42,10 @@ class Schedule:
 
     def at(self, epoch: int) -> int:
         """Return the window size in this epoch."""
-        return next(size for start, size in self._starts if epoch >= start)
+        for start, size in self._starts:
+            if epoch >= start:
+                return size
+        raise ValueError(f"epoch {epoch!r}: must be >= 0.")
 
     @property
     def starts(self) -> tuple[tuple[int, int], ...]:
