@@ -36,14 +36,12 @@ def functional(module: LightningModule, *, donate: bool = True, **flags: Any) ->
             truncated_bptt_steps and their like.
 
     Returns:
-        init: `init(seed=None) -> state`: the module's present weights, copied. The seed is as of `seed_everything`;
-            None takes the present random state.
-        step: `step(state, batch, last=False) -> (state, StepReport)`. With `last` the epoch ends with this batch: a
-            shorter window closes, schedulers of epochs step, the position turns.
-        epoch: `epoch(state, batches) -> (state, EpochReport)`: any iterable of batches, a loader too.
-        evaluate: `evaluate(state, batches, stage="validation") -> metrics`: what `Trainer.validate` or `test` returns
-            for this loader.
-        load: `load(checkpoint) -> state`; see `load_state`.
+        The five functions of a `Step`. `init(seed=None)` copies the module's present weights, with the seed as of
+        `seed_everything`, None taking the present random state. `step(state, batch, last=False)` takes one batch, and
+        with `last` ends the epoch: a shorter window closes, schedulers of epochs step, the position turns.
+        `epoch(state, batches)` takes any iterable of batches, a loader too. `evaluate(state, batches,
+        stage="validation")` returns what `Trainer.validate` or `test` returns for this loader. `load(checkpoint)` is
+        `load_state`.
 
     Raises:
         ConfigurationError: a flag is unknown, contradicts another, or concerns no step; what else a Trainer refuses.

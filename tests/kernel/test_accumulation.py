@@ -195,7 +195,8 @@ def test_memory_does_not_grow_with_the_window():
     peak(2)
     few, many = peak(2), peak(64)
     assert few > start["w"].nbytes
-    assert many < few + 20_000
+    # A pair for each micro-batch of the window is some hundred bytes, which free lists may hide or not.
+    assert many < few + start["w"].nbytes / 8
 
 
 def test_schedule_by_epoch():
