@@ -62,6 +62,6 @@ def run(case: Case) -> list[Seen]:
     for batch in case.batches:
         state, report = step(state, arrays(batch))
         if "tbptt" in case.options:
-            report = jax.tree.map(lambda field: field[-1], report)
+            report = jax.tree.map(lambda field: field[-1], report.update)  # of the last piece
         shown.append(seen(state, report))
     return shown

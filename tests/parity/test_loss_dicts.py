@@ -20,10 +20,11 @@ def run(world, extra, **options):
     return step.step(step.init({"w": jnp.ones(2)}), jnp.ones((4, 2)))
 
 
+@pytest.mark.parametrize("world", ["torch", "jax"])
 @pytest.mark.parametrize("accumulate", [1, 2])
-def test_what_a_loss_function_returns_beside_the_loss_is_in_the_report(accumulate):
-    _, report = run("torch", {"accuracy": 0.5, "logits": 1.0, "weight": 2.0}, accumulate=accumulate)
-    assert report.logged == {"accuracy": 0.5, "logits": 1.0}
+def test_what_a_loss_function_returns_beside_the_loss_is_in_the_report(world, accumulate):
+    _, report = run(world, {"accuracy": 0.5, "logits": 1.0, "weight": 2.0}, accumulate=accumulate)
+    assert {name: float(value) for name, value in report.logged.items()} == {"accuracy": 0.5, "logits": 1.0}
 
 
 def test_a_loss_function_may_return_a_pair_of_the_loss_and_the_rest():
@@ -42,12 +43,6 @@ def test_a_tuple_that_is_no_pair_of_loss_and_dict_is_an_error():
     step = functrain_torch.make_step(lambda p, x: (p["w"].sum(), 1), lambda p: torch.optim.SGD(p, 0.1))
     with pytest.raises(TypeError, match=r"returned a tuple of Tensor, int: return .*\(loss, aux\)"):
         step.step(step.init({"w": torch.ones(2)}), torch.ones(4, 2))
-
-
-@pytest.mark.parametrize("accumulate", [1, 2])
-def test_a_key_that_a_step_would_drop_is_an_error(accumulate):
-    with pytest.raises(ValueError, match=r"loss_fn returned 'accuracy', 'logits' beside the loss.*'vars'"):
-        run("jax", {"accuracy": 0.5, "logits": 1.0}, accumulate=accumulate)
 
 
 @pytest.mark.parametrize("world", ["torch", "jax"])
