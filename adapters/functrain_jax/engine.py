@@ -32,7 +32,7 @@ from functrain_jax.binding import Bindings
 from functrain_jax.context import STEP_HOOKS, Surroundings
 from functrain_jax.device import check_determinism, stacked_flags, window_ends
 from functrain_jax.evaluator import Evaluator, Modes
-from functrain_jax.feed import LONGEST, Chunk, Feed
+from functrain_jax.feed import LONGEST, Chunk, Feed, preparing
 from functrain_jax.frozen import frozen
 from functrain_jax.identity import facts
 from functrain_jax.kept import Entry
@@ -41,7 +41,7 @@ from functrain_jax.loaders import register_generators
 from functrain_jax.module_programs import ModulePrograms
 from functrain_jax.moments import Moment, Moments, Noted, places
 from functrain_jax.order import plain
-from functrain_jax.parts import always, has_unit_windows, pieces_of, policy_of_flags, step_parts
+from functrain_jax.parts import always, check_pieces, has_unit_windows, pieces_of, policy_of_flags, step_parts
 from functrain_jax.placement import placement_of
 from functrain_jax.players import Spec
 from functrain_jax.programs import BAD_LOSS, Discovery, Training
@@ -80,8 +80,7 @@ class JaxEngine:
         register_generators()
         self.module.device = self.placement.device
         hooks, x64 = self.run.hooks, self.policy.name == "64"
-        changes = hooks.on_before_batch_transfer is not None or hooks.transfer_batch_to_device is not None
-        prepare = self._prepare if changes else None
+        prepare = preparing(hooks, self.placement.device)
         self.feed = Feed(prepare, x64)
         self.binding = Bindings(self.module)
         self.modes = Modes(self.binding, hooks)
@@ -113,14 +112,6 @@ class JaxEngine:
                 f"Trainer(track_grad_norm={flags.track_grad_norm!r}): not available for JAX modules; leave it at -1."
             )
 
-    def _prepare(self, batch: Any, loader: int = 0) -> Any:
-        hooks = self.run.hooks
-        if hooks.on_before_batch_transfer is not None:
-            batch = hooks.on_before_batch_transfer(batch, loader)
-        if hooks.transfer_batch_to_device is not None:
-            batch = hooks.transfer_batch_to_device(batch, self.placement.device, loader)
-        return batch
-
     def configure(self) -> Traits:
         """Optimizers and the initial state, each checked."""
         assert self.state is not None
@@ -144,11 +135,7 @@ class JaxEngine:
         flags, self.wants_outputs, self.one_by_one = self.run.flags, wants_outputs, wants_outputs or one_by_one
         open_ = any(p.acc.grads is not None and int(p.acc.count) for p in self.state.players)
         self.unit_windows = has_unit_windows(self.run.plan.windows, self.specs) and not open_
-        if self.pieces is not None and not self.unit_windows:
-            raise ConfigurationError(
-                f"Trainer(truncated_bptt_steps={self.pieces}): every piece is an update for JAX modules; leave out "
-                "accumulate_grad_batches and frequencies."
-            )
+        check_pieces(self.pieces, self.unit_windows, "Trainer")
         state = self.backend.closed(self.state) if self.unit_windows else self.backend.opened(self.state)
         self.state = self.placement.state(state)
         # What stays with the module knows nothing of this run.

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from functrain.trainer.errors import ConfigurationError
+from functrain.trainer.hooks import Hooks
 from functrain_jax.device import check_one_device
 from functrain_jax.order import ordered, plain
 
@@ -37,6 +38,20 @@ DISPATCH_BYTES = 8 * 2**20
 FEWEST = 8
 BUFFER_BYTES = 256 * 2**20
 """A dispatch takes `FEWEST` batches however large they are, up to so much memory."""
+
+
+def preparing(hooks: Hooks, device: Any) -> Callable[..., Any] | None:
+    """Return what the hooks that may change a batch make of it before it is moved, `prepare(batch, loader=0)`; None
+    where there are none."""
+    before, transfer = hooks.on_before_batch_transfer, hooks.transfer_batch_to_device
+    if before is None and transfer is None:
+        return None
+
+    def prepare(batch: Any, loader: int = 0) -> Any:
+        batch = batch if before is None else before(batch, loader)
+        return batch if transfer is None else transfer(batch, device, loader)
+
+    return prepare
 
 
 class BatchSpec(NamedTuple):

@@ -6,7 +6,7 @@ Nothing here is a second way to compute: the step is that of `Training`, the eva
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -32,12 +32,12 @@ from functrain_jax.collect import MONOIDS
 from functrain_jax.context import Surroundings
 from functrain_jax.discovery import Discovery
 from functrain_jax.evaluator import Evaluator, Modes
-from functrain_jax.feed import LONGEST, Feed
+from functrain_jax.feed import LONGEST, Feed, preparing
 from functrain_jax.keys import STREAM
 from functrain_jax.loops import length, scan
 from functrain_jax.module_programs import ModulePrograms
 from functrain_jax.order import ordered
-from functrain_jax.parts import has_unit_windows, policy_of_flags, step_parts
+from functrain_jax.parts import check_pieces, has_unit_windows, policy_of_flags, step_parts
 from functrain_jax.placement import placement_of
 from functrain_jax.rates import rate_of
 from functrain_jax.trace import batch_size
@@ -111,13 +111,9 @@ class _Functional:
         self.training = self.parts.training
         self.windows = windows_of(self.flags, ())
         self.unit_windows = has_unit_windows(self.windows, self.parts.specs)
-        if self.training.pieces is not None and not self.unit_windows:
-            raise ConfigurationError(
-                f"functional(truncated_bptt_steps={self.training.pieces}): every piece is an update for JAX modules; "
-                "leave out accumulate_grad_batches and frequencies."
-            )
+        check_pieces(self.training.pieces, self.unit_windows, "functional")
         self.hooks = Hooks(None, module, (), None, Metrics())
-        self.feed = Feed(self._prepare(), self.policy.name == "64")
+        self.feed = Feed(preparing(self.hooks, self.placement.device), self.policy.name == "64")
         self.found: dict[Any, Discovery] = {}
         # No gradient goes backwards through a loop whose length is a value, so a gradient is that of the batch alone.
         self._differentiable = jax.custom_vjp(lambda state, batch, last: self._made(state, batch, last))
@@ -315,17 +311,6 @@ class _Functional:
             return ordered(batch)
         leaves, structure = self.feed.leaves(batch)
         return jax.tree.unflatten(structure, leaves)
-
-    def _prepare(self) -> Callable[..., Any] | None:
-        before, transfer = self.hooks.on_before_batch_transfer, self.hooks.transfer_batch_to_device
-        if before is None and transfer is None:
-            return None
-
-        def prepare(batch: Any, loader: int = 0) -> Any:
-            batch = batch if before is None else before(batch, loader)
-            return batch if transfer is None else transfer(batch, self.placement.device, loader)
-
-        return prepare
 
 
 def _nothing(room: np.ndarray) -> jax.Array:

@@ -128,6 +128,16 @@ def pieces_of(module: Module, flags: Flags) -> int | None:
     return flags.truncated_bptt_steps or module.truncated_bptt_steps
 
 
+def check_pieces(pieces: int | None, unit_windows: bool, taker: str) -> None:
+    """Raises ConfigurationError, in the name of who takes the flags, where batches are cut along time and windows are
+    of several batches."""
+    if pieces is not None and not unit_windows:
+        raise ConfigurationError(
+            f"{taker}(truncated_bptt_steps={pieces}): every piece is an update for JAX modules; leave out "
+            "accumulate_grad_batches and frequencies."
+        )
+
+
 def always(specs: tuple[Spec, ...]) -> tuple[bool, ...]:
     """Return for each player whether every batch is its turn."""
     return tuple(spec.plan.turn is None for spec in specs)
