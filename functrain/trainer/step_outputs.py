@@ -57,18 +57,6 @@ def of_players(outputs: Mapping[int, Any], several: bool) -> Any:
     return [with_loss(outputs[player]) for player in sorted(outputs) if outputs[player] is not None]
 
 
-def check_keys(given: Mapping[str, Any], tbptt: bool, name: str) -> None:
-    """Raises ValueError where a loss function's dict holds what a step has no place for."""
-    known = ("loss", "weight", "vars", *(("hiddens",) if tbptt else ()))
-    extra = [key for key in given if key not in known]
-    if extra:
-        why = " ('hiddens' is for tbptt=...)" if "hiddens" in extra else ""
-        raise ValueError(
-            f"{name} returned {', '.join(map(repr, extra))} beside the loss{why}: a step keeps only "
-            f"{', '.join(map(repr, known))}. Keep further results in 'vars', or compute them apart."
-        )
-
-
 def apart(given: Any, tbptt: bool, name: str) -> tuple[Any, dict[str, Any]]:
     """Return what a loss function returned without, and what it returned beside what a step works with: further entries
     of its dict, or the second of `(loss, aux)`.
@@ -88,7 +76,11 @@ def apart(given: Any, tbptt: bool, name: str) -> tuple[Any, dict[str, Any]]:
         return loss, dict(aux)
     if not is_mapping(given) or "loss" not in given:
         return given, {}
+    if "hiddens" in given and not tbptt:
+        raise ValueError(
+            f"{name} returned 'hiddens' beside the loss ('hiddens' is for tbptt=...): without pieces nobody is handed "
+            "them; leave them out, or return them under another name."
+        )
     known = ("loss", "weight", "vars", "hiddens")
-    check_keys({key: None for key in given if key in known}, tbptt, name)
     aux = {key: value for key, value in given.items() if key not in known}
     return {key: value for key, value in given.items() if key in known}, aux
