@@ -18,6 +18,7 @@ from functrain.kernel.scale import ScaleRule
 from functrain.kernel.state import Accumulator, Clock, LossScale, Player, Report, Scalar, TrainState, Tree
 from functrain.trainer.errors import ConfigurationError
 from functrain_jax.dataflow import depends
+from functrain_jax.keys import is_key
 from functrain_jax.loops import arrays, fold, length, scan
 from functrain_jax.precision import SINGLE, Policy, is_floating, keep_types
 
@@ -324,7 +325,7 @@ class JaxBackend:
 
 def _copied(leaf: Any) -> Any:
     # A new array of a type that does not give way to others, as those are that come out of a compiled step.
-    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+    if is_key(leaf):
         return jnp.copy(leaf)
     return jnp.array(leaf, dtype=leaf.dtype, copy=True)
 

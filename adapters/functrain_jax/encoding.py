@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from functrain.trainer.errors import ConfigurationError
+from functrain_jax.keys import is_key
 
 ARRAY, TENSOR, SCALAR, TUPLE, BYTES, ITEMS = "$array", "$tensor", "$scalar", "$tuple", "$bytes", "$items"
 KEY = "$key"
@@ -70,7 +71,7 @@ def _encode_mapping(value: Mapping[Any, Any], arrays: dict[str, Any], where: str
 
 
 def _encode_array(value: Any, arrays: dict[str, Any], where: str, kind: str) -> Any:
-    if jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
+    if is_key(value):
         data = _encode_array(jax.random.key_data(value), arrays, where, ARRAY)
         return {KEY: [str(jax.random.key_impl(value)), data]}
     dtype = np.dtype(value.dtype)

@@ -10,6 +10,7 @@ import secrets
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from functrain.seed import global_seed, register_rng, register_seeder
 from functrain.trainer.narrow import is_count
@@ -56,6 +57,22 @@ register_rng("jax", STREAM.state, STREAM.set_state)
 def next_key() -> Any:
     """Return a random key that no call before has given, from the stream that `seed_everything` seeds."""
     return STREAM.next()
+
+
+def is_key(array: Any) -> bool:
+    """Return whether an array is one of random keys."""
+    return jnp.issubdtype(array.dtype, jax.dtypes.prng_key)
+
+
+def first_key(seed: Any) -> Any:
+    """Return the key that a run would begin with after `seed_everything(seed)`; None takes the stream as it is now,
+    which is not moved."""
+    stream = Stream()
+    if seed is None:
+        stream.set_state(STREAM.state())
+    else:
+        stream.set_seed(seed)
+    return stream.next()
 
 
 def key_of(rng: Any) -> Any:

@@ -18,6 +18,7 @@ from jax import lax
 from functrain.kernel import plan as plans
 from functrain.kernel.metrics import Running
 from functrain.kernel.state import Clock, TrainState
+from functrain.trainer import metrics_state
 from functrain.trainer.checkpoint import check_format, clock_of, naming
 from functrain.trainer.entries import TRAIN, Entry
 from functrain.trainer.errors import ConfigurationError
@@ -26,6 +27,7 @@ from functrain.trainer.hooks import Hooks
 from functrain.trainer.metrics import Metrics
 from functrain.trainer.planning import windows_of
 from functrain.trainer.replay import batch_of
+from functrain.trainer.scopes import STEPS
 from functrain_jax import checkpoint, snapshot
 from functrain_jax.binding import Bindings
 from functrain_jax.collect import MONOIDS
@@ -33,7 +35,7 @@ from functrain_jax.context import Surroundings
 from functrain_jax.discovery import Discovery
 from functrain_jax.evaluator import Evaluator, Modes
 from functrain_jax.feed import LONGEST, Feed, preparing
-from functrain_jax.keys import STREAM
+from functrain_jax.keys import first_key, is_key
 from functrain_jax.loops import length, scan
 from functrain_jax.module_programs import ModulePrograms
 from functrain_jax.order import ordered
@@ -127,15 +129,8 @@ class _Functional:
 
     def init(self, seed: Any = None) -> TrainState:
         """Return the first state."""
-        if seed is None:
-            before = STREAM.state()
-            key = STREAM.next()
-            STREAM.set_state(before)
-        elif isinstance(seed, jax.Array) and jnp.issubdtype(seed.dtype, jax.dtypes.prng_key):
-            key = seed
-        else:
-            # As seed_everything makes the first key of a run.
-            key = jax.random.fold_in(jax.random.key(seed), 0)
+        given = isinstance(seed, jax.Array) and is_key(seed)
+        key: Any = seed if given else first_key(seed)
         state = self.parts.init(key)
         return jax.tree.map(jnp.asarray, self._formed(state))
 
@@ -335,11 +330,11 @@ def _with_last(batches: Iterable[Any]) -> Iterator[tuple[Any, bool]]:
 
 def _running(metrics: Mapping[str, Any], store: Any) -> dict[Any, Running]:
     """The running values of the epoch under way, of those that the training step logs."""
-    entries = [entry for entry in metrics["stages"].get(TRAIN, ()) if entry["hook"] == "training_step"]
+    held = Metrics()
+    metrics_state.load_state(held, metrics)
+    entries = held.entries.get(TRAIN, {})
     return {
-        (entry["hook"], entry["base"] + entry["suffix"]): Running(
-            jnp.asarray(entry["total"], store), jnp.asarray(entry["weight"], store)
-        )
-        for entry in entries
-        if entry["options"][1]
+        key: Running(*(jnp.asarray(x, store) for x in entry.running))
+        for key, entry in entries.items()
+        if entry.hook == STEPS[TRAIN] and entry.options.on_epoch
     }

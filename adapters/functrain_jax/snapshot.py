@@ -13,6 +13,7 @@ from functrain.trainer.errors import CheckpointError, ConfigurationError
 from functrain.trainer.weights import Form, check_not_weights_only, check_weights
 from functrain.trainer.weights import differences as differing
 from functrain_jax.identity import form
+from functrain_jax.keys import is_key
 
 if TYPE_CHECKING:
     from functrain_jax.backend import JaxBackend
@@ -60,11 +61,6 @@ def differences(saved: dict[str, Any], own: dict[str, Any]) -> str | None:
 def forms(named: Mapping[str, Any]) -> dict[str, Form]:
     """Return what is compared of named arrays."""
     return {name: Form(tuple(jnp.shape(leaf)), str(jnp.result_type(leaf))) for name, leaf in named.items()}
-
-
-def is_key(leaf: Any) -> bool:
-    """Return whether it is an array of random keys."""
-    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def _raw(leaf: Any) -> Any:

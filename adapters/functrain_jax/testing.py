@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
+from functrain_jax.keys import is_key
 from functrain_jax.module_step import functional
 
 PLAIN = (bool, int, float, str, type(None))
@@ -21,7 +21,7 @@ def _named(tree: Any) -> dict[str, np.ndarray]:
             leaf
         )
         for path, leaf in leaves
-        if not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        if not is_key(leaf)
     }
 
 
