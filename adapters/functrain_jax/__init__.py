@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from functrain.seed import isolate_rng, seed_everything
 from functrain.trainer.errors import CheckpointError, ConfigurationError, NotFiniteError
+from functrain.trainer.functional import LossStep, Step
 
 # What JAX and flax draw from the global generators of Python and numpy when they are first imported is not missed by
 # whoever has seeded them before.
 with isolate_rng():
     from functrain_jax.keys import next_key
-    from functrain_jax.step import Step, make_step
+    from functrain_jax.step import make_step
 
 if TYPE_CHECKING:
     from functrain import callbacks as callbacks
@@ -43,6 +44,7 @@ __all__ = [
     "Callback",
     "CheckpointError",
     "ConfigurationError",
+    "LossStep",
     "Module",
     "NotFiniteError",
     "Step",

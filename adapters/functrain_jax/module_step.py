@@ -22,7 +22,7 @@ from functrain.trainer import metrics_state
 from functrain.trainer.checkpoint import check_format, clock_of, naming
 from functrain.trainer.entries import TRAIN, Entry
 from functrain.trainer.errors import ConfigurationError
-from functrain.trainer.functional import EpochReport, Step, StepReport, flags_of_step
+from functrain.trainer.functional import EpochReport, Step, StepReport, flags_of_step, step_of
 from functrain.trainer.hooks import Hooks
 from functrain.trainer.metrics import Metrics
 from functrain.trainer.planning import windows_of
@@ -85,8 +85,7 @@ def load_state(
     Raises:
         CheckpointError: it cannot be read, holds weights only, or is of another module.
     """
-    step = module if isinstance(module, Step) else functional(module, **flags)
-    return step.load(checkpoint)
+    return step_of(module, flags, functional).load(checkpoint)
 
 
 def failing_batch(path: str | os.PathLike[str]) -> Any:

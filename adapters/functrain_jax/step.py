@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ import optax
 
 from functrain import kernel
 from functrain.kernel import Clip, Rule, ScaleRule, TrainState
-from functrain.trainer.functional import StepReport
+from functrain.trainer.functional import LossStep, StepReport
 from functrain.trainer.narrow import is_count
 from functrain.trainer.step_outputs import apart, parts_of
 from functrain_jax.backend import JaxBackend
@@ -22,25 +22,6 @@ from functrain_jax.loops import length
 from functrain_jax.precision import policy_of
 
 EXTRAS = ("rng", "vars", "hiddens")
-
-
-class Step(NamedTuple):
-    """A training step, made by `make_step`.
-
-    Attributes:
-        init: `init(params, *, rng=None, vars=None) -> TrainState`. `params` and `vars` are trees of arrays,
-            copied; `rng` is a key of `jax.random.key`, or an int. Traceable, so an ensemble is
-            `jax.vmap(init)` over keys.
-        step: `step(state, batch) -> (state, StepReport)`: one window and its update. Compiled with `jax.jit`, and
-            as traceable as any such function: inside another `jit`, `vmap`, `lax.scan` or `grad`.
-            `step.__wrapped__` is the plain function.
-        epoch: `epoch(state, batches) -> (state, StepReport)`: a scan of `step` over batches stacked along a new
-            first axis, or over a list of windows; the report's fields have the steps as their first axis.
-    """
-
-    init: Callable[..., TrainState]
-    step: Callable[[TrainState, Any], tuple[TrainState, StepReport]]
-    epoch: Callable[[TrainState, Any], tuple[TrainState, StepReport]]
 
 
 def make_step(
@@ -55,7 +36,7 @@ def make_step(
     tbptt: int | None = None,
     donate: bool = True,
     skip_nonfinite: bool = False,
-) -> Step:
+) -> LossStep:
     """Return the training step of a loss function and an optimizer.
 
     Args:
@@ -79,6 +60,14 @@ def make_step(
             the updates as their first axis.
         donate: a call may reuse the old state's memory, so the old state is dead afterwards. False keeps it.
         skip_nonfinite: skip an update whose gradient is not finite, without a loss scale too.
+
+    Returns:
+        The triple (init, step, epoch). `init(params, *, rng=None, vars=None)` copies its trees of arrays; `rng` is a
+        key of `jax.random.key`, or an int. It is traceable, so an ensemble is `jax.vmap(init)` over keys. `step` is
+        compiled with `jax.jit`, and as traceable as any such function: inside another `jit`, `vmap`, `lax.scan` or
+        `grad`; `step.__wrapped__` is the plain function. It returns a `StepReport`. `epoch` is a scan of `step` over
+        batches stacked along a new first axis, or over a list of windows; the report's fields have the steps as their
+        first axis.
 
     Raises:
         ValueError: an option that cannot be, or, while tracing, a batch or a loss that does not fit.
@@ -120,7 +109,7 @@ def make_step(
         return short.scan(step, state, batches)
 
     old = (0,) if donate else ()
-    return Step(init, jax.jit(step, donate_argnums=old), jax.jit(epoch, donate_argnums=old))
+    return LossStep(init, jax.jit(step, donate_argnums=old), jax.jit(epoch, donate_argnums=old))
 
 
 def _check(**counts: int | None) -> None:

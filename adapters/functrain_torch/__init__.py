@@ -8,7 +8,7 @@ from __future__ import annotations
 from functrain.callbacks import Callback
 from functrain.seed import seed_everything
 from functrain.trainer.errors import CheckpointError, ConfigurationError
-from functrain.trainer.functional import Step
+from functrain.trainer.functional import LossStep, Step
 from functrain_torch import callbacks, loggers, rng, testing
 from functrain_torch.backend import TorchBackend
 from functrain_torch.datamodule import LightningDataModule
@@ -26,6 +26,7 @@ __all__ = [
     "ConfigurationError",
     "LightningDataModule",
     "LightningModule",
+    "LossStep",
     "Step",
     "TorchBackend",
     "Trainer",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -16,26 +16,12 @@ from functrain.kernel.scale import Clip, ScaleRule
 from functrain.kernel.state import Accumulator, LossScale, Player, TrainState
 from functrain.kernel.step import Rule, Rules
 from functrain.kernel.step import step as kernel_step
-from functrain.trainer.functional import StepReport
+from functrain.trainer.functional import LossStep, StepReport
 from functrain.trainer.step_outputs import apart
 from functrain_torch.backend import TorchBackend
 from functrain_torch.optimizers import Configured, learning_rates
 from functrain_torch.precision import precision as policy_of
 from functrain_torch.tree import batch_size, detached, split_batch, split_time
-
-
-class LossStep(NamedTuple):
-    """A training step of a loss function.
-
-    Attributes:
-        init: `init(params, vars=None) -> state`; params is a module, or a dict of tensors, which are copied.
-        step: `step(state, batch) -> (state, StepReport)`; with tbptt a list of reports, one an update.
-        epoch: `epoch(state, batches) -> (state, [report, ...])`.
-    """
-
-    init: Callable[..., TrainState]
-    step: Callable[[TrainState, Any], tuple[TrainState, Any]]
-    epoch: Callable[[TrainState, Iterable[Any]], tuple[TrainState, list[Any]]]
 
 
 def make_step(
@@ -69,7 +55,9 @@ def make_step(
         skip_nonfinite: skip updates whose gradient is not finite even without a loss scale.
 
     Returns:
-        The triple (init, step, epoch).
+        The triple (init, step, epoch). `init(params, vars=None)` takes a module, or a dict of tensors, which are
+        copied. `step` returns a `StepReport`, with tbptt a list of reports, one an update; `epoch` a list of what
+        steps return.
     """
     policy = policy_of(precision)
     if isinstance(loss_scale, int | float):

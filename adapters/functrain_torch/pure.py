@@ -13,7 +13,7 @@ from functrain.kernel.state import Report, TrainState
 from functrain.seed import isolate_rng, rng_state, seed_generators
 from functrain.trainer.data import length_of
 from functrain.trainer.errors import ConfigurationError
-from functrain.trainer.functional import EpochReport, Step, StepReport, flags_of_step
+from functrain.trainer.functional import EpochReport, Step, StepReport, flags_of_step, step_of
 from functrain.trainer.generators import set_known_rng_state
 from functrain_torch.copies import Settings
 from functrain_torch.stepper import Stepper
@@ -71,14 +71,7 @@ def load_state(
     Raises:
         CheckpointError: it cannot be read, or is of another module.
     """
-    if not isinstance(module, Step):
-        return functional(module, **flags).load(checkpoint)
-    if flags:
-        raise ConfigurationError(
-            f"load_state({', '.join(f'{name}={value!r}' for name, value in flags.items())}): the step has its flags "
-            "already; give them to functional(module, ...)."
-        )
-    return module.load(checkpoint)
+    return step_of(module, flags, functional).load(checkpoint)
 
 
 class _Pure:

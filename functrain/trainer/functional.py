@@ -83,18 +83,25 @@ class EpochReport(NamedTuple):
     metrics: Mapping[str, Any] = {}
 
 
-def _needs_a_module(*_: object, **__: object) -> Any:
-    raise ConfigurationError(
-        "this step was made of a loss function, so it has no evaluation and no checkpoints: make it of a module with "
-        "functional(module)."
-    )
+class LossStep(NamedTuple):
+    """A training step that `make_step` made of a loss function and an optimizer.
+
+    Attributes:
+        init: `init(params, vars=None) -> state`, of copies of what it is given.
+        step: `step(state, batch) -> (state, report)`: one window and its update.
+        epoch: `epoch(state, batches) -> (state, reports)`: one step after another.
+    """
+
+    init: Callable[..., TrainState]
+    step: Callable[[TrainState, Any], tuple[TrainState, Any]]
+    epoch: Callable[[TrainState, Any], tuple[TrainState, Any]]
 
 
 class Step(NamedTuple):
-    """A training step as a function of a state and a batch.
+    """A training step that `functional` made of a module.
 
     Attributes:
-        init: returns the first state, of copies. `init(seed=None)` where it was made of a module.
+        init: `init(seed=None) -> state`: the first state, of copies of what the module holds.
         step: `step(state, batch, last=False) -> (state, report)`. The epoch ends with the batch that is the `last`: a
             shorter window closes, and the position turns to the next one.
         epoch: `epoch(state, batches) -> (state, report)`: all batches of an epoch, and what is due at its end.
@@ -105,8 +112,24 @@ class Step(NamedTuple):
     init: Callable[..., TrainState]
     step: Callable[..., tuple[TrainState, StepReport]]
     epoch: Callable[..., tuple[TrainState, Any]]
-    evaluate: Callable[..., dict[str, Any]] = _needs_a_module
-    load: Callable[..., TrainState] = _needs_a_module
+    evaluate: Callable[..., dict[str, Any]]
+    load: Callable[..., TrainState]
+
+
+def step_of(module: Any, flags: Mapping[str, Any], functional: Callable[..., Step]) -> Step:
+    """Return the step of a module with these flags; a step that was made already as it is.
+
+    Raises:
+        ConfigurationError: such a step is given flags.
+    """
+    if not isinstance(module, Step):
+        return functional(module, **flags)
+    if flags:
+        raise ConfigurationError(
+            f"load_state({', '.join(f'{name}={value!r}' for name, value in flags.items())}): the step has its flags "
+            "already; give them to functional(module, ...)."
+        )
+    return module
 
 
 OF_A_STEP = (
