@@ -125,6 +125,22 @@ class Numpy:
         return x.copy(), y.copy()
 
 
+class Steps:
+    """The steps of a model with a `loss`, in every framework whose gradients come by themselves."""
+
+    def training_step(self: Any, batch: Any, batch_idx: int, optimizer_idx: int = 0) -> Any:
+        loss = self.loss(batch)
+        self.log("loss", loss)
+        return loss
+
+    def validation_step(self: Any, batch: Any, batch_idx: int) -> Any:
+        loss = self.loss(batch)
+        self.log("val_loss", loss)
+        return {"loss": loss}
+
+    test_step = validation_step
+
+
 class Torch:
     """functrain_torch."""
 
@@ -140,7 +156,7 @@ class Torch:
 
         from functrain_torch import LightningModule
 
-        class Model(LightningModule):
+        class Model(Steps, LightningModule):
             def __init__(self) -> None:
                 super().__init__()
                 for name, value in wish.start().items():
@@ -149,18 +165,6 @@ class Torch:
             def loss(self, batch: Any) -> Any:
                 x, y = batch
                 return ((x @ self.w + self.b - y) ** 2).mean()
-
-            def training_step(self, batch: Any, batch_idx: int, optimizer_idx: int = 0) -> Any:
-                loss = self.loss(batch)
-                self.log("loss", loss)
-                return loss
-
-            def validation_step(self, batch: Any, batch_idx: int) -> Any:
-                loss = self.loss(batch)
-                self.log("val_loss", loss)
-                return {"loss": loss}
-
-            test_step = validation_step
 
             def predict_step(self, batch: Any, batch_idx: int) -> Any:
                 return batch[0] @ self.w + self.b
@@ -204,7 +208,7 @@ class Jax:
             def __init__(self, value: np.ndarray) -> None:
                 self.value = nnx.Param(jnp.asarray(value))
 
-        class Model(Module):
+        class Model(Steps, Module):
             def __init__(self) -> None:
                 for name, value in wish.start().items():
                     setattr(self, name, Part(value))
@@ -212,18 +216,6 @@ class Jax:
             def loss(self, batch: Any) -> Any:
                 x, y = batch
                 return ((x @ self.w.value[...] + self.b.value[...] - y) ** 2).mean()
-
-            def training_step(self, batch: Any, batch_idx: int, optimizer_idx: int = 0) -> Any:
-                loss = self.loss(batch)
-                self.log("loss", loss)
-                return loss
-
-            def validation_step(self, batch: Any, batch_idx: int) -> Any:
-                loss = self.loss(batch)
-                self.log("val_loss", loss)
-                return {"loss": loss}
-
-            test_step = validation_step
 
             def predict_step(self, batch: Any, batch_idx: int) -> Any:
                 return batch[0] @ self.w.value[...] + self.b.value[...]

@@ -40,19 +40,26 @@ class Recorder:
             assert self.open.pop() == name
 
 
-class OfTorch(pl.LightningModule):
-    """One weight a feature; fails where it is told to."""
+class Fails:
+    """Fails where it is told to."""
 
     fails, failed = "", False
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.linear = torch.nn.Linear(2, 1)
 
     def failing(self, where: str) -> None:
         if where == self.fails:
             self.failed = True
             raise ArithmeticError(where)
+
+    def on_train_batch_end(self) -> None:
+        self.failing("on_train_batch_end")
+
+
+class OfTorch(Fails, pl.LightningModule):
+    """One weight a feature."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = torch.nn.Linear(2, 1)
 
     def training_step(self, batch: Any) -> Any:
         self.failing("training_step")
@@ -63,9 +70,6 @@ class OfTorch(pl.LightningModule):
 
     def on_after_backward(self) -> None:
         self.failing("on_after_backward")
-
-    def on_train_batch_end(self) -> None:
-        self.failing("on_train_batch_end")
 
     def configure_optimizers(self) -> Any:
         return torch.optim.SGD(self.parameters(), lr=0.01)
@@ -94,18 +98,11 @@ class Moved(OfTorch):
         return torch.as_tensor(batch)
 
 
-class OfJax(ft.Module):
+class OfJax(Fails, ft.Module):
     """The same in JAX."""
-
-    fails, failed = "", False
 
     def __init__(self) -> None:
         self.params = {"w": jnp.ones(2)}
-
-    def failing(self, where: str) -> None:
-        if where == self.fails:
-            self.failed = True
-            raise ArithmeticError(where)
 
     def training_step(self, batch: Any) -> Any:
         self.failing("training_step")
@@ -113,9 +110,6 @@ class OfJax(ft.Module):
 
     def validation_step(self, batch: Any) -> None:
         self.failing("validation_step")
-
-    def on_train_batch_end(self) -> None:
-        self.failing("on_train_batch_end")
 
     def configure_optimizers(self) -> Any:
         return optax.sgd(0.01)
