@@ -78,6 +78,11 @@ class Flags(Settings):
     default_root_dir: Path | None = None
     max_epochs: int | None = None
 
+    @property
+    def root_directory(self) -> str:
+        """Where runs leave what has no place of its own: `default_root_dir`, else the current directory."""
+        return os.fspath(self.default_root_dir or os.getcwd())
+
 
 SETTINGS: tuple[str, ...] = tuple(f.name for f in fields(Settings))
 NAMES: tuple[str, ...] = (*(f.name for f in fields(Flags) if f.name not in SETTINGS), *SETTINGS)

@@ -50,7 +50,7 @@ def _write(
 def directory_of(run: Run) -> str:
     """Return where the checkpoints of the run go: the directory of a callback that saves them, else the Trainer's."""
     known: list[str] = [c.dirpath for c in run.callbacks if isinstance(c, Checkpoint) and c.dirpath is not None]
-    return os.fspath(known[0] if known else run.flags.default_root_dir or os.getcwd())
+    return os.fspath(known[0]) if known else run.flags.root_directory
 
 
 def batch_of(saved: Mapping[str, Any], path: str) -> Any:

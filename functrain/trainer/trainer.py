@@ -404,7 +404,7 @@ class Trainer(Flagged):
     @property
     def default_root_dir(self) -> str:
         """Where logs and checkpoints go."""
-        return os.fspath(self.flags.default_root_dir or os.getcwd())
+        return self.flags.root_directory
 
     @property
     def log_dir(self) -> str:
