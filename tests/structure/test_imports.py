@@ -23,6 +23,7 @@ ARROWS = {
     "functrain.trainer": {"functrain.kernel", "functrain.*"},
     "functrain.callbacks": {"functrain.kernel", "functrain.trainer", "functrain.*"},
     "functrain.loggers": {"functrain.kernel", "functrain.trainer", "functrain.*"},
+    "functrain.testing": {"functrain.kernel", "functrain.trainer", "functrain.*"},
     "functrain.*": {"functrain.kernel", "functrain.*"},
     # The composition root gives the Trainer its defaults from packages that the Trainer must not know. Nobody
     # inside functrain imports it; the package's own namespace offers it lazily.

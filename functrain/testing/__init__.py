@@ -1,0 +1,9 @@
+"""Laws for users' own training steps, for any test runner: each check returns, or raises an AssertionError that says
+which law is broken, where, and what the usual cause is. Knows no framework: an adapter has the tools for its arrays."""
+
+from functrain.testing.gradients import check_gradients
+from functrain.testing.learning import check_loss_at_init, check_overfits
+from functrain.testing.purity import check_pure
+from functrain.testing.tools import Tools, register
+
+__all__ = ["Tools", "check_gradients", "check_loss_at_init", "check_overfits", "check_pure", "register"]

@@ -1,0 +1,59 @@
+"""Does the loss begin where it should, and does it fall?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from functrain.testing.tools import tools_of
+from functrain.testing.verdict import broken
+from functrain.trainer.functional import StepReport
+
+
+def check_loss_at_init(
+    module: Any, batch: Any, expected: float, *, rtol: float = 0.2, optimizer: int = 0, seed: int = 0, **flags: Any
+) -> None:
+    """The first loss is near what a network that knows nothing has, such as log(classes)."""
+    step = tools_of(module).functional(module, flags)
+    _, report = step.step(step.init(seed=seed), batch, last=True)
+    loss = _loss(report, optimizer)
+    if not abs(loss - expected) <= rtol * abs(expected):
+        where = f"the first loss is {loss:.6g}, not {expected:.6g} within {rtol:.0%}"
+        cause = "a last layer that begins too large, softmax twice, or a sum in place of a mean"
+        broken("check_loss_at_init", where, cause)
+
+
+def check_overfits(
+    module: Any,
+    batch: Any,
+    *,
+    updates: int = 100,
+    factor: float = 0.1,
+    optimizer: int = 0,
+    seed: int = 0,
+    **flags: Any,
+) -> None:
+    """One batch is learned: within this many steps its loss falls to `factor` of the first."""
+    law = "check_overfits"
+    step = tools_of(module).functional(module, flags)
+    state = step.init(seed=seed)
+    first = last = float("nan")
+    for number in range(updates + 1):
+        state, report = step.step(state, batch, last=True)
+        last = _loss(report, optimizer)
+        first = last if number == 0 else first
+        if not np.isfinite(last):
+            broken(law, f"the loss of update {number + 1} is {last}", "a learning rate that is too high")
+        if number and last <= factor * first:
+            return
+    where = f"after {updates} updates of one batch the loss is {last:.6g}; it began at {first:.6g}"
+    cause = "inputs and targets that do not belong together, a part that no optimizer moves, or a learning rate too low"
+    broken(law, where, cause)
+
+
+def _loss(report: StepReport, optimizer: int) -> float:
+    update = report.updates[optimizer]
+    if update is None:
+        raise ValueError(f"optimizer {optimizer} makes no update with the first batch: give another optimizer=.")
+    return float(update.loss)
