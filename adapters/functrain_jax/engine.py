@@ -52,6 +52,9 @@ from functrain_jax.values import Values
 if TYPE_CHECKING:
     from functrain_jax.module import Module
 
+MOST_KNOWN = 256
+"""At most so many small arrays of the host are kept on the device."""
+
 
 class JaxEngine:
     """See `functrain.trainer.adapter.Engine`."""
@@ -66,8 +69,8 @@ class JaxEngine:
         self.specs: tuple[Spec, ...] = ()
         self.pieces = pieces_of(module, run.flags)
         self.throttle = Throttle()
-        self.counts: dict[Any, jax.Array] = {}
-        self.placed = Clock(-1)
+        self.known: dict[tuple[tuple[int, ...], bytes], jax.Array] = {}
+        self.placed = Clock(-1, -1, -1)
         """The position that the device holds."""
         self.rates = Rates(type(module).__name__)
 
@@ -228,11 +231,11 @@ class JaxEngine:
         if not slow:
             if turns is not None and self.training.by_windows:
                 turns = window_ends(turns, chunk.count)
-            where = self._places(tuple(ends), chunk.size) if ends else self._count(chunk.count)
-            return [(where, None if turns is None else self.placement.numbers(turns))]
+            where = self._known(places(ends, chunk.size)) if ends else self._number(chunk.count)
+            return [(where, None if turns is None else self._known(turns))]
         if turns is None:
-            return [(self._count(i), None) for i in range(chunk.count)]
-        return [(self._count(i), tuple(map(tuple, turns[i].tolist()))) for i in range(chunk.count)]
+            return [(self._number(i), None) for i in range(chunk.count)]
+        return [(self._number(i), tuple(map(tuple, turns[i].tolist()))) for i in range(chunk.count)]
 
     def _note(
         self, found: Discovery, turns: np.ndarray | None, clock: Clock, ends: list[int], noted: list[Any]
@@ -245,26 +248,25 @@ class JaxEngine:
             self.moments.parts.append(Moment(self._after(clock, found.pieces, end), names, *where))
             start = end
 
-    def _count(self, n: int) -> jax.Array:
-        """Return a number on the device; the same few come again and again."""
-        if n not in self.counts:
-            self.counts[n] = self.placement.numbers(np.array(n, np.int32))
-        return self.counts[n]
+    def _number(self, n: int) -> jax.Array:
+        return self._known(np.array(n, np.int32))
 
-    def _places(self, ends: tuple[int, ...], size: int) -> jax.Array:
-        if len(ends) > 1:
-            return self.placement.numbers(places(ends, size))
-        if (ends, size) not in self.counts:
-            self.counts[ends, size] = self.placement.numbers(places(ends, size))
-        return self.counts[ends, size]
+    def _known(self, array: np.ndarray) -> jax.Array:
+        """Return an array of the host on the device, where it stays: the same few come again and again."""
+        key = (array.shape, array.tobytes())
+        if key not in self.known:
+            if len(self.known) == MOST_KNOWN:
+                self.known.clear()
+            self.known[key] = self.placement.numbers(array)
+        return self.known[key]
 
     def _place_clock(self) -> None:
         """The device counts along; where the host has moved the position (an epoch's end), it is told."""
         if self.placed[:3] != self.run.clock[:3]:
             assert self.state is not None
-            epoch, batch, update = (self.placement.numbers(np.array(n, np.int32)) for n in self.run.clock[:3])
-            clock = self.state.clock._replace(epoch=epoch, batch=batch, update=update)
-            self.state = self.state._replace(clock=clock)
+            pairs = zip(Clock._fields, self.placed[:3], self.run.clock[:3], strict=False)
+            moved = {name: self.placement.numbers(np.array(n, np.int32)) for name, before, n in pairs if n != before}
+            self.state = self.state._replace(clock=self.state.clock._replace(**moved))
 
     def _program(self, chunk: Chunk, parts: bool) -> Entry:
         epoch, batch = self.run.clock[:2]
