@@ -70,7 +70,7 @@ class TorchBackend(HostBackend):
         self.output = output
         if output is None:
             return state
-        weight: Scalar = 1.0
+        weight: Scalar = UNIT
         if isinstance(output, dict):
             state, output, weight = _unpack(state, output)
         me = state.players[player]
