@@ -23,9 +23,9 @@ import numpy as np
 from functrain import files
 from functrain.regular import open_regular
 from functrain.trainer import saving
-from functrain.trainer.adapter import Saving
 from functrain.trainer.errors import CheckpointError, ConfigurationError
 from functrain.trainer.identity import Mark, decoded, encoded, mark_of
+from functrain.trainer.saving import Saving
 from functrain_jax.encoding import decode, encode, specs
 from functrain_jax.placement import first_device
 

@@ -20,9 +20,9 @@ from torch import Tensor
 from functrain.files import atomic_write, exists, is_dir, open_read
 from functrain.regular import open_regular
 from functrain.trainer import saving
-from functrain.trainer.adapter import Saving
 from functrain.trainer.errors import CheckpointError, ConfigurationError, kind
 from functrain.trainer.identity import Mark, decoded, encoded, mark_of
+from functrain.trainer.saving import Saving
 from functrain.trainer.weights import Form
 
 PLAIN = (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device, torch.Size)

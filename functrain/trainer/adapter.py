@@ -12,6 +12,7 @@ from functrain.kernel.plan import PlayerPlan
 from functrain.kernel.state import Clock, TrainState
 from functrain.trainer.data import LoaderTools
 from functrain.trainer.identity import Mark
+from functrain.trainer.saving import Saving
 from functrain.trainer.world import World
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
@@ -158,19 +159,6 @@ class Engine(Protocol):
 
     def finish(self) -> None:
         """Leave the trained values in the user's module: the run is over, however it has ended."""
-        ...
-
-
-class Saving(Protocol):
-    """A checkpoint that is being written."""
-
-    def done(self) -> bool:
-        """Return whether it is over, well or not."""
-        ...
-
-    def wait(self) -> None:
-        """Until it is on the disk under its name, whatever comes then. Raises what the write raised; what was there
-        before is untouched then."""
         ...
 
 

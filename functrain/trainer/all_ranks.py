@@ -6,14 +6,12 @@ Here values come to the host, once an epoch or a row of steps.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from functrain.kernel.metrics import Running
 from functrain.trainer.entries import TRAIN, Entry, Options
+from functrain.trainer.metrics import Metrics
 from functrain.trainer.world import World
-
-if TYPE_CHECKING:
-    from functrain.trainer.metrics import Metrics
 
 Rows = dict[int, dict[str, Any]]
 
@@ -36,6 +34,8 @@ def close_objects(metrics: Metrics, world: World) -> None:
     """A loader is over, and other batches come into its metric objects now: their values are those of all processes. A
     collective call."""
     scope = metrics.current
+    if not scope.suffix:
+        return
     own = [entry for entry in scope.entries.values() if entry.suffix == scope.suffix and entry.at]
     for key, (entry, value) in _of_objects(metrics, scope.stage, own, world).items():
         scope.entries.setdefault(key, entry).closed = value

@@ -12,22 +12,23 @@ from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from functrain import __version__
 from functrain.kernel.state import Clock
 from functrain.trainer import loop_state, metrics_state, processes, setup
-from functrain.trainer.adapter import Saving
 from functrain.trainer.data import loaders_rng, set_loaders_rng
 from functrain.trainer.entries import TRAIN
 from functrain.trainer.errors import CheckpointError, ConfigurationError
 from functrain.trainer.foreign import Stateful
-from functrain.trainer.generators import random_state, warn_of_copies
+from functrain.trainer.generators import warn_of_copies
 from functrain.trainer.hooks import adapt, keyed, overrides
 from functrain.trainer.hparams import storable
 from functrain.trainer.logger_states import rewind, states
 from functrain.trainer.narrow import is_dict, is_mapping, is_sequence
 from functrain.trainer.planning import max_epochs
+from functrain.trainer.random_states import random_state
 from functrain.trainer.run import Loop, Run
+from functrain.trainer.saving import Saving
 from functrain.trainer.world import on_first
+from functrain.version import __version__
 
 FORMAT = 2
 """1: an epoch that is over was turned before its checkpoint, its metrics are still there, and they have no hooks."""

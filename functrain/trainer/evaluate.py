@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
-from functrain.trainer import rows
+from functrain.trainer import all_ranks, rows
 from functrain.trainer.errors import ConfigurationError, describe, noted
-from functrain.trainer.generators import isolated
 from functrain.trainer.hooks import Hooks
+from functrain.trainer.random_states import isolated
 from functrain.trainer.run import Run
 from functrain.trainer.scopes import Scope
 
@@ -99,7 +99,9 @@ def _run_loader(
                 "it an iterator that is used up?"
             )
         rows.write_evaluation_steps(run, ended=True)
-        run.metrics.end_loader(run.world)
+        if run.world.size > 1:
+            all_ranks.close_objects(run.metrics, run.world)
+        run.metrics.end_loader()
     return outputs
 
 

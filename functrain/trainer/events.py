@@ -4,18 +4,17 @@ told of the moment."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from functrain.kernel.plan import passed
 from functrain.kernel.state import Clock
 from functrain.trainer.errors import CheckpointError
 
-if TYPE_CHECKING:
-    from functrain.trainer.fit import FitLoop
+Loop = TypeVar("Loop")
 
 
-class Event(NamedTuple):
-    """One thing that happens.
+class Event(NamedTuple, Generic[Loop]):
+    """One thing that happens in a loop.
 
     Attributes:
         name: what a checkpoint keeps; no other event of its kind has it.
@@ -23,10 +22,10 @@ class Event(NamedTuple):
     """
 
     name: str
-    act: Callable[[FitLoop, str], bool | None]
+    act: Callable[[Loop, str], bool | None]
 
 
-Table = Mapping[str, tuple[Event, ...]]
+Table = Mapping[str, tuple[Event[Loop], ...]]
 """The events of each kind, in order."""
 
 Position = tuple[str, int]
@@ -56,13 +55,13 @@ FORMAT_1: dict[str, tuple[tuple[str, str], ...]] = {
 }  # fmt: skip
 
 
-def named(table: Table, position: Position) -> list[str]:
+def named(table: Table[Any], position: Position) -> list[str]:
     """Return a position as a checkpoint keeps it: the kind, and the name of the event that comes next."""
     kind, done = position
     return [kind, _names(table, kind)[done]]
 
 
-def numbered(table: Table, saved: Any) -> Position:
+def numbered(table: Table[Any], saved: Any) -> Position:
     """Take `named` back, or what format 1 wrote.
 
     Raises:
@@ -85,7 +84,7 @@ def numbered(table: Table, saved: Any) -> Position:
     return kind, _names(table, kind).index(event)
 
 
-def _names(table: Table, kind: str) -> tuple[str, ...]:
+def _names(table: Table[Any], kind: str) -> tuple[str, ...]:
     return (*(event.name for event in table[kind]), DONE)
 
 

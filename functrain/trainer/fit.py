@@ -29,10 +29,10 @@ from functrain.trainer.entries import TRAIN, VALIDATION
 from functrain.trainer.errors import ConfigurationError, describe, note_secondary, noted
 from functrain.trainer.evaluate import run_stage
 from functrain.trainer.events import Event, Moment, Position, Table, named, numbered, turned_before
-from functrain.trainer.generators import random_state
 from functrain.trainer.hooks import Acting
 from functrain.trainer.pace import DispatchSize
 from functrain.trainer.planning import plan_of
+from functrain.trainer.random_states import random_state
 from functrain.trainer.run import Run
 
 
@@ -515,7 +515,7 @@ class FitLoop:
             )
 
 
-def _hook(name: str) -> Event:
+def _hook(name: str) -> Event[FitLoop]:
     """Return the event at which a hook is called."""
 
     def act(loop: FitLoop, kind: str) -> None:
@@ -534,7 +534,7 @@ _AFTER_BATCHES = (
     Event("stop", FitLoop.stop),
 )
 
-EVENTS: Table = {
+EVENTS: Table[FitLoop] = {
     "start": (
         Event("begin_epoch", FitLoop.begin_epoch),
         _hook("on_epoch_start"),

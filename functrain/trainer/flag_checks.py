@@ -5,16 +5,14 @@ from __future__ import annotations
 import math
 import os
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from functrain.kernel.window import Schedule
 from functrain.trainer import precisions
 from functrain.trainer.callback import Callback
 from functrain.trainer.errors import ConfigurationError
+from functrain.trainer.flags import Flags
 from functrain.trainer.narrow import is_mapping, is_number, is_sequence
-
-if TYPE_CHECKING:
-    from functrain.trainer.flags import Flags
 
 
 def check(flags: Flags) -> None:

@@ -17,6 +17,7 @@ from functrain.trainer.callback import Callback
 from functrain.trainer.errors import nearest
 from functrain.trainer.flags import Flags, Path, Settings
 from functrain.trainer.foreign import MetricsLogger
+from functrain.trainer.parsing import named_as_given, parse
 
 Init = TypeVar("Init", bound=Callable[..., None])
 
@@ -26,8 +27,8 @@ def as_given(init: Init) -> Init:
 
     @wraps(init)
     def parsing(self: Flagged, **given: Any) -> None:
-        with table.named_as_given(given):
-            self.flags = table.parse(given, self.takes_older_names)
+        with named_as_given(given):
+            self.flags = parse(given, self.takes_older_names)
             init(self)
 
     return parsing  # type: ignore[return-value]

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 from functrain.kernel.state import Report, Scalar, TrainState
 from functrain.trainer.errors import ConfigurationError
-from functrain.trainer.flags import Flags, parse
+from functrain.trainer.flags import Flags
+from functrain.trainer.parsing import parse
 
 
 class StepReport(NamedTuple):

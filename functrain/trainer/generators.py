@@ -11,19 +11,14 @@ import sys
 import types
 import warnings
 from collections import OrderedDict, deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 from weakref import WeakSet
 
-from functrain.seed import isolate_rng, rng_state, set_rng_state
+from functrain.seed import rng_state, set_rng_state
 from functrain.trainer.errors import CheckpointError
-from functrain.trainer.hooks import keyed
 from functrain.trainer.narrow import class_of, is_dict, is_mapping
-
-if TYPE_CHECKING:
-    from functrain.trainer.run import Run
 
 MANY = 256
 """A longer container holds data, not parts."""
@@ -167,7 +162,9 @@ def _kind(generator: Any) -> Kind:
 # of loaders
 
 
-def _of_loader(loader: Any) -> dict[str, Any]:
+def of_loader(loader: Any) -> dict[str, Any]:
+    """Return the generators that a loader holds, by path; without those of a data set that worker processes read, as
+    they have copies of it."""
     return held(loader, (loader.dataset,) if _by_workers(loader) else ())
 
 
@@ -181,7 +178,7 @@ def loader_rng(loader: Any) -> dict[str, str] | None:
 
     A data set that worker processes read is left out: they have copies of it.
     """
-    return states(_of_loader(loader)) or None
+    return states(of_loader(loader)) or None
 
 
 def set_loader_rng(loader: Any, saved: Mapping[str, str]) -> None:
@@ -190,7 +187,7 @@ def set_loader_rng(loader: Any, saved: Mapping[str, str]) -> None:
     Raises:
         CheckpointError: the loader has other generators now.
     """
-    generators = _of_loader(loader)
+    generators = of_loader(loader)
     if is_mapping(saved) and len(generators) == len(saved) and generators.keys() != saved.keys():
         # The same loader within another, or without it.
         saved = dict(zip(generators, saved.values(), strict=True))
@@ -223,58 +220,10 @@ def warn_of_copies(loader: Any, what: str) -> None:
         )
 
 
-# of a run
-
-
-def random_state(run: Run) -> dict[str, Any]:
-    """Return the state of the global generators, and of those that the module, the data module and callbacks hold."""
-    return {**rng_state(), "held": {name: states(found) for name, found in _of_run(run).items()}}
+# of all
 
 
 def set_known_rng_state(state: Mapping[str, Any]) -> None:
     """Set the generators of a checkpoint that are there; nobody draws from one of a framework that is not loaded."""
     known = rng_state().keys()
     set_rng_state({name: value for name, value in state.items() if name in known})
-
-
-def load_random_state(run: Run, state: Mapping[str, Any]) -> list[str]:
-    """Take `random_state` back. Return the generators, by name and path, that are not there now."""
-    set_known_rng_state(state)
-    now, held_then = _of_run(run), state.get("held", {})
-    for name, kept in held_then.items():
-        load_states(now.get(name, {}), kept)
-    return [f"{name}.{path}" for name, kept in held_then.items() for path in kept if path not in now.get(name, {})]
-
-
-def continue_with(run: Run, state: Mapping[str, Any]) -> None:
-    """Take the `random_state` of a checkpoint back, and warn of generators that are gone."""
-    gone = load_random_state(run, state)
-    if gone:
-        warnings.warn(
-            f"the checkpoint has the states of random generators that are not there now: {', '.join(gone)}. A run that "
-            "continues draws other numbers from what stands in their place; make them in __init__ or in setup.",
-            UserWarning,
-            stacklevel=3,
-        )
-
-
-@contextmanager
-def isolated(run: Run, loaders: Iterable[Any]) -> Generator[None]:
-    """Whatever the block draws, the global generators and those that the run's parts and these loaders hold continue
-    as if it had not run."""
-    generators = [*_of_run(run).values(), *map(_of_loader, loaders)]
-    before = [states(found) for found in generators]
-    with isolate_rng():
-        try:
-            yield
-        finally:
-            for found, saved in zip(generators, before, strict=True):
-                load_states(found, saved)
-
-
-def _of_run(run: Run) -> dict[str, dict[str, Any]]:
-    owners = {"module": run.module, "datamodule": run.datamodule}
-    owners |= {f"callback {key}": callback for key, callback in keyed(run.callbacks)}
-    without = (run, run.owner, run.metrics, run.engine, run.loop, run.loggers)
-    found = {name: held(owner, without) for name, owner in owners.items() if owner is not None}
-    return {name: generators for name, generators in found.items() if generators}

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 from functrain.trainer.data import LoaderTools, TrainSource, as_loader, as_loaders, evaluation_limits
 from functrain.trainer.errors import ConfigurationError, kind
 from functrain.trainer.flags import Flags
-from functrain.trainer.generators import load_random_state, random_state
 from functrain.trainer.hooks import Hooks, overrides
 
-if TYPE_CHECKING:
-    from functrain.trainer.run import Run
-
 Loaders = tuple[Sequence[Any], Sequence[int | None]]
+
+
+class RandomState(NamedTuple):
+    """How the random state of a run is read and set."""
+
+    get: Callable[[], dict[str, Any]]
+    put: Callable[[Mapping[str, Any]], object]
 
 
 class LoaderFinder:
@@ -27,15 +30,17 @@ class LoaderFinder:
         owners: who may define loaders: the data module (or None), then the module.
         hooks: of the run, for `on_<stage>_dataloader`.
         tools: what the adapter knows of its framework's loaders.
-        run: its parts hold random generators.
+        random: the random state of the run, which methods that make loaders may draw from.
     """
 
-    def __init__(self, flags: Flags, owners: Sequence[Any], hooks: Hooks, tools: LoaderTools, run: Run) -> None:
+    def __init__(
+        self, flags: Flags, owners: Sequence[Any], hooks: Hooks, tools: LoaderTools, random: RandomState
+    ) -> None:
         self.flags = flags
         self.owners = [owner for owner in owners if owner is not None]
         self.hooks = hooks
         self.tools = tools
-        self.run = run
+        self.random = random
         self.draws: dict[str, Any] = {}
         self.draws_then: dict[str, Any] = {}
 
@@ -46,11 +51,11 @@ class LoaderFinder:
         It draws what it drew in the run that wrote the checkpoint; what a run began with is kept where it drew.
         """
         if stage in self.draws_then:
-            load_random_state(self.run, self.draws_then.pop(stage))
-        before = random_state(self.run)
+            self.random.put(self.draws_then.pop(stage))
+        before = self.random.get()
         yield
         self.draws.pop(stage, None)
-        if random_state(self.run) != before:
+        if self.random.get() != before:
             self.draws[stage] = before
 
     def train(self, given: Any) -> TrainSource:

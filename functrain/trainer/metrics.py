@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from functrain.kernel.metrics import Running, monoids
-from functrain.trainer import all_ranks
 from functrain.trainer.adapter import Inspector
 from functrain.trainer.entries import (
     LATE_HOOKS,
@@ -28,9 +27,6 @@ from functrain.trainer.entries import (
 )
 from functrain.trainer.metric_objects import LoggedObjects, Unknown, two_kinds
 from functrain.trainer.scopes import HookScope, Record, Scope
-from functrain.trainer.world import Alone, World
-
-ALONE = Alone()
 
 
 def _maximum(a: Any, b: Any) -> Any:
@@ -286,14 +282,11 @@ class Metrics:
             if not self.is_fresh(entry):
                 entry.reset()
 
-    def end_loader(self, world: World = ALONE) -> None:
-        """A loader is over; where there are several, metric objects give its value, and are empty for the next. A
-        collective call."""
+    def end_loader(self) -> None:
+        """A loader is over; where there are several, metric objects give its value, and are empty for the next."""
         suffix = self.current.suffix
         if not suffix:
             return
-        if world.size > 1:
-            all_ranks.close_objects(self, world)
         own = [e for e in self.current.entries.values() if e.suffix == suffix and e.metric is not None and e.at]
         for entry in own:
             entry.close()
@@ -314,17 +307,19 @@ class Metrics:
             if entry.options.on_step and entry.last is not None and entry.options.logger
         }
 
-    def end_epoch(self, stage: str, world: World = ALONE) -> dict[str, Any]:
+    def end_epoch(
+        self, stage: str, values_of: Callable[[str], list[tuple[Entry, Any]]] | None = None
+    ) -> dict[str, Any]:
         """Compute the epoch values of a stage, make them readable, and return those that go to the loggers.
 
         Args:
-            world: the processes of the run; a collective call.
+            values_of: computes them; default: `epoch_values`, of this process alone.
         """
         for known in self.entries:
             self.logged.update(self.step_metrics(known))
         self.latest.update(self._last_values())
         self._folded = self.calls
-        values = self.epoch_values(stage) if world.size == 1 else all_ranks.epoch_values(self, stage, world)
+        values = (values_of or self.epoch_values)(stage)
         self.results = {entry.epoch_name: value for entry, value in values}
         self.latest.update(_by_both_names(values))
         return {entry.epoch_name: value for entry, value in values if entry.options.logger}

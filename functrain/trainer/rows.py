@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from functrain.trainer import all_ranks
@@ -49,8 +50,10 @@ def write_evaluation_steps(run: Run, ended: bool = False) -> None:
 
 def write_epoch(run: Run, stage: str) -> None:
     """A stage's epoch is over: its values are computed, readable, and sent to the loggers."""
-    if not run.sanity_checking:
-        _send(run, run.metrics.end_epoch(stage, run.world))
+    if run.sanity_checking:
+        return
+    of_all = partial(all_ranks.epoch_values, run.metrics, world=run.world) if run.world.size > 1 else None
+    _send(run, run.metrics.end_epoch(stage, of_all))
 
 
 def _send(run: Run, metrics: dict[str, Any], step: int | None = None) -> None:

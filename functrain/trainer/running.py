@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 from collections.abc import Generator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from functrain.kernel.state import Clock, TrainState
@@ -19,14 +20,14 @@ from functrain.trainer.evaluate import end_stage, run_stage, sanity_check
 from functrain.trainer.events import Moment
 from functrain.trainer.fit import FitLoop
 from functrain.trainer.flag_checks import callbacks_of
-from functrain.trainer.generators import continue_with
 from functrain.trainer.hooks import Hooks, overrides
 from functrain.trainer.interrupt import ended, graceful, under_way
-from functrain.trainer.loaders import LoaderFinder
+from functrain.trainer.loaders import LoaderFinder, RandomState
 from functrain.trainer.logger_states import begin_run, finalize, share
 from functrain.trainer.module import give_back
 from functrain.trainer.narrow import class_of
 from functrain.trainer.planning import plan_of
+from functrain.trainer.random_states import continue_with, load_random_state, random_state
 from functrain.trainer.run import Run, in_order
 from functrain.trainer.world import on_first
 
@@ -89,7 +90,8 @@ def _prepare(run: Run) -> None:
 def find_loaders(run: Run) -> None:
     """Find out whom to ask for loaders."""
     owners = (run.datamodule, run.module)
-    run.loaders = LoaderFinder(run.flags, owners, run.hooks, run.loader_tools, run)
+    random = RandomState(partial(random_state, run), partial(load_random_state, run))
+    run.loaders = LoaderFinder(run.flags, owners, run.hooks, run.loader_tools, random)
 
 
 def set_up(run: Run) -> None:

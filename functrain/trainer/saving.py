@@ -9,10 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from functrain.trainer.adapter import Saving
+from typing import Protocol
 
 _turn = threading.Lock()
 """Held while a write begins, and while the process forks."""
@@ -20,8 +17,21 @@ _turn = threading.Lock()
 _last: InThread | None = None
 
 
+class Saving(Protocol):
+    """A checkpoint that is being written."""
+
+    def done(self) -> bool:
+        """Return whether it is over, well or not."""
+        ...
+
+    def wait(self) -> None:
+        """Until it is on the disk under its name, whatever comes then. Raises what the write raised; what was there
+        before is untouched then."""
+        ...
+
+
 class InThread:
-    """What a thread writes. See `functrain.trainer.adapter.Saving`; made by `in_thread`."""
+    """What a thread writes; made by `in_thread`. See `Saving`."""
 
     def __init__(self, write: Callable[[], None]) -> None:
         self._write: Callable[[], None] | None = write
@@ -53,7 +63,7 @@ class InThread:
 
 
 class Written:
-    """What was written before `save` returned. See `functrain.trainer.adapter.Saving`."""
+    """What was written before `save` returned. See `Saving`."""
 
     def done(self) -> bool:
         """Yes."""

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
-from functrain.trainer.entries import TRAIN, Declared, Key, Options, check_name, reduction
-
-if TYPE_CHECKING:
-    from functrain.trainer.metrics import Metrics
+from functrain.trainer.entries import TRAIN, Declared, Entry, Key, Options, check_name, reduction
 
 
 class Record(NamedTuple):
@@ -30,6 +27,13 @@ class Record(NamedTuple):
         return (
             name, self.value, o.prog_bar, o.logger, o.on_step, o.on_epoch, o.reduce_fx, self.weight, False, o.sync_dist,
         )  # fmt: skip
+
+
+class Scoped(Protocol):
+    """What scopes are entered in: the metrics of a run. See `functrain.trainer.metrics.Metrics`."""
+
+    current: Scope
+    entries: dict[str, dict[Key, Entry]]
 
 
 class Scope:
@@ -56,7 +60,7 @@ class Scope:
         "value_of",
     )  # fmt: skip
 
-    def __init__(self, metrics: Metrics, stage: str, step: bool = False, suffix: str = "", ends: bool = False) -> None:
+    def __init__(self, metrics: Scoped, stage: str, step: bool = False, suffix: str = "", ends: bool = False) -> None:
         self.metrics = metrics
         self.stage, self.step, self.suffix, self.ends = stage, step, suffix, ends
         self.hook = STEPS[stage] if step else ""

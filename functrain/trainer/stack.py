@@ -8,8 +8,8 @@ from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from functrain.trainer.errors import ConfigurationError
-from functrain.trainer.generators import isolated
 from functrain.trainer.module import set_aside as set_module_aside
+from functrain.trainer.random_states import isolated
 from functrain.trainer.run import Run
 
 QUIET: dict[str, Any] = {

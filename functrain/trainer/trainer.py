@@ -21,7 +21,6 @@ from functrain.trainer.ckpt_path import BEST_IF_ANY, CkptPath, Default
 from functrain.trainer.errors import ConfigurationError, kind
 from functrain.trainer.flag_checks import callbacks_of, max_time
 from functrain.trainer.flagged import Flagged
-from functrain.trainer.flags import varied
 from functrain.trainer.foreign import DATA_OF, HasDirectory, RunLogger
 from functrain.trainer.hooks import Hooks, overrides, warn_of_misspelt
 from functrain.trainer.identity import Identity
@@ -29,6 +28,7 @@ from functrain.trainer.interrupt import EXIT_TERMINATED
 from functrain.trainer.loaders import either
 from functrain.trainer.metrics import Metrics
 from functrain.trainer.module import runner_of, set_context
+from functrain.trainer.parsing import varied
 from functrain.trainer.planning import max_epochs
 from functrain.trainer.run import Run, in_order, print_above
 from functrain.trainer.spans import Profiler, measured

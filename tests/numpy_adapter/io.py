@@ -14,9 +14,9 @@ import numpy as np
 from functrain.files import atomic_write, open_read
 from functrain.regular import open_regular
 from functrain.trainer import saving
-from functrain.trainer.adapter import Saving
 from functrain.trainer.errors import CheckpointError, ConfigurationError
 from functrain.trainer.identity import Mark, decoded, encoded, mark_of
+from functrain.trainer.saving import Saving
 
 NOBODY = b"-"
 LONGEST = 4096

@@ -2,7 +2,7 @@
 
 import ast
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -10,11 +10,13 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True)
 class Import:
-    """One imported module: its dotted name, the line, and whether the import waits inside a function."""
+    """One imported module: its dotted name, the line, whether the import waits inside a function, and whether a type
+    checker alone reads it."""
 
     target: str
     line: int
     late: bool
+    typed: bool = False
 
 
 def find_modules(*roots: Path) -> dict[str, Path]:
@@ -36,6 +38,11 @@ def project_modules() -> dict[str, Path]:
 
 def imports_of(name: str, path: Path, known: Mapping[str, Path]) -> list[Import]:
     """What module `name` imports at run time; `from a import b` counts as `a.b` where that is a module."""
+    return [each for each in all_imports_of(name, path, known) if not each.typed]
+
+
+def all_imports_of(name: str, path: Path, known: Mapping[str, Path]) -> list[Import]:
+    """What module `name` imports, for a type checker alone too."""
     tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
     return list(_walk(tree, package, known, late=False))
@@ -44,6 +51,8 @@ def imports_of(name: str, path: Path, known: Mapping[str, Path]) -> list[Import]
 def _walk(node: ast.AST, package: str, known: Mapping[str, Path], late: bool) -> Iterator[Import]:
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.If) and _is_type_checking(child.test):
+            for each in _walk(ast.Module(child.body, []), package, known, late):
+                yield replace(each, typed=True)
             for other in child.orelse:
                 yield from _walk(ast.Module([other], []), package, known, late)
             continue

@@ -57,7 +57,7 @@ def test_packages_are_typed():
 
 def test_one_version():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    tree = ast.parse((ROOT / "functrain" / "__init__.py").read_text())
+    tree = ast.parse((ROOT / "functrain" / "version.py").read_text())
     stated = [
         ast.literal_eval(node.value)
         for node in tree.body

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.structure.graph import Import, find_cycles, find_modules, imports_of, project_modules
+from tests.structure.graph import Import, all_imports_of, find_cycles, find_modules, imports_of, project_modules
 
 MODULES = project_modules()
 IMPORTS = {name: imports_of(name, path, MODULES) for name, path in MODULES.items()}
@@ -105,6 +105,13 @@ def test_no_import_circle():
     assert find_cycles(edges) == []
 
 
+def test_no_circle_of_types_either():
+    """What two files must both know stands in a third, if only a type checker reads it."""
+    imports = {name: all_imports_of(name, path, MODULES) for name, path in MODULES.items()}
+    edges = {module: {each.target for each in found} & set(MODULES) for module, found in imports.items()}
+    assert [circle for circle in find_cycles(edges) if "functrain.trainer.run" in circle] == []
+
+
 # ---- the reader of the graph finds what it should, so that the tests above can fail
 
 
@@ -146,3 +153,5 @@ def f():
     modules = find_modules(tmp_path)
     found = {each.target: each.late for each in imports_of("pkg.a", modules["pkg.a"], modules)}
     assert found == {"typing": False, "importlib": False, "numpy": False, "jax": True, "flax.nnx": True}
+    every = all_imports_of("pkg.a", modules["pkg.a"], modules)
+    assert [each.target for each in every if each.typed] == ["torch"]

@@ -1,0 +1,3 @@
+"""The version of the distribution: what checkpoints say of who wrote them."""
+
+__version__ = "0.1.0"
