@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from functrain.trainer.adapter import Adapter
 from functrain.trainer.run import Run
+from functrain_jax.aside import set_aside
 from functrain_jax.engine import JaxEngine
 from functrain_jax.inspector import JaxInspector
 from functrain_jax.io import JaxCheckpointIO
@@ -19,4 +21,4 @@ def make(module: Module, run: Run) -> Adapter:
     """Return the adapter of one run of this module."""
     engine = JaxEngine(module, run)
     checkpoints = JaxCheckpointIO(engine.placement.sharding)
-    return Adapter(engine, checkpoints, JaxLoaders(), JaxInspector(engine), compiled=True)
+    return Adapter(engine, checkpoints, JaxLoaders(), JaxInspector(engine), partial(set_aside, module), compiled=True)

@@ -7,7 +7,6 @@ the properties that tell the position are traced too.
 from __future__ import annotations
 
 import os
-from contextlib import AbstractContextManager
 from typing import Any, Self
 
 from functrain import testing
@@ -111,11 +110,6 @@ class Module(HyperparametersMixin, TransferHooks, ModuleBase):
         from functrain_jax.load import load_module
 
         return load_module(cls, os.fspath(checkpoint_path), overrides)
-
-    def _set_aside(self) -> AbstractContextManager[None]:
-        from functrain_jax.aside import set_aside
-
-        return set_aside(self)
 
     def freeze(self) -> None:
         """Not available: say {'attribute': None} in `configure_optimizers` instead."""

@@ -9,7 +9,7 @@ from functrain.callbacks import Callback
 from functrain.seed import seed_everything
 from functrain.trainer.errors import CheckpointError, ConfigurationError
 from functrain.trainer.functional import LossStep, Step
-from functrain_torch import callbacks, loggers, rng, testing
+from functrain_torch import adapter, callbacks, loggers, rng, testing
 from functrain_torch.backend import TorchBackend
 from functrain_torch.datamodule import LightningDataModule
 from functrain_torch.from_loss import make_step
@@ -17,6 +17,7 @@ from functrain_torch.module import LightningModule
 from functrain_torch.pure import functional, load_state
 from functrain_torch.trainer import Trainer
 
+adapter.register()
 rng.register()
 testing.register()
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import Any
 
+from functrain.trainer import adapters
 from functrain.trainer.adapter import Adapter
 from functrain.trainer.errors import ConfigurationError
+from functrain.trainer.flags import Flags
 from functrain.trainer.run import Run
+from functrain_torch.aside import set_aside
 from functrain_torch.engine import TorchEngine
 from functrain_torch.inspector import TorchInspector
 from functrain_torch.io import TorchCheckpointIO
 from functrain_torch.loaders import TorchLoaders
-
-if TYPE_CHECKING:
-    from functrain_torch.module import LightningModule
+from functrain_torch.module import LightningModule
 
 
 def make(module: LightningModule, run: Run) -> Adapter:
@@ -25,4 +27,14 @@ def make(module: LightningModule, run: Run) -> Adapter:
     if "_modules" not in module.__dict__:
         raise ConfigurationError(f"{type(module).__name__}.__init__ must call super().__init__() before anything else.")
     engine = TorchEngine(run, module)
-    return Adapter(engine, TorchCheckpointIO(), TorchLoaders(), TorchInspector(engine))
+    return Adapter(engine, TorchCheckpointIO(), TorchLoaders(), TorchInspector(engine), partial(set_aside, module))
+
+
+def runs(module: Any, flags: Flags) -> bool:
+    """Return whether it is a module of torch."""
+    return isinstance(module, LightningModule)
+
+
+def register() -> None:
+    """Have the modules of torch be run by these parts."""
+    adapters.register(runs, make)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import torch
 
@@ -12,9 +11,7 @@ from functrain.trainer.errors import ConfigurationError
 from functrain.trainer.module import ModuleBase, set_context
 from functrain.trainer.run import Run
 from functrain_torch import metric_states
-
-if TYPE_CHECKING:
-    from functrain_torch.module import LightningModule
+from functrain_torch.module import LightningModule
 
 
 def check_optimizers(optimizers: Sequence[object], outer: Run | None) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -29,6 +29,7 @@ from functrain_torch.device import apply_determinism, choose_device
 from functrain_torch.family import Family
 from functrain_torch.manual import Manual
 from functrain_torch.modes import Modes
+from functrain_torch.module import LightningModule
 from functrain_torch.optimizer_states import options, timing
 from functrain_torch.optimizers import Configured
 from functrain_torch.parts import StepParts, context_of, is_automatic, step_parts
@@ -37,9 +38,6 @@ from functrain_torch.steps import evaluation_step
 from functrain_torch.strategy import OneDevice, Strategy
 from functrain_torch.transfer import Transfer
 from functrain_torch.tree import detached
-
-if TYPE_CHECKING:
-    from functrain_torch.module import LightningModule
 
 NOTHING = Configured([], [], [])
 

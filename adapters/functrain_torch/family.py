@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from functrain.trainer.context import Context
 from functrain.trainer.module import ModuleBase, give_back, set_context
-
-if TYPE_CHECKING:
-    from functrain_torch.module import LightningModule
+from functrain_torch.module import LightningModule
 
 
 class Family:

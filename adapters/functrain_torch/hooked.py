@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor
 from torch.optim import Optimizer
@@ -15,10 +15,8 @@ from functrain.trainer.flags import Flags
 from functrain.trainer.hooks import Hooks
 from functrain.trainer.planning import clip as clip_of
 from functrain_torch.backend import Forward, MakesContext, TorchBackend, bound, multiply
+from functrain_torch.module import LightningModule
 from functrain_torch.strategy import Strategy
-
-if TYPE_CHECKING:
-    from functrain_torch.module import LightningModule
 
 IN_THE_VERBS = ("on_before_zero_grad", "optimizer_zero_grad", "on_before_backward", "backward", "on_after_backward")
 AT_THE_GRADIENTS = ("on_before_optimizer_step", "configure_gradient_clipping")

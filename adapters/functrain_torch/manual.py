@@ -6,7 +6,7 @@ import inspect
 import warnings
 from collections.abc import Callable
 from functools import cache
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -16,12 +16,12 @@ from functrain.kernel.state import Clock, LossScale, TrainState
 from functrain.trainer.hooks import Hooks
 from functrain.trainer.spans import Span
 from functrain_torch.backend import multiply
+from functrain_torch.module import LightningModule
 from functrain_torch.parts import StepParts
 from functrain_torch.precision import UpdatesOutside
+from functrain_torch.serving import without_optimizer
 from functrain_torch.strategy import Strategy
-
-if TYPE_CHECKING:
-    from functrain_torch.module import LightningModule
+from functrain_torch.toggle import Toggle
 
 
 class Holder(Protocol):
@@ -51,25 +51,14 @@ class HandledOptimizer:
 
     def toggle_model(self) -> None:
         """Let only this optimizer's parameters require gradients."""
-        self.manual.parts.toggle.only(self.optimizer)
+        self.manual.toggle.only(self.optimizer)
 
     def untoggle_model(self) -> None:
         """Undo `toggle_model`."""
-        self.manual.parts.toggle.undo()
+        self.manual.toggle.undo()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.optimizer, name)
-
-
-def without_optimizer(args: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Return the arguments of `Tensor.backward` among these: an optimizer (or None) and its index may stand before
-    them."""
-    if not args or isinstance(args[0], Tensor):
-        return args
-    if args[0] is None and isinstance(args[-1], bool):
-        return args
-    rest = args[1:]
-    return rest[1:] if rest and type(rest[0]) is int else rest
 
 
 def arguments_of_backward(method: Callable[..., Any], given: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -109,6 +98,11 @@ class Manual:
         self._finite: dict[int, bool] = {}
         self._backward = self._warned = False
         self._handles: list[Any] = []
+
+    @property
+    def toggle(self) -> Toggle:
+        """Freezes the parameters of all optimizers but one."""
+        return self.parts.toggle
 
     @property
     def state(self) -> TrainState:

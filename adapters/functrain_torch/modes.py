@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from functrain.trainer.module import print_evaluating
 from functrain.trainer.run import Run
 from functrain_torch import metric_states
-
-if TYPE_CHECKING:
-    from functrain_torch.module import LightningModule
+from functrain_torch.module import LightningModule
 
 
 class Modes:

@@ -4,27 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
-from functrain.trainer import adapters
-from functrain.trainer.adapter import Adapter
 from functrain.trainer.errors import ConfigurationError, kind
 from functrain.trainer.hooks import default, hook
 from functrain.trainer.hparams import HyperparametersMixin, load_hparams_yaml, load_tags_csv
 from functrain.trainer.load import module_of
 from functrain.trainer.module import ModuleBase
-from functrain.trainer.run import Run
 from functrain_torch import ckpt
-from functrain_torch.manual import Manual, without_optimizer
+from functrain_torch.serving import ByHand, Serving, without_optimizer
 from functrain_torch.transfer import TransferHooks
 from functrain_torch.tree import split_time
-
-if TYPE_CHECKING:
-    from functrain_torch.engine import TorchEngine
 
 
 class LightningModule(TransferHooks, ModuleBase, HyperparametersMixin, nn.Module):
@@ -165,7 +158,7 @@ class LightningModule(TransferHooks, ModuleBase, HyperparametersMixin, nn.Module
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         if not bound:
             return
-        engine = run.run.engine
+        engine = self._engine("clip_gradients")
         if engine.trains and not engine.automatic:
             engine.manual.unscale_of(optimizer)
         if (gradient_clip_algorithm or run.gradient_clip_algorithm) == "value":
@@ -241,16 +234,16 @@ class LightningModule(TransferHooks, ModuleBase, HyperparametersMixin, nn.Module
 
     def toggle_optimizer(self, optimizer: Any, optimizer_idx: int | None = None) -> None:
         """Let only this optimizer's parameters require gradients, until `untoggle_optimizer`."""
-        self._manual("toggle_optimizer()").parts.toggle.only(optimizer)
+        self._manual("toggle_optimizer()").toggle.only(optimizer)
 
     def untoggle_optimizer(self, optimizer_idx: Any = None) -> None:
         """Undo `toggle_optimizer`."""
-        self._manual("untoggle_optimizer()").parts.toggle.undo()
+        self._manual("untoggle_optimizer()").toggle.undo()
 
-    def _engine(self, what: str) -> TorchEngine:
+    def _engine(self, what: str) -> Serving:
         return self._run(what).run.engine
 
-    def _manual(self, what: str) -> Manual:
+    def _manual(self, what: str) -> ByHand:
         engine = self._engine(what)
         if not engine.trains:
             raise ConfigurationError(
@@ -259,11 +252,6 @@ class LightningModule(TransferHooks, ModuleBase, HyperparametersMixin, nn.Module
         return engine.manual
 
     # weights
-
-    def _set_aside(self) -> AbstractContextManager[None]:
-        from functrain_torch.aside import set_aside
-
-        return set_aside(self)
 
     def freeze(self) -> None:
         """Stop all parameters from being trained, and go into evaluation mode."""
@@ -345,12 +333,3 @@ def _device(map_location: Any) -> torch.device | None:
             "torch.device, or a dict {from: to} of them."
         ) from error
     return devices[0] if len(devices) == 1 else None
-
-
-def _make(module: LightningModule, run: Run) -> Adapter:
-    from functrain_torch.adapter import make
-
-    return make(module, run)
-
-
-adapters.register(lambda module, flags: isinstance(module, LightningModule), _make)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from functrain.kernel.plan import Plan
 from functrain.kernel.scale import Clip
@@ -22,15 +22,13 @@ from functrain_torch.closure import Reevaluation
 from functrain_torch.device import choose_device
 from functrain_torch.family import Family
 from functrain_torch.hooked import HookedBackend, is_hooked, looks
+from functrain_torch.module import LightningModule
 from functrain_torch.optimizers import Configured, needs_closure, parameters_of, parse_optimizers
 from functrain_torch.precision import Precision, precision
 from functrain_torch.schedulers import Schedulers
 from functrain_torch.steps import training_forward
 from functrain_torch.strategy import OneDevice, Strategy
 from functrain_torch.toggle import Toggle
-
-if TYPE_CHECKING:
-    from functrain_torch.module import LightningModule
 
 
 class StepParts(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -16,10 +16,8 @@ from functrain.trainer.errors import ConfigurationError
 from functrain.trainer.functional import EpochReport, Step, StepReport, flags_of_step, step_of
 from functrain.trainer.generators import set_known_rng_state
 from functrain_torch.copies import Settings
+from functrain_torch.module import LightningModule
 from functrain_torch.stepper import Stepper
-
-if TYPE_CHECKING:
-    from functrain_torch.module import LightningModule
 
 
 def functional(module: LightningModule, *, donate: bool = True, **flags: Any) -> Step:
@@ -85,8 +83,6 @@ class _Pure:
     @staticmethod
     def check(module: Any) -> None:
         """Refuse what is no module of torch."""
-        from functrain_torch.module import LightningModule
-
         if not isinstance(module, LightningModule):
             raise ConfigurationError(
                 f"functional({module!r}): give an instance of a functrain_torch.LightningModule; for a loss function "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -11,14 +11,35 @@ from functrain.kernel.state import Accumulator, Clock, LossScale, Player, TrainS
 from functrain.trainer import metrics_state
 from functrain.trainer.checkpoint import is_storable
 from functrain.trainer.errors import CheckpointError
+from functrain.trainer.run import Run
 from functrain.trainer.weights import check_not_weights_only, check_weights
 from functrain_torch import ckpt, metric_states
+from functrain_torch.manual import Manual
+from functrain_torch.modes import Modes
+from functrain_torch.module import LightningModule
 from functrain_torch.optimizer_shapes import check_shapes
 from functrain_torch.optimizer_states import order, ordered, parameter_names
 from functrain_torch.optimizers import Configured
+from functrain_torch.parts import StepParts
+from functrain_torch.strategy import Strategy
 
-if TYPE_CHECKING:
-    from functrain_torch.engine import TorchEngine
+
+class Holder(Protocol):
+    """What a snapshot is taken of, and put back into: the engine of a run. See `functrain_torch.engine.TorchEngine`."""
+
+    run: Run
+    module: LightningModule
+    state: TrainState | None
+    strategy: Strategy
+    parts: StepParts
+    manual: Manual
+    modes: Modes
+    automatic: bool
+
+    @property
+    def configured(self) -> Configured:
+        """The optimizers and schedulers of the module."""
+        ...
 
 
 @runtime_checkable
@@ -30,7 +51,7 @@ class Saves(Protocol):
         ...
 
 
-def state_dict(engine: TorchEngine, weights_only: bool) -> dict[str, Any]:
+def state_dict(engine: Holder, weights_only: bool) -> dict[str, Any]:
     """Return the engine's part of a checkpoint: weights; and unless weights_only optimizers, schedulers, loss scales,
     open windows, running metrics."""
     saved: dict[str, Any] = {"state_dict": engine.strategy.state_dict(engine.module)}
@@ -55,7 +76,7 @@ def state_dict(engine: TorchEngine, weights_only: bool) -> dict[str, Any]:
     return saved
 
 
-def _state_of(engine: TorchEngine) -> TrainState:
+def _state_of(engine: Holder) -> TrainState:
     assert engine.state is not None
     return engine.state
 
@@ -69,7 +90,7 @@ def _kinds(configured: Configured) -> dict[str, list[str]]:
     }
 
 
-def _player(engine: TorchEngine, index: int, player: Player) -> dict[str, Any]:
+def _player(engine: Holder, index: int, player: Player) -> dict[str, Any]:
     acc = player.acc
     window = None
     again = engine.parts.reevaluation
@@ -89,7 +110,7 @@ def _storable(batches: Any) -> Any:
     return batches if is_storable(batches) else None
 
 
-def load_state(engine: TorchEngine, saved: Mapping[str, Any] | TrainState, weights_only: bool) -> None:
+def load_state(engine: Holder, saved: Mapping[str, Any] | TrainState, weights_only: bool) -> None:
     """Take a snapshot, or a state, back.
 
     Raises:
@@ -125,7 +146,7 @@ def load_state(engine: TorchEngine, saved: Mapping[str, Any] | TrainState, weigh
     metrics_state.load_links(engine.run.metrics, saved["metric_links"], metric_states.found(module))
 
 
-def _check_optimizers(engine: TorchEngine, saved: Mapping[str, Any], name: str) -> None:
+def _check_optimizers(engine: Holder, saved: Mapping[str, Any], name: str) -> None:
     for key, own in (
         ("optimizer_states", engine.configured.optimizers),
         ("lr_schedulers", engine.configured.schedulers),
@@ -149,7 +170,7 @@ def _check_optimizers(engine: TorchEngine, saved: Mapping[str, Any], name: str) 
             )
 
 
-def _places(engine: TorchEngine, saved: Mapping[str, Any]) -> list[list[int]]:
+def _places(engine: Holder, saved: Mapping[str, Any]) -> list[list[int]]:
     """Of every optimizer: where its parameters stood in the checkpoint; those of older versions have no names."""
     optimizers = engine.configured.optimizers
     own = [parameter_names(engine.module, optimizer) for optimizer in optimizers]
@@ -159,7 +180,7 @@ def _places(engine: TorchEngine, saved: Mapping[str, Any]) -> list[list[int]]:
     ]
 
 
-def _check_windows(engine: TorchEngine, saved: Mapping[str, Any]) -> None:
+def _check_windows(engine: Holder, saved: Mapping[str, Any]) -> None:
     """The gradients of an open window are scaled as the precision was."""
     for kept, player in zip(saved["players"], _state_of(engine).players, strict=True):
         if kept["window"] is not None and (kept["scale"] is None) != (player.scale is None):
@@ -168,7 +189,7 @@ def _check_windows(engine: TorchEngine, saved: Mapping[str, Any]) -> None:
             )
 
 
-def _load_players(engine: TorchEngine, saved: Mapping[str, Any], places: Sequence[Sequence[int]]) -> None:
+def _load_players(engine: Holder, saved: Mapping[str, Any], places: Sequence[Sequence[int]]) -> None:
     state = _state_of(engine)
     again = engine.parts.reevaluation
     for index, kept in enumerate(saved["players"]):
@@ -191,11 +212,11 @@ def _load_players(engine: TorchEngine, saved: Mapping[str, Any], places: Sequenc
     engine.state = state
 
 
-def _here(engine: TorchEngine, value: Any) -> Any:
+def _here(engine: Holder, value: Any) -> Any:
     return value.to(engine.strategy.device) if isinstance(value, Tensor) else value
 
 
-def _as_saved(engine: TorchEngine, state: TrainState) -> Mapping[str, Any]:
+def _as_saved(engine: Holder, state: TrainState) -> Mapping[str, Any]:
     """Return what a Trainer that stood at a state would save; the run goes on with its metrics and random state."""
     if not isinstance(state.metrics, Saves):
         raise CheckpointError("is no state of functional(module): make one by its init() or by load_state.")

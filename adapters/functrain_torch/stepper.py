@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
@@ -24,11 +24,9 @@ from functrain.trainer.stack import QUIET
 from functrain_torch import metric_states
 from functrain_torch.copies import copied
 from functrain_torch.engine import TorchEngine
+from functrain_torch.module import LightningModule
 from functrain_torch.optimizers import Configured
 from functrain_torch.trainer import Trainer
-
-if TYPE_CHECKING:
-    from functrain_torch.module import LightningModule
 
 STAGES = {"validation": "validate", "test": "test"}
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from functrain.kernel.state import TrainState
 from functrain.trainer.configured import require
 from functrain.trainer.hooks import adapt, leading, overrides
 from functrain_torch.backend import Forward
-
-if TYPE_CHECKING:
-    from functrain_torch.module import LightningModule
+from functrain_torch.module import LightningModule
 
 TRAINING = ("batch", "batch_idx", "optimizer_idx", "hiddens")
 EVALUATION = ("batch", "batch_idx", "dataloader_idx")

@@ -3,7 +3,7 @@ what can be looked at. Types only."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
@@ -255,6 +255,8 @@ class Adapter(NamedTuple):
     """The parts through which a run works with one framework. Found by `functrain.trainer.adapters.find`.
 
     Attributes:
+        aside: within what it returns other runs may run the module, which is as it was afterwards: its state, and who
+            runs it. None where the adapter cannot do that.
         compiled: its calls may keep the main thread away from Python for long, so that a thread answers signals.
     """
 
@@ -262,4 +264,5 @@ class Adapter(NamedTuple):
     checkpoints: CheckpointIO
     loaders: LoaderTools
     inspector: Inspector
+    aside: Callable[[], AbstractContextManager[None]] | None = None
     compiled: bool = False

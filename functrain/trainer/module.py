@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from functrain.trainer.context import Context
@@ -183,25 +182,12 @@ class ModuleBase(ModuleHooks):
         """Is a lower precision mixed in?"""
         return str(self.precision) in ("16", "bf16", "16-mixed", "bf16-mixed")
 
-    def _set_aside(self) -> AbstractContextManager[None]:
-        raise ConfigurationError(
-            f"trainer.stacked: {type(self).__name__} is of an adapter that cannot put a module back as it was; use "
-            "another Trainer, with a copy of the module."
-        )
-
     def print(self, *args: Any, **kwargs: Any) -> None:
         """Print once, not from every process, and without breaking the progress bar."""
         if self._trainer is None:
             print(*args, **kwargs)
         else:
             self._trainer.print(*args, **kwargs)
-
-
-@contextmanager
-def set_aside(module: ModuleBase) -> Generator[None]:
-    """Within it other runs may run the module. Afterwards it is as it was: its state, and who runs it."""
-    with module._set_aside():  # pyright: ignore[reportPrivateUsage]
-        yield
 
 
 def print_evaluating(trainer: Any, module: Any, parts: Sequence[str]) -> None:

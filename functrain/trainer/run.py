@@ -3,7 +3,7 @@ and answers about it; decides nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -127,6 +127,7 @@ class Run:
     checkpoints: CheckpointIO = field(init=False)
     loader_tools: LoaderTools = field(init=False)
     inspector: Inspector = field(init=False)
+    aside: Callable[[], AbstractContextManager[None]] | None = field(init=False)
     compiled: bool = field(init=False)
     traits: Traits = field(init=False)
     facts: Facts = field(init=False)
@@ -137,7 +138,8 @@ class Run:
 
     def use(self, adapter: Adapter) -> None:
         """Work with the parts of this adapter."""
-        self.engine, self.checkpoints, self.loader_tools, self.inspector, self.compiled = adapter
+        self.engine, self.checkpoints, self.loader_tools, self.inspector = adapter[:4]
+        self.aside, self.compiled = adapter.aside, adapter.compiled
 
     # the position
 

@@ -8,7 +8,6 @@ from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from functrain.trainer.errors import ConfigurationError
-from functrain.trainer.module import set_aside as set_module_aside
 from functrain.trainer.random_states import isolated
 from functrain.trainer.run import Run
 
@@ -73,6 +72,11 @@ def set_aside(run: Run | None) -> Generator[None]:
             f"trainer.stacked: {DEEPEST} runs are within each other already. Does a hook start a run that calls the "
             "same hook? `trainer.run.outer is None` is true in the outermost alone."
         )
+    if run.aside is None:
+        raise ConfigurationError(
+            f"trainer.stacked: {type(run.module).__name__} is of an adapter that cannot put a module back as it was; "
+            "use another Trainer, with a copy of the module."
+        )
     loaders = [*run.val_loaders] if loop is None else [run.source.loader, *run.val_loaders]
-    with isolated(run, loaders), set_module_aside(run.module), nullcontext() if loop is None else loop.set_aside():
+    with isolated(run, loaders), run.aside(), nullcontext() if loop is None else loop.set_aside():
         yield
