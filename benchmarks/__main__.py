@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 BENCHMARKS = {
-    "overhead": "What the Trainer adds to a bare torch loop",
+    "overhead": "What the Trainer adds to a bare torch loop, on five kinds of models",
     "scan": "JAX: the Trainer against hand-written loops",
     "models": "JAX: six kinds of models against the faster of a jit loop and a scan",
     "memory": "Peak memory against the length of a window",
