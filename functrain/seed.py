@@ -54,7 +54,7 @@ def seed_everything(seed: int | None = None, workers: bool = False) -> int:
     if seed is None:
         seed = secrets.randbelow(HIGHEST_SEED + 1)
         _log.warning("seed_everything: no seed was given and %s is not set; drew %d", SEED_VARIABLE, seed)
-    seed = _checked(seed, "seed")
+    seed = checked_seed(seed, "seed")
     os.environ[SEED_VARIABLE] = os.environ["PYTHONHASHSEED"] = str(seed)
     os.environ[WORKERS_VARIABLE] = str(int(bool(workers)))
     _seeded = seed
@@ -69,7 +69,7 @@ def seed_generators(seed: int) -> None:
         TypeError: the seed is not an integer.
         ValueError: the seed is out of bounds.
     """
-    seed = _checked(seed, "seed")
+    seed = checked_seed(seed, "seed")
     for apply in list(_seeders.values()):
         apply(seed)
 
@@ -90,7 +90,7 @@ def global_seed() -> int | None:
             f"the environment variable {SEED_VARIABLE} is {text!r}; "
             f"set it to an integer from 0 to {HIGHEST_SEED}, or unset it"
         ) from None
-    return _checked(seed, f"the environment variable {SEED_VARIABLE}")
+    return checked_seed(seed, f"the environment variable {SEED_VARIABLE}")
 
 
 def register_seeder(name: str, apply: Callable[[int], None]) -> None:
@@ -151,7 +151,8 @@ def isolate_rng() -> Iterator[None]:
         set_rng_state(before)
 
 
-def _checked(seed: Any, name: str) -> int:
+def checked_seed(seed: Any, name: str) -> int:
+    """Return a seed as an int. Raises TypeError or ValueError where it is none; `name` is what it was given as."""
     if isinstance(seed, bool):
         raise TypeError(f"{name} is {seed!r}; give an integer from 0 to {HIGHEST_SEED}")
     try:

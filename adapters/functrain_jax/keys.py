@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from functrain.seed import global_seed, register_rng, register_seeder
+from functrain.seed import checked_seed, global_seed, register_rng, register_seeder
 from functrain.trainer.narrow import is_count
 
 
@@ -71,7 +71,7 @@ def first_key(seed: Any) -> Any:
     if seed is None:
         stream.set_state(STREAM.state())
     else:
-        stream.set_seed(seed)
+        stream.set_seed(seed if isinstance(seed, jax.Array) else checked_seed(seed, "seed"))
     return stream.next()
 
 

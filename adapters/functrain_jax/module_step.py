@@ -22,7 +22,16 @@ from functrain.trainer import metrics_state
 from functrain.trainer.checkpoint import check_format, clock_of, naming
 from functrain.trainer.entries import TRAIN, Entry
 from functrain.trainer.errors import ConfigurationError
-from functrain.trainer.functional import EpochReport, Step, StepReport, flags_of_step, step_of
+from functrain.trainer.functional import (
+    EpochReport,
+    Step,
+    StepReport,
+    check_batches,
+    check_module,
+    check_stage,
+    flags_of_step,
+    step_of,
+)
 from functrain.trainer.hooks import Hooks
 from functrain.trainer.metrics import Metrics
 from functrain.trainer.planning import windows_of
@@ -42,6 +51,7 @@ from functrain_jax.order import ordered
 from functrain_jax.parts import check_pieces, has_unit_windows, policy_of_flags, step_parts
 from functrain_jax.placement import placement_of
 from functrain_jax.rates import rate_of
+from functrain_jax.snapshot import check_alive
 from functrain_jax.trace import batch_size
 
 if TYPE_CHECKING:
@@ -68,6 +78,9 @@ def functional(module: Module, *, donate: bool = True, **flags: Any) -> Step:
     Raises:
         ConfigurationError: a flag that is none or says nothing of a step, or a module that cannot be trained.
     """
+    from functrain_jax.module import Module
+
+    check_module(module, Module)
     made = _Functional(module, flags, donate)
     return Step(made.init, made.step, made.epoch, made.evaluate, made.load)
 
@@ -138,10 +151,13 @@ class _Functional:
 
     def step(self, state: TrainState, batch: Any, *, last: Any = False) -> tuple[TrainState, StepReport]:
         """One batch, as the Trainer's loop hands it over."""
+        check_alive(state)
         return self.compiled(state, self._taken(batch), last)
 
     def epoch(self, state: TrainState, batches: Any) -> tuple[TrainState, EpochReport]:
         """All batches of an epoch, and what is due at its end."""
+        check_alive(state)
+        check_batches(batches)
         if _is_stacked(batches):
             return self.scanned(state, ordered(batches))
         reports: list[StepReport] = []
@@ -157,9 +173,8 @@ class _Functional:
 
     def evaluate(self, state: TrainState, batches: Iterable[Any], stage: str = "validation") -> dict[str, Any]:
         """Return what `Trainer.validate` or `Trainer.test` returns for this loader."""
-        stage = {"validate": "validation"}.get(stage, stage)
-        if stage not in ("validation", "test"):
-            raise ConfigurationError(f"evaluate(stage={stage!r}): must be 'validation' or 'test'.")
+        check_alive(state)
+        check_stage(stage)
         metrics = Metrics(sizes=batch_size)
         around = Surroundings(metrics, self.hooks.on_after_batch_transfer)
         kept = ModulePrograms(self.binding, self.policy, self.placement, None, around)

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 
 from functrain.kernel.state import Accumulator, Clock, LossScale, Player, TrainState, Tree
 from functrain.trainer.errors import CheckpointError, ConfigurationError
+from functrain.trainer.functional import check_state, moved_state
 from functrain.trainer.weights import Form, check_not_weights_only, check_weights
 from functrain.trainer.weights import differences as differing
 from functrain_jax.identity import form
@@ -56,6 +58,14 @@ def differences(saved: dict[str, Any], own: dict[str, Any]) -> str | None:
     """Return what differs between two named trees, in words; None where nothing does. See
     `functrain.trainer.weights`."""
     return differing(forms(saved), forms(own))
+
+
+def check_alive(state: Any) -> None:
+    """Raises ConfigurationError where something else than a state is given for one, or one whose arrays are gone."""
+    check_state(state)
+    arrays = (leaf for leaf in jax.tree.leaves(state) if isinstance(leaf, jax.Array) and not isinstance(leaf, Tracer))
+    if any(array.is_deleted() for array in arrays):
+        raise moved_state()
 
 
 def forms(named: Mapping[str, Any]) -> dict[str, Form]:
@@ -112,7 +122,9 @@ def load_state(engine: JaxEngine, saved: Mapping[str, Any] | TrainState, weights
         CheckpointError: it does not fit the module or its optimizers; nothing was changed then.
     """
     assert engine.state is not None
-    saved = taken_apart(saved) if isinstance(saved, TrainState) else saved
+    if isinstance(saved, TrainState):
+        check_alive(saved)
+        saved = taken_apart(saved)
     state = restored(engine.state, saved, type(engine.module).__name__, None if weights_only else engine.backend)
     if not weights_only:
         engine.modes.resumed = set(saved["modes"]) if "modes" in saved else None

@@ -13,11 +13,20 @@ from functrain.kernel.state import Report, TrainState
 from functrain.seed import isolate_rng, rng_state, seed_generators
 from functrain.trainer.data import length_of
 from functrain.trainer.errors import ConfigurationError
-from functrain.trainer.functional import EpochReport, Step, StepReport, flags_of_step, step_of
+from functrain.trainer.functional import (
+    EpochReport,
+    Step,
+    StepReport,
+    check_batches,
+    check_module,
+    check_state,
+    flags_of_step,
+    step_of,
+)
 from functrain.trainer.generators import set_known_rng_state
 from functrain_torch.copies import Settings
 from functrain_torch.module import LightningModule
-from functrain_torch.stepper import Stepper
+from functrain_torch.stepper import Held, Stepper
 
 
 def functional(module: LightningModule, *, donate: bool = True, **flags: Any) -> Step:
@@ -51,7 +60,9 @@ def functional(module: LightningModule, *, donate: bool = True, **flags: Any) ->
         >>> report.loss, report.logged["accuracy"]
     """
     flags_of_step(flags)
-    _Pure.check(module)
+    from functrain_torch.module import LightningModule
+
+    check_module(module, LightningModule)
     pure = _Pure(module, flags, donate)
     return Step(pure.init, pure.step, pure.epoch, pure.evaluate, pure.load)
 
@@ -79,15 +90,6 @@ class _Pure:
         self.module = module
         self.flags = dict(flags)
         self.donate = donate
-
-    @staticmethod
-    def check(module: Any) -> None:
-        """Refuse what is no module of torch."""
-        if not isinstance(module, LightningModule):
-            raise ConfigurationError(
-                f"functional({module!r}): give an instance of a functrain_torch.LightningModule; for a loss function "
-                "there is make_step."
-            )
 
     def init(self, seed: int | None = None) -> TrainState:
         """Return the first state."""
@@ -136,23 +138,15 @@ class _Pure:
     def _state(self, stepper: Stepper) -> TrainState:
         held = stepper.engine.state
         assert held is not None
-        state = held._replace(clock=stepper.run.clock, rng=rng_state(), metrics=stepper)
-        stepper.state = state
-        return state
+        return held._replace(clock=stepper.run.clock, rng=rng_state(), metrics=Held(stepper))
 
     def _taken(self, state: TrainState) -> Stepper:
         """What runs the next step from this state."""
         stepper = _stepper(state)
         if not self.donate:
             stepper = stepper.copied()
-        elif stepper.state is None or stepper.state.clock != state.clock:
-            at = "in a step that failed" if stepper.state is None else f"to {stepper.state.clock}"
-            raise ConfigurationError(
-                f"this state, of {state.clock}, was moved {at}: go on with the state that the step returned, or keep "
-                "old ones alive by functional(module, donate=False)."
-            )
-        stepper.state = None
-        stepper.move_to(state)
+            stepper.move_to(state)
+        stepper.moves += 1
         return stepper
 
 
@@ -180,12 +174,10 @@ def _no_autocast() -> Generator[None]:
 
 
 def _stepper(state: Any) -> Stepper:
-    found = getattr(state, "metrics", None)
-    if not isinstance(found, Stepper):
-        raise ConfigurationError(
-            f"{type(state).__name__} is no state of functional(module): make one by init() or load_state(...)."
-        )
-    return found
+    check_state(state)
+    if not isinstance(state.metrics, Held):
+        raise ConfigurationError("a state of make_step is none of functional(module): make one by init().")
+    return state.metrics.stepper(state)
 
 
 def _items(batches: Iterable[Any]) -> Iterator[Any]:
@@ -193,6 +185,7 @@ def _items(batches: Iterable[Any]) -> Iterator[Any]:
         raise ConfigurationError(
             f"epoch(state, {type(batches).__name__}): this is one batch; give a list of batches, or a loader."
         )
+    check_batches(batches)
     return iter(batches)
 
 

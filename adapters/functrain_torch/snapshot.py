@@ -46,7 +46,7 @@ class Holder(Protocol):
 class Saves(Protocol):
     """What moves a state that was made without a Trainer, and knows what a checkpoint of it holds."""
 
-    def checkpoint(self) -> dict[str, Any]:
+    def checkpoint(self, state: TrainState) -> dict[str, Any]:
         """Return the checkpoint, of values of its own."""
         ...
 
@@ -220,7 +220,7 @@ def _as_saved(engine: Holder, state: TrainState) -> Mapping[str, Any]:
     """Return what a Trainer that stood at a state would save; the run goes on with its metrics and random state."""
     if not isinstance(state.metrics, Saves):
         raise CheckpointError("is no state of functional(module): make one by its init() or by load_state.")
-    saved, run = state.metrics.checkpoint(), engine.run
+    saved, run = state.metrics.checkpoint(state), engine.run
     metrics_state.load_state(run.metrics, saved["metrics"])
     run.resumed_rng = dict(saved["rng"])
     return saved

@@ -16,7 +16,7 @@ from functrain.trainer import metrics_state, rows, running
 from functrain.trainer.data import TrainSource
 from functrain.trainer.errors import ConfigurationError
 from functrain.trainer.fit import FitLoop
-from functrain.trainer.functional import StepReport
+from functrain.trainer.functional import EVALUATED, StepReport, check_stage, moved_state
 from functrain.trainer.generators import set_known_rng_state
 from functrain.trainer.planning import plan_of
 from functrain.trainer.run import Run
@@ -28,14 +28,12 @@ from functrain_torch.module import LightningModule
 from functrain_torch.optimizers import Configured
 from functrain_torch.trainer import Trainer
 
-STAGES = {"validation": "validate", "test": "test"}
-
 
 class Stepper:
     """Runs the steps of one state.
 
     Attributes:
-        state: the state that it stands at; None while it moves.
+        moves: how often it has moved; a state that it stood at before is gone.
         ended: the last step was the last of its epoch.
     """
 
@@ -49,7 +47,7 @@ class Stepper:
         engine = self.run.engine
         assert isinstance(engine, TorchEngine)
         self.engine = engine
-        self.state: TrainState | None = None
+        self.moves = 0
         self.ended = False
         self.told: list[tuple[Sequence[Report | None], dict[str, float]]] = []
 
@@ -133,19 +131,6 @@ class Stepper:
         )
         self.engine.state = mine._replace(players=players, clock=state.clock, vars=state.vars)
 
-    def checkpoint(self) -> dict[str, Any]:
-        """Return what a Trainer that stood here would save, as values of their own."""
-        assert self.state is not None
-        with isolate_rng():
-            set_known_rng_state(self.state.rng)
-            return copy.deepcopy(checkpoints.assemble(self.run, weights_only=False))
-
-    def __deepcopy__(self, memo: object) -> NoReturn:
-        raise ConfigurationError(
-            "a state cannot be copied by copy.deepcopy, since module, optimizers and schedulers belong together: make "
-            "its functions by functional(module, donate=False), which leave the states that they are given as they are."
-        )
-
     # stepping
 
     def step(self, batch: Any, last: bool) -> StepReport:
@@ -204,14 +189,49 @@ class Stepper:
 
     def evaluate(self, batches: Any, stage: str) -> dict[str, float]:
         """Return the metrics of a stage, on a copy of the module."""
-        if stage not in STAGES:
-            raise ConfigurationError(f"evaluate(stage={stage!r}): must be {' or '.join(map(repr, STAGES))}.")
+        check_stage(stage)
         trainer = Trainer(**{**QUIET, **self.flags})
-        run = trainer._attach(STAGES[stage], copied(self.module, None)[0], None)
+        run = trainer._attach(EVALUATED[stage], copied(self.module, None)[0], None)
         running.find_loaders(run)
         run.clock = self.run.clock
         running.evaluate(run, batches, None, None)
         return rows.results(run, stage, 1, False)[0]
+
+
+class Held:
+    """What a state holds, in the place of its metrics: what runs its steps, for as long as that stands there."""
+
+    def __init__(self, stepper: Stepper) -> None:
+        self._stepper, self._moves = stepper, stepper.moves
+
+    @property
+    def engine(self) -> TorchEngine:
+        """The engine of its steps."""
+        return self._stepper.engine
+
+    def stepper(self, state: TrainState) -> Stepper:
+        """Return what runs the steps from this state.
+
+        Raises:
+            ConfigurationError: it has moved on.
+        """
+        if self._stepper.moves != self._moves:
+            raise moved_state(state.clock, self._stepper.run.clock)
+        self._stepper.move_to(state)
+        return self._stepper
+
+    def checkpoint(self, state: TrainState) -> dict[str, Any]:
+        """Return what a Trainer that stood at this state would save, as values of their own."""
+        stepper = self.stepper(state)
+        with isolate_rng():
+            set_known_rng_state(state.rng)
+            return copy.deepcopy(checkpoints.assemble(stepper.run, weights_only=False))
+
+    def __deepcopy__(self, memo: object) -> NoReturn:
+        raise ConfigurationError(
+            "a state cannot be copied by copy.deepcopy, since module, optimizers and schedulers belong together: make "
+            "its functions by functional(module, donate=False), which leave the states that they are given as they are."
+        )
 
 
 def _merged(reports: list[Report]) -> Report | None:

@@ -133,6 +133,50 @@ def step_of(module: Any, flags: Mapping[str, Any], functional: Callable[..., Ste
     return module
 
 
+def check_module(module: Any, kind: type) -> None:
+    """Raises ConfigurationError where something else than a module of this kind is given for one."""
+    if not isinstance(module, kind):
+        raise ConfigurationError(
+            f"functional({module!r}): give an instance of a {kind.__module__.partition('.')[0]}.{kind.__name__}; for a "
+            "loss function there is make_step."
+        )
+
+
+def check_state(state: Any) -> None:
+    """Raises ConfigurationError where something else than a state is given for one."""
+    if not isinstance(state, TrainState):
+        raise ConfigurationError(
+            f"{type(state).__name__} is no state of functional(module): make one by init() or load_state(...)."
+        )
+
+
+def moved_state(clock: object = None, to: object = None) -> ConfigurationError:
+    """Return the error of a state that was given to a step before, and is dead since: of where it stood, and where the
+    step has moved it, as far as that is known."""
+    where = "" if clock is None else f", of {clock},"
+    how = "in a step before" if to is None else f"to {to}"
+    return ConfigurationError(
+        f"this state{where} was moved {how}: go on with the state that the step returned, or keep old ones alive by "
+        "functional(module, donate=False)."
+    )
+
+
+EVALUATED = {"validation": "validate", "test": "test"}
+"""The stages that a step evaluates, and the Trainer's methods that do the same."""
+
+
+def check_stage(stage: str) -> None:
+    """Raises ConfigurationError where there is nothing to evaluate of that name."""
+    if stage not in EVALUATED:
+        raise ConfigurationError(f"evaluate(stage={stage!r}): must be {' or '.join(map(repr, EVALUATED))}.")
+
+
+def check_batches(batches: Any) -> None:
+    """Raises ConfigurationError where the batches of an epoch cannot be iterated over."""
+    if not hasattr(batches, "__iter__") and not hasattr(batches, "__getitem__"):
+        raise ConfigurationError(f"epoch(state, {type(batches).__name__}): give a list of batches, or a loader.")
+
+
 OF_A_STEP = (
     "accelerator", "accumulate_grad_batches", "automatic_optimization", "benchmark", "detect_anomaly", "deterministic",
     "devices", "gpus", "gradient_clip_algorithm", "gradient_clip_val", "precision", "strategy", "terminate_on_nan",

@@ -22,6 +22,7 @@ from functrain.trainer.errors import ConfigurationError, kind
 from functrain.trainer.flag_checks import callbacks_of, max_time
 from functrain.trainer.flagged import Flagged
 from functrain.trainer.foreign import DATA_OF, HasDirectory, RunLogger
+from functrain.trainer.functional import check_state
 from functrain.trainer.hooks import Hooks, overrides, warn_of_misspelt
 from functrain.trainer.identity import Identity
 from functrain.trainer.interrupt import EXIT_TERMINATED
@@ -122,8 +123,10 @@ class Trainer(Flagged):
             train, datamodule = None, train
         if datamodule is not None and (train is not None or val is not None):
             raise ConfigurationError("trainer.fit: loaders and a datamodule were both given; give one of them.")
-        if state is not None and ckpt_path is not None:
-            raise ConfigurationError("trainer.fit: a state and a ckpt_path were both given; give one of them.")
+        if state is not None:
+            check_state(state)
+            if ckpt_path is not None:
+                raise ConfigurationError("trainer.fit: a state and a ckpt_path were both given; give one of them.")
         if ckpt_path is None and state is None:
             ckpt_path = self.flags.resume_from_checkpoint
         ckpt_paths.given("fit", ckpt_path)
