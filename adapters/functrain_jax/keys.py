@@ -71,7 +71,8 @@ def first_key(seed: Any) -> Any:
     if seed is None:
         stream.set_state(STREAM.state())
     else:
-        stream.set_seed(seed if isinstance(seed, jax.Array) else checked_seed(seed, "seed"))
+        given: Any = seed if isinstance(seed, jax.Array) else checked_seed(seed, "seed")
+        stream.set_seed(given)
     return stream.next()
 
 

@@ -78,9 +78,7 @@ def functional(module: Module, *, donate: bool = True, **flags: Any) -> Step:
     Raises:
         ConfigurationError: a flag that is none or says nothing of a step, or a module that cannot be trained.
     """
-    from functrain_jax.module import Module
-
-    check_module(module, Module)
+    check_module(module, "functrain_jax")
     made = _Functional(module, flags, donate)
     return Step(made.init, made.step, made.epoch, made.evaluate, made.load)
 

@@ -60,9 +60,7 @@ def functional(module: LightningModule, *, donate: bool = True, **flags: Any) ->
         >>> report.loss, report.logged["accuracy"]
     """
     flags_of_step(flags)
-    from functrain_torch.module import LightningModule
-
-    check_module(module, LightningModule)
+    check_module(module, "functrain_torch")
     pure = _Pure(module, flags, donate)
     return Step(pure.init, pure.step, pure.epoch, pure.evaluate, pure.load)
 

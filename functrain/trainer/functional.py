@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from functrain.kernel.state import Report, Scalar, TrainState
 from functrain.trainer.errors import ConfigurationError
 from functrain.trainer.flags import Flags
+from functrain.trainer.module import ModuleBase
 from functrain.trainer.parsing import parse
 
 
@@ -133,12 +134,12 @@ def step_of(module: Any, flags: Mapping[str, Any], functional: Callable[..., Ste
     return module
 
 
-def check_module(module: Any, kind: type) -> None:
-    """Raises ConfigurationError where something else than a module of this kind is given for one."""
-    if not isinstance(module, kind):
+def check_module(module: Any, package: str) -> None:
+    """Raises ConfigurationError where something else than a module for this package is given for one."""
+    packages = {base.__module__.partition(".")[0] for base in type(module).__mro__}
+    if not isinstance(module, ModuleBase) or package not in packages:
         raise ConfigurationError(
-            f"functional({module!r}): give an instance of a {kind.__module__.partition('.')[0]}.{kind.__name__}; for a "
-            "loss function there is make_step."
+            f"functional({module!r}): give a module of {package}, an instance; for a loss function there is make_step."
         )
 
 
