@@ -2,42 +2,124 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from functrain import __version__
+from functrain.testing import described, nothing
+from functrain.trainer import checkpoint as checkpoints
+from functrain.trainer import metrics_state
+from functrain.trainer.functional import Step
+from functrain.trainer.metrics import Metrics
+from functrain_jax import checkpoint, snapshot
+from functrain_jax.aside import set_aside
+from functrain_jax.binding import Bindings
 from functrain_jax.keys import is_key
 from functrain_jax.module_step import functional
 
-PLAIN = (bool, int, float, str, type(None))
+LOOP = {
+    "position": ["start", ""], "called": [], "source": {"cursor": None, "loader_rng": None}, "in_epoch": False,
+    "ended": False, "should_stop": False, "before": 0, "outputs": None, "published": {}, "logged": {},
+    "val_loaders": [],
+}  # fmt: skip
+"""The loop's part of a checkpoint where no loop runs."""
 
 
 def _named(tree: Any) -> dict[str, np.ndarray]:
-    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
-    return {
-        ".".join(str(getattr(key, "key", getattr(key, "idx", getattr(key, "name", key)))) for key in path): np.array(
-            leaf
-        )
-        for path, leaf in leaves
-        if not is_key(leaf)
-    }
+    return {name: np.array(leaf) for name, leaf in snapshot.named(tree).items()}
 
 
 class JaxTools:
     """What the checks ask of JAX. A state is a tree; the module is never written by the step itself."""
 
-    def functional(self, module: Any, flags: Mapping[str, Any]) -> Any:
+    def functional(self, module: Any, flags: Mapping[str, Any]) -> Step:
         return functional(module, donate=False, **flags)
 
-    def arrays(self, state: Any) -> dict[str, np.ndarray]:
-        return {**_named(state.params), **_named({"vars": state.vars})}
+    @contextmanager
+    def precise(self) -> Iterator[Mapping[str, Any]]:
+        with jax.enable_x64(True), warnings.catch_warnings():
+            # Variables that layers made before keep their type, into which they are cast.
+            warnings.simplefilter("ignore", FutureWarning)
+            yield {"precision": 64}
 
-    def gradients(self, state: Any) -> dict[str, np.ndarray | None]:
-        played = [player.acc.grads for player in state.players if int(player.acc.count)]
-        return {path: grad for grads in played for path, grad in _named(grads).items()}
+    def arrays(self, state: Any, whole: bool = False) -> dict[str, np.ndarray]:
+        found = {name: np.array(leaf) for name, leaf in snapshot.weights(state).items()}
+        if whole:
+            for i, player in enumerate(state.players):
+                found |= {f"optimizer {i}: {name}": array for name, array in _named(player.opt).items()}
+        return found
+
+    def gradients(self, state: Any) -> Sequence[dict[str, np.ndarray | None]]:
+        return [{**_named(player.acc.grads)} if int(player.acc.count) else {} for player in state.players]
+
+    def frozen(self, module: Any) -> frozenset[str]:
+        return frozenset()
+
+    def with_values(self, state: Any, values: Mapping[str, np.ndarray]) -> Any:
+        paths, structure = jax.tree.flatten(state.params)
+        named = zip(snapshot.named(state.params), paths, strict=True)
+        # In the very place of the old ones, so that what is compiled stays so.
+        new = [jax.device_put(np.asarray(values.get(name, old), old.dtype), old.sharding) for name, old in named]
+        return state._replace(params=jax.tree.unflatten(structure, new))
 
     def attributes(self, module: Any, state: Any) -> dict[str, Any]:
-        plain = {name: value for name, value in vars(module).items() if isinstance(value, PLAIN)}
-        return {name: value for name, value in plain.items() if not name.startswith("_")}
+        state_names = Bindings(module).names
+        return {
+            name: described(value, _as_array)
+            for name, value in vars(module).items()
+            if not name.startswith("_") and name not in state_names
+        }
+
+    def reloaded(self, step: Step, state: Any, path: str) -> Any:
+        about = {"format": checkpoints.FORMAT, "version": __version__, "weights_only": False}
+        clock = {name: int(count) for name, count in state.clock._asdict().items()}
+        metrics = metrics_state.state_dict(Metrics())
+        saved = {"functrain": about, "clock": clock, "loop": LOOP, "metrics": metrics, **snapshot.taken_apart(state)}
+        checkpoint.write(path, saved)
+        return step.load(path)._replace(metrics=state.metrics)
+
+    @contextmanager
+    def evaluating(self, module: Any) -> Iterator[None]:
+        with set_aside(module):
+            Bindings(module).set_mode(False)
+            yield
+
+    def taken_apart(self, tree: Any) -> tuple[list[np.ndarray], Callable[[Sequence[np.ndarray]], Any]]:
+        leaves, structure = jax.tree.flatten(tree)
+        places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, np.ndarray | jax.Array) and not is_key(leaf)]
+
+        def made(arrays: Sequence[np.ndarray]) -> Any:
+            new = list(leaves)
+            for place, array in zip(places, arrays, strict=True):
+                new[place] = jnp.asarray(array) if isinstance(leaves[place], jax.Array) else array
+            return jax.tree.unflatten(structure, new)
+
+        return [np.asarray(leaves[place]) for place in places], made
+
+    def spread(self, law: str, tree: Any, devices: int, whole: bool) -> Any:
+        there = jax.local_devices()
+        if len(there) < devices:
+            nothing(
+                law,
+                f"{devices} replicas need as many devices, and JAX has {len(there)} here "
+                f"({', '.join(sorted({device.platform for device in there}))}); of a CPU there are more with "
+                f"XLA_FLAGS=--xla_force_host_platform_device_count={devices} in the environment before jax is imported",
+            )
+        mesh = Mesh(np.array(there[:devices]), ("data",))
+
+        def placed(leaf: Any) -> Any:
+            spec = PartitionSpec() if whole or not np.ndim(leaf) else PartitionSpec("data")
+            return jax.device_put(leaf, NamedSharding(mesh, spec))
+
+        return jax.tree.map(placed, tree)
+
+
+def _as_array(value: Any) -> np.ndarray | None:
+    return np.asarray(value) if isinstance(value, jax.Array) and not is_key(value) else None

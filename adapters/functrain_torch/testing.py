@@ -2,56 +2,131 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, NoReturn
 
 import numpy as np
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from functrain import testing
+from functrain.seed import isolate_rng
+from functrain.testing import described
+from functrain.trainer.functional import Step
+from functrain_torch import ckpt
+from functrain_torch.aside import set_aside
 from functrain_torch.module import LightningModule
+from functrain_torch.optimizers import parameters_of
 from functrain_torch.pure import functional
-
-PLAIN = (bool, int, float, str, type(None))
+from functrain_torch.tree import tensors, tree_map
 
 
 def _array(tensor: Tensor) -> np.ndarray:
     wide = tensor.detach().cpu()
-    return (wide.float() if wide.dtype.is_floating_point and wide.dtype.itemsize < 4 else wide).numpy().copy()
+    return (wide.float() if wide.dtype is torch.bfloat16 else wide).numpy().copy()
 
 
 class TorchTools:
     """What the checks ask of torch. A state's `params` are its own copy of the module."""
 
-    def functional(self, module: Any, flags: Mapping[str, Any]) -> Any:
+    def functional(self, module: Any, flags: Mapping[str, Any]) -> Step:
         return functional(module, donate=False, **flags)
 
-    def arrays(self, state: Any) -> dict[str, np.ndarray]:
-        named = [*state.params.named_parameters(), *state.params.named_buffers()]
-        return {name: _array(tensor) for name, tensor in named}
+    @contextmanager
+    def precise(self) -> Iterator[Mapping[str, Any]]:
+        yield {"precision": 64}
 
-    def gradients(self, state: Any) -> dict[str, np.ndarray | None]:
-        optimizers = state.metrics.engine.parts.configured.optimizers
-        moved = {
-            id(weight)
-            for optimizer, player in zip(optimizers, state.players, strict=True)
-            if int(player.acc.count)
-            for group in optimizer.param_groups
-            for weight in group["params"]
-        }
-        return {
-            name: None if weight.grad is None else _array(weight.grad)
-            for name, weight in state.params.named_parameters()
-            if weight.requires_grad and (id(weight) in moved or len(optimizers) == 1)
-        }
+    def arrays(self, state: Any, whole: bool = False) -> dict[str, np.ndarray]:
+        named = [*state.params.named_parameters(), *state.params.named_buffers()]
+        found = {name: _array(tensor) for name, tensor in named}
+        return {**found, **_kept(state)} if whole else found
+
+    def gradients(self, state: Any) -> Sequence[dict[str, np.ndarray | None]]:
+        names = {id(weight): name for name, weight in state.params.named_parameters()}
+        return [
+            {
+                names[id(weight)]: None if weight.grad is None else _array(weight.grad)
+                for weight in parameters_of(player.opt)
+                if id(weight) in names and int(player.acc.count)
+            }
+            for player in state.players
+        ]
+
+    def frozen(self, module: Any) -> frozenset[str]:
+        return frozenset(name for name, weight in module.named_parameters() if not weight.requires_grad)
+
+    def with_values(self, state: Any, values: Mapping[str, np.ndarray]) -> Any:
+        new = _copied(state)
+        with torch.no_grad():
+            for name, weight in new.params.named_parameters():
+                if name in values:
+                    weight.copy_(torch.from_numpy(np.asarray(values[name])))
+        return new
 
     def attributes(self, module: Any, state: Any) -> dict[str, Any]:
+        own = vars(nn.Module()).keys()
         return {
-            f"{path}.{name}" if path else name: value
+            f"{path}.{name}" if path else name: described(value, _as_array)
             for path, part in state.params.named_modules()
             for name, value in vars(part).items()
-            if not name.startswith("_") and isinstance(value, PLAIN)
+            if name not in own and not name.startswith("_")
         }
+
+    def reloaded(self, step: Step, state: Any, path: str) -> Any:
+        ckpt.write(path, state.metrics.checkpoint())
+        return step.load(path)
+
+    @contextmanager
+    def evaluating(self, module: Any) -> Iterator[None]:
+        with set_aside(module), torch.no_grad():
+            module.eval()
+            yield
+
+    def taken_apart(self, tree: Any) -> tuple[list[np.ndarray], Callable[[Sequence[np.ndarray]], Any]]:
+        found = tensors(tree)
+
+        def made(arrays: Sequence[np.ndarray]) -> Any:
+            given = iter(arrays)
+            return tree_map(lambda old: torch.from_numpy(next(given)).to(old.dtype).to(old.device), tree)
+
+        return [_array(tensor) for tensor in found], made
+
+    def spread(self, law: str, tree: Any, devices: int, whole: bool) -> NoReturn:
+        testing.nothing(
+            law,
+            "replicas of torch are processes, which no strategy trains in yet; check_accumulation holds the gradients "
+            "of a batch's parts against those of the whole batch",
+        )
+
+
+def _copied(state: Any) -> Any:
+    with isolate_rng():
+        stepper = state.metrics.copied()
+    held = stepper.engine.state
+    stepper.state = held._replace(clock=state.clock, rng=state.rng, metrics=stepper)
+    return stepper.state
+
+
+def _as_array(value: Any) -> np.ndarray | None:
+    return _array(value) if isinstance(value, Tensor) else None
+
+
+def _kept(state: Any) -> dict[str, np.ndarray]:
+    """What the optimizers keep of each parameter, and their learning rates and other numbers."""
+    names = {id(weight): name for name, weight in state.params.named_parameters()}
+    found: dict[str, np.ndarray] = {}
+    for i, player in enumerate(state.players):
+        for weight in parameters_of(player.opt):
+            for key, value in player.opt.state.get(weight, {}).items():
+                if isinstance(value, Tensor | int | float):
+                    array = _array(value) if isinstance(value, Tensor) else np.asarray(value)
+                    found[f"optimizer {i}: {key} of {names.get(id(weight), 'a parameter')}"] = array
+        for g, group in enumerate(player.opt.param_groups):
+            for key, value in group.items():
+                if isinstance(value, int | float):
+                    found[f"optimizer {i}: {key} of group {g}"] = np.asarray(value)
+    return found
 
 
 def register() -> None:

@@ -5,5 +5,17 @@ from functrain.testing.gradients import check_gradients
 from functrain.testing.learning import check_loss_at_init, check_overfits
 from functrain.testing.purity import check_pure
 from functrain.testing.tools import Tools, register
+from functrain.testing.values import described
+from functrain.testing.verdict import NothingToCheck, nothing
 
-__all__ = ["Tools", "check_gradients", "check_loss_at_init", "check_overfits", "check_pure", "register"]
+__all__ = [
+    "NothingToCheck",
+    "Tools",
+    "check_gradients",
+    "check_loss_at_init",
+    "check_overfits",
+    "check_pure",
+    "described",
+    "nothing",
+    "register",
+]

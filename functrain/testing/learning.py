@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from functrain.testing.tools import tools_of
-from functrain.testing.verdict import broken
+from functrain.testing.values import number
+from functrain.testing.verdict import broken, nothing
 from functrain.trainer.functional import StepReport
 
 
@@ -15,13 +16,14 @@ def check_loss_at_init(
     module: Any, batch: Any, expected: float, *, rtol: float = 0.2, optimizer: int = 0, seed: int = 0, **flags: Any
 ) -> None:
     """The first loss is near what a network that knows nothing has, such as log(classes)."""
+    law = "check_loss_at_init"
     step = tools_of(module).functional(module, flags)
     _, report = step.step(step.init(seed=seed), batch, last=True)
-    loss = _loss(report, optimizer)
+    loss = _loss(law, report, optimizer)
     if not abs(loss - expected) <= rtol * abs(expected):
         where = f"the first loss is {loss:.6g}, not {expected:.6g} within {rtol:.0%}"
         cause = "a last layer that begins too large, softmax twice, or a sum in place of a mean"
-        broken("check_loss_at_init", where, cause)
+        broken(law, where, cause)
 
 
 def check_overfits(
@@ -39,21 +41,21 @@ def check_overfits(
     step = tools_of(module).functional(module, flags)
     state = step.init(seed=seed)
     first = last = float("nan")
-    for number in range(updates + 1):
+    for update in range(updates + 1):
         state, report = step.step(state, batch, last=True)
-        last = _loss(report, optimizer)
-        first = last if number == 0 else first
+        last = _loss(law, report, optimizer)
+        first = last if update == 0 else first
         if not np.isfinite(last):
-            broken(law, f"the loss of update {number + 1} is {last}", "a learning rate that is too high")
-        if number and last <= factor * first:
+            broken(law, f"the loss of update {update + 1} is {last}", "a learning rate that is too high")
+        if update and last <= factor * first:
             return
     where = f"after {updates} updates of one batch the loss is {last:.6g}; it began at {first:.6g}"
     cause = "inputs and targets that do not belong together, a part that no optimizer moves, or a learning rate too low"
     broken(law, where, cause)
 
 
-def _loss(report: StepReport, optimizer: int) -> float:
+def _loss(law: str, report: StepReport, optimizer: int) -> float:
     update = report.updates[optimizer]
     if update is None:
-        raise ValueError(f"optimizer {optimizer} makes no update with the first batch: give another optimizer=.")
-    return float(update.loss)
+        nothing(law, f"optimizer {optimizer} makes no update with the first batch: give another optimizer=")
+    return float(number(update.loss).mean())

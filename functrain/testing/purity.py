@@ -2,39 +2,56 @@
 
 from __future__ import annotations
 
-import random
 from typing import Any
 
 import numpy as np
 
+from functrain.seed import rng_state
 from functrain.testing.tools import tools_of
+from functrain.testing.values import number
 from functrain.testing.verdict import broken, same_bits
+from functrain.trainer.functional import StepReport
 
 LAW = "check_pure"
+DRAWN = {
+    "python": "numbers of Python's random within the step",
+    "numpy": "numbers of np.random within the step",
+}
+OUTSIDE = "something outside of the state takes part: a global variable, the time, or a nondeterministic operator"
 
 
 def check_pure(module: Any, batch: Any, *, seed: int = 0, **flags: Any) -> None:
-    """The same state and batch give the same bits twice; a step leaves the old state, the global generators and the
-    attributes of the module as they were."""
+    """The same state and batch give the same bits twice: what is reported, and all that the new state holds. A step
+    leaves the old state, the global generators and the attributes of the module as they were."""
     tools = tools_of(module)
     step = tools.functional(module, flags)
     state = step.init(seed=seed)
-    before, attributes, drawn = tools.arrays(state), tools.attributes(module, state), _generators()
-    once, _ = step.step(state, batch, last=True)
+    before, attributes, drawn = tools.arrays(state, whole=True), tools.attributes(module, state), rng_state()
+    once, report = step.step(state, batch, last=True)
     after = tools.attributes(module, once)
-    if _generators() != drawn:
-        cause = "random numbers of Python or numpy within the step: draw them in the data, or by the framework's keys"
-        broken(LAW, "the step has moved a global random generator", cause)
+    for name, now in rng_state().items():
+        if now != drawn[name]:
+            cause = f"{DRAWN.get(name, 'random numbers of a global generator')}: draw them in the data, or by the " \
+                "framework's own keys"  # fmt: skip
+            broken(LAW, f"the step has moved the global generator of {name}", cause)
     for name in sorted({*attributes, *after}):
         if attributes.get(name) != after.get(name):
-            where = f"the step has changed {name} from {attributes.get(name)!r} to {after.get(name)!r}"
-            broken(LAW, where, "a counter or a cache in the step; keep it in a buffer, or log it")
-    same_bits(LAW, "the step has written into the old state", before, tools.arrays(state), "arrays that are shared")
-    twice, _ = step.step(state, batch, last=True)
-    cause = "something outside of the state takes part: a global variable, the time, or a nondeterministic operator"
-    same_bits(LAW, "the same step twice gives other bits", tools.arrays(once), tools.arrays(twice), cause)
+            where = f"the step has changed {name} from {attributes.get(name)!r:.60} to {after.get(name)!r:.60}"
+            broken(LAW, where, "a counter, a list or a cache in the step; keep it in a buffer, or log it")
+    now = tools.arrays(state, whole=True)
+    same_bits(LAW, "the step has written into the old state", before, now, "arrays that are shared by two states")
+    twice, again = step.step(state, batch, last=True)
+    what = "the same step twice gives other bits"
+    same_bits(LAW, what, _told(report), _told(again), OUTSIDE)
+    same_bits(LAW, what, tools.arrays(once, whole=True), tools.arrays(twice, whole=True), OUTSIDE)
 
 
-def _generators() -> tuple[Any, ...]:
-    kind, words, *rest = np.random.get_state()
-    return random.getstate(), kind, np.asarray(words).tobytes(), *rest
+def _told(report: StepReport) -> dict[str, np.ndarray]:
+    """Return what a report tells, by name."""
+    losses = {
+        f"the loss of optimizer {i}" if len(report.updates) > 1 else "the loss": update.loss_sum
+        for i, update in enumerate(report.updates)
+        if update is not None
+    }
+    told = {**losses, **{f"what is logged as {name!r}": value for name, value in report.logged.items()}}
+    return {name: number(value) for name, value in told.items()}

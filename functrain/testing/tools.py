@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,16 +18,54 @@ class Tools(Protocol):
         """Return the `Step` of a module, which keeps old states alive."""
         ...
 
-    def arrays(self, state: Any) -> dict[str, np.ndarray]:
-        """Return copies of all parameters and of what the forward pass changes, by path."""
+    def precise(self) -> AbstractContextManager[Mapping[str, Any]]:
+        """Within it a step can be made that computes in double precision, with the flags that are returned."""
         ...
 
-    def gradients(self, state: Any) -> dict[str, np.ndarray | None]:
-        """Return the gradients of an open window, for what the optimizers that played move, by path."""
+    def arrays(self, state: Any, whole: bool = False) -> dict[str, np.ndarray]:
+        """Return copies of all parameters and of what the forward pass changes, by path.
+
+        Args:
+            whole: what the optimizers keep too, by `optimizer 0: <its name for it>`.
+        """
+        ...
+
+    def gradients(self, state: Any) -> Sequence[dict[str, np.ndarray | None]]:
+        """Return the gradient sums of the open windows, one dict a player: all that it moves, by path; nothing where
+        the player's window is empty."""
+        ...
+
+    def frozen(self, module: Any) -> frozenset[str]:
+        """Return the paths of the parameters of which the module itself says that they are not trained."""
+        ...
+
+    def with_values(self, state: Any, values: Mapping[str, np.ndarray]) -> Any:
+        """Return another state, with these values of parameters by path."""
         ...
 
     def attributes(self, module: Any, state: Any) -> dict[str, Any]:
-        """Return the plain attributes which a step of this module could write, by name."""
+        """Return the attributes which a step of this module could write and that are no state, by name."""
+        ...
+
+    def reloaded(self, step: Step, state: Any, path: str) -> Any:
+        """Write a state as a checkpoint, and return what `step.load` reads."""
+        ...
+
+    def evaluating(self, module: Any) -> AbstractContextManager[None]:
+        """Within it the module's networks are in evaluation mode, and nothing is differentiated; afterwards the module
+        is as it was."""
+        ...
+
+    def taken_apart(self, tree: Any) -> tuple[list[np.ndarray], Callable[[Sequence[np.ndarray]], Any]]:
+        """Return the arrays in a batch or an output, and what makes such a one of others."""
+        ...
+
+    def spread(self, law: str, tree: Any, devices: int, whole: bool) -> Any:
+        """Return a tree of arrays on so many devices: each as a `whole` on all of them, or its first axis spread.
+
+        Raises:
+            NothingToCheck: there are fewer devices; says what is missing.
+        """
         ...
 
 

@@ -1,4 +1,4 @@
-"""How a check says that its law is broken."""
+"""How a check says that its law is broken, or that it has nothing to look at."""
 
 from __future__ import annotations
 
@@ -7,16 +7,25 @@ from typing import NoReturn
 
 import numpy as np
 
+from functrain.testing.values import first_difference
+
+
+class NothingToCheck(ValueError):
+    """A law says nothing of this module or batch, so a check of it would pass whatever they do."""
+
 
 def broken(law: str, where: str, cause: str) -> NoReturn:
     """Raise what a check raises."""
     raise AssertionError(f"{law}: {where}. The usual cause: {cause}.")
 
 
+def nothing(law: str, why: str) -> NoReturn:
+    """Raise what a check raises that would be empty."""
+    raise NothingToCheck(f"{law}: {why}.")
+
+
 def same_bits(law: str, what: str, one: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray], cause: str) -> None:
     """Have these arrays be equal to the bit, or name the first that is not."""
-    for path, array in one.items():
-        now = other[path]
-        if array.tobytes() != now.tobytes():
-            apart = np.abs(np.asarray(array, np.float64) - np.asarray(now, np.float64)).max()
-            broken(law, f"{what}: first in {path} {array.shape}, by up to {apart:.3g}", cause)
+    difference = first_difference(one, other)
+    if difference is not None:
+        broken(law, f"{what}: first in {difference}", cause)

@@ -1,0 +1,221 @@
+"""`check_pure` passes sound modules, and names the first part in which a step is no function of state and batch."""
+
+import random
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import torch
+from torch import nn
+
+import functrain_jax as ft
+from functrain.testing import check_pure
+from tests.functional.modules_checked import CLASSES, SOUND, JaxMlp, TorchMlp, batch_of
+
+CALLS = [0]
+
+
+def count():
+    CALLS[0] += 1
+    return np.float32(CALLS[0])
+
+
+def counted():
+    """How often it was called, as a traced value."""
+    return jax.pure_callback(count, jax.ShapeDtypeStruct((), jnp.float32))
+
+
+class JaxDraws(JaxMlp):
+    """Draws from a generator that is no part of its state."""
+
+    def __init__(self, draw):
+        super().__init__()
+        self.draw = draw
+
+    def training_step(self, batch, batch_idx):
+        self.draw()
+        return super().training_step(batch, batch_idx)
+
+
+class TorchAttribute(TorchMlp):
+    def __init__(self, change):
+        super().__init__()
+        self.change = change
+        self.calls, self.seen, self.mean, self.words = 0, [], torch.zeros(4), {"all": {1}}
+
+    def training_step(self, batch, batch_idx):
+        self.change(self, batch[0])
+        return super().training_step(batch, batch_idx)
+
+
+class JaxAttribute(JaxMlp):
+    def __init__(self):
+        super().__init__()
+        self.table = np.zeros(3)
+
+    def training_step(self, batch, batch_idx):
+        self.table[0] += 1
+        return super().training_step(batch, batch_idx)
+
+
+class Shared(nn.Parameter):
+    """Its copies are itself."""
+
+    def __deepcopy__(self, memo):
+        return self
+
+
+class TorchShares(TorchMlp):
+    def __init__(self):
+        super().__init__()
+        self.last.weight = Shared(self.last.weight.detach())
+
+
+class TorchLogs(TorchMlp):
+    def training_step(self, batch, batch_idx):
+        self.log("calls", float(count()))
+        return super().training_step(batch, batch_idx)
+
+
+class JaxLogs(JaxMlp):
+    def training_step(self, batch, batch_idx):
+        self.log("calls", counted())
+        return super().training_step(batch, batch_idx)
+
+
+class TorchBuffer(TorchMlp):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("calls", torch.zeros(()))
+
+    def training_step(self, batch, batch_idx):
+        self.get_buffer("calls").fill_(float(count()))
+        return super().training_step(batch, batch_idx)
+
+
+class JaxBuffer(JaxMlp):
+    def __init__(self):
+        super().__init__()
+        self.vars = {"calls": jnp.zeros(())}
+
+    def training_step(self, batch, batch_idx):
+        self.vars["calls"] = counted()
+        return super().training_step(batch, batch_idx)
+
+
+class Counting(torch.optim.SGD):
+    """Keeps how often it was called, by anybody."""
+
+    def step(self, closure=None):
+        for weight in self.param_groups[0]["params"]:
+            self.state[weight]["calls"] = torch.tensor(float(count()))
+        return super().step(closure)
+
+
+class TorchOptimizer(TorchMlp):
+    def configure_optimizers(self):
+        return Counting(self.parameters(), lr=0.01)
+
+
+class JaxOptimizer(JaxMlp):
+    def configure_optimizers(self):
+        counting = optax.GradientTransformation(
+            lambda params: {"calls": jnp.zeros(())}, lambda updates, state, params=None: (updates, {"calls": counted()})
+        )
+        return optax.chain(counting, optax.sgd(0.01))
+
+
+class TorchLoss(TorchMlp):
+    def training_step(self, batch, batch_idx):
+        return super().training_step(batch, batch_idx) * float(count())
+
+
+class JaxLoss(JaxMlp):
+    def training_step(self, batch, batch_idx):
+        return super().training_step(batch, batch_idx) * counted()
+
+
+class TorchGradient(TorchMlp):
+    """Its gradient depends on what is outside, and nothing that it reports."""
+
+    def training_step(self, batch, batch_idx):
+        loss = super().training_step(batch, batch_idx)
+        return loss + (loss - loss.detach()) * float(count())
+
+
+def world_of(module):
+    return "torch" if isinstance(module, TorchMlp) else "jax"
+
+
+@pytest.mark.parametrize(("world", "name"), SOUND)
+def test_a_sound_module_passes(world, name):
+    check_pure(CLASSES[world][name](), batch_of(world, name))
+
+
+@pytest.mark.parametrize(
+    ("draw", "name"),
+    [
+        (random.random, "python"),
+        (np.random.rand, "numpy"),
+        (lambda: torch.rand(()), "torch"),
+        (ft.next_key, "jax"),
+    ],
+)
+def test_a_global_generator_that_a_step_draws_from_is_named(draw, name):
+    ft.seed_everything(0)
+    with pytest.raises(AssertionError, match=f"moved the global generator of {name}"):
+        check_pure(JaxDraws(draw), batch_of("jax"))
+
+
+@pytest.mark.parametrize("draw", [random.random, np.random.rand, lambda: torch.rand(())])
+def test_global_generators_are_part_of_a_state_of_torch(draw):
+    check_pure(TorchAttribute(lambda module, x: draw()), batch_of("torch"))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda module, x: setattr(module, "calls", module.calls + 1), "changed calls from 0 to 1"),
+        (lambda module, x: module.seen.append(len(x)), r"changed seen from \[\] to \[12\]"),
+        (lambda module, x: module.mean.copy_(x.mean(0)), r"changed mean from 'float32\(4,\) \w+' to 'float32\(4,\)"),
+        (lambda module, x: module.words["all"].add(2), r"changed words from \{'all': \[1\]\} to \{'all': \[1, 2\]\}"),
+        (lambda module, x: setattr(module, "new", "text"), "changed new from None to 'text'"),
+        (lambda module, x: setattr(module.first, "calls", 1), r"changed first\.calls from None to 1"),
+    ],
+)
+def test_an_attribute_that_a_step_changes_is_named(change, said):
+    with pytest.raises(AssertionError, match=said):
+        check_pure(TorchAttribute(change), batch_of("torch"))
+
+
+def test_an_array_among_the_attributes_that_tracing_changes_is_named():
+    with pytest.raises(AssertionError, match=r"changed table from 'float64\(3,\) "):
+        check_pure(JaxAttribute(), batch_of("jax"))
+
+
+def test_a_part_that_two_states_share_is_named():
+    with pytest.raises(AssertionError, match=r"written into the old state: first in last\.weight \(3, 32\), by up to"):
+        check_pure(TorchShares(), batch_of("torch"))
+
+
+@pytest.mark.parametrize(
+    ("module", "said"),
+    [
+        (TorchLoss, "first in the loss"),
+        (JaxLoss, "first in the loss"),
+        (TorchLogs, "first in what is logged as 'calls'"),
+        (JaxLogs, "first in what is logged as 'calls'"),
+        (TorchGradient, r"first in first\.weight"),
+        (TorchBuffer, r"first in calls \(\), by up to 1"),
+        (JaxBuffer, r"first in vars\.calls \(\), by up to 1"),
+        (TorchOptimizer, r"first in optimizer 0: calls of first\.weight"),
+        (JaxOptimizer, r"first in optimizer 0: 0\.calls"),
+    ],
+)
+def test_the_first_part_that_differs_the_second_time_is_named(module, said):
+    CALLS[0] = 0
+    checked = module()
+    with pytest.raises(AssertionError, match=f"the same step twice gives other bits: {said}"):
+        check_pure(checked, batch_of(world_of(checked)))
