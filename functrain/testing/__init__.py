@@ -1,6 +1,7 @@
 """Laws for users' own training steps, for any test runner: each check returns, or raises an AssertionError that says
 which law is broken, where, and what the usual cause is. Knows no framework: an adapter has the tools for its arrays."""
 
+from functrain.testing.accumulation import check_accumulation
 from functrain.testing.gradients import check_gradients
 from functrain.testing.learning import check_loss_at_init, check_overfits
 from functrain.testing.purity import check_pure
@@ -11,6 +12,7 @@ from functrain.testing.verdict import NothingToCheck, nothing
 __all__ = [
     "NothingToCheck",
     "Tools",
+    "check_accumulation",
     "check_gradients",
     "check_loss_at_init",
     "check_overfits",
