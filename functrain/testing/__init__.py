@@ -3,6 +3,7 @@ which law is broken, where, and what the usual cause is. Knows no framework: an 
 
 from functrain.testing.accumulation import check_accumulation
 from functrain.testing.gradients import check_gradients
+from functrain.testing.leaks import check_no_leak
 from functrain.testing.learning import check_loss_at_init, check_overfits
 from functrain.testing.purity import check_pure
 from functrain.testing.tools import Tools, register
@@ -15,6 +16,7 @@ __all__ = [
     "check_accumulation",
     "check_gradients",
     "check_loss_at_init",
+    "check_no_leak",
     "check_overfits",
     "check_pure",
     "described",
