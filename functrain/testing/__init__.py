@@ -6,6 +6,7 @@ from functrain.testing.gradients import check_gradients
 from functrain.testing.leaks import check_no_leak
 from functrain.testing.learning import check_loss_at_init, check_overfits
 from functrain.testing.purity import check_pure
+from functrain.testing.resuming import check_resume
 from functrain.testing.tools import Tools, register
 from functrain.testing.values import described
 from functrain.testing.verdict import NothingToCheck, nothing
@@ -19,6 +20,7 @@ __all__ = [
     "check_no_leak",
     "check_overfits",
     "check_pure",
+    "check_resume",
     "described",
     "nothing",
     "register",
