@@ -5,6 +5,7 @@ from functrain.testing.accumulation import check_accumulation
 from functrain.testing.gradients import check_gradients
 from functrain.testing.leaks import check_no_leak
 from functrain.testing.learning import check_loss_at_init, check_overfits
+from functrain.testing.precision import check_precision
 from functrain.testing.purity import check_pure
 from functrain.testing.resuming import check_resume
 from functrain.testing.tools import Tools, register
@@ -19,6 +20,7 @@ __all__ = [
     "check_loss_at_init",
     "check_no_leak",
     "check_overfits",
+    "check_precision",
     "check_pure",
     "check_resume",
     "described",
