@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _WHERE = {
     "ArrayLoader": "functrain.data",
     "Callback": "functrain.trainer.callback",
-    "Module": "functrain_jax.module",
+    "Module": "functrain_jax.registered",
     "Trainer": "functrain.assembly",
     "failing_batch": "functrain_jax.module_step",
     "from_linen": "functrain_jax.binding.linen",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
 
 from functrain.trainer.adapter import Adapter
 from functrain.trainer.run import Run
@@ -12,9 +11,7 @@ from functrain_jax.engine import JaxEngine
 from functrain_jax.inspector import JaxInspector
 from functrain_jax.io import JaxCheckpointIO
 from functrain_jax.loaders import JaxLoaders
-
-if TYPE_CHECKING:
-    from functrain_jax.module import Module
+from functrain_jax.module import Module
 
 
 def make(module: Module, run: Run) -> Adapter:

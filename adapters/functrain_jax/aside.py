@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from functrain.trainer.module import set_context
 from functrain_jax.binding import Bindings
 from functrain_jax.binding.composite import restore
-
-if TYPE_CHECKING:
-    from functrain_jax.module import Module
+from functrain_jax.module import Module
 
 
 @contextmanager

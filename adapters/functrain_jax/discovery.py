@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -16,11 +16,8 @@ from functrain_jax.collect import Logged
 from functrain_jax.dataflow import handed_through
 from functrain_jax.device import looking
 from functrain_jax.loops import slow_in_loops
-
-if TYPE_CHECKING:
-    from functrain_jax.module import Module
-    from functrain_jax.programs import Training
-    from functrain_jax.trace import Call
+from functrain_jax.module import Module
+from functrain_jax.trace import Call, Tracer
 
 
 class Discovery(NamedTuple):
@@ -47,7 +44,22 @@ class Discovery(NamedTuple):
     worked: frozenset[int] = frozenset()
 
 
-def discover(training: Training, state: TrainState, batch: Any, platform: str) -> Discovery:
+class Steps(Protocol):
+    """The training step of every player, to be traced. See `functrain_jax.programs.Training`."""
+
+    tracer: Tracer
+    pieces: int | None
+
+    def traced(self, given: tuple[Any, Any], state: TrainState, key: Any, batch: Any, player: int, moves: bool) -> Call:
+        """Call a player's step on traced values."""
+        ...
+
+    def cut(self, given: tuple[Any, Any], state: TrainState, batch: Any) -> Call:
+        """Return a batch in pieces along time."""
+        ...
+
+
+def discover(training: Steps, state: TrainState, batch: Any, platform: str) -> Discovery:
     """Trace every player's step once, compiling nothing."""
     pieces, drawn = 1, False
     if training.pieces is not None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -38,6 +38,7 @@ from functrain_jax.identity import facts
 from functrain_jax.kept import Entry
 from functrain_jax.keys import STREAM
 from functrain_jax.loaders import register_generators
+from functrain_jax.module import Module
 from functrain_jax.module_programs import ModulePrograms
 from functrain_jax.moments import Moment, Moments, Noted, places
 from functrain_jax.order import plain
@@ -48,9 +49,6 @@ from functrain_jax.programs import BAD_LOSS, Discovery, Training
 from functrain_jax.rates import Rates
 from functrain_jax.throttle import Throttle
 from functrain_jax.values import Values
-
-if TYPE_CHECKING:
-    from functrain_jax.module import Module
 
 MOST_KNOWN = 256
 """At most so many small arrays of the host are kept on the device."""
@@ -89,7 +87,7 @@ class JaxEngine:
         self.modes = Modes(self.binding, hooks)
         self.values = Values(self.binding, self.placement)
         around = Surroundings(self.run.metrics, hooks.on_after_batch_transfer)
-        self.kept = ModulePrograms(self.binding, self.policy, self.placement, self.run.datamodule, around)
+        self.kept = ModulePrograms(self.module, self.binding, self.policy, self.placement, self.run.datamodule, around)
         self.evaluator = Evaluator(
             self.run.metrics, lambda: self.run.clock, self.kept, self.placement, prepare, x64, self.run.span
         )

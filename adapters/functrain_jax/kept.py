@@ -10,19 +10,17 @@ import warnings
 import weakref
 from collections.abc import Callable
 from types import FunctionType, SimpleNamespace
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import jax
 import numpy as np
 from flax import nnx
 
+from functrain.trainer.module import ModuleBase
 from functrain_jax.binding import Bindings
 from functrain_jax.binding.composite import OWN
 from functrain_jax.context import Surroundings
 from functrain_jax.frozen import DEPTH, frozen, of_library
-
-if TYPE_CHECKING:
-    from functrain_jax.module import Module
 
 SETS, VERSIONS = 8, 8
 """So many sets of programs, for other flags or optimizers, and versions of one, for other constants, are kept."""
@@ -49,7 +47,7 @@ class Entry(NamedTuple):
 class Kept:
     """All programs of one module. Copies and pickles of the module begin without."""
 
-    def __init__(self, owner: Module | None = None) -> None:
+    def __init__(self, owner: ModuleBase | None = None) -> None:
         self.owner = None if owner is None else weakref.ref(owner)
         self.sets: list[tuple[Any, Programs[Any]]] = []
         self.changed: dict[str, int] = {}
@@ -60,7 +58,7 @@ class Kept:
         return Kept, ()
 
     @classmethod
-    def of(cls, module: Module) -> Kept:
+    def of(cls, module: ModuleBase) -> Kept:
         """The module's own."""
         kept = vars(module).get("_programs")
         if kept is None or kept.owner is None or kept.owner() is not module:

@@ -9,15 +9,11 @@ from __future__ import annotations
 import os
 from typing import Any, Self
 
-from functrain import testing
-from functrain.trainer import adapters
-from functrain.trainer.adapter import Adapter
 from functrain.trainer.errors import ConfigurationError
 from functrain.trainer.hooks import default
 from functrain.trainer.hparams import HyperparametersMixin
 from functrain.trainer.module import ModuleBase
 from functrain.trainer.module_hooks import TransferHooks
-from functrain.trainer.run import Run
 from functrain_jax.context import Context
 from functrain_jax.in_step import TracedTrainer
 from functrain_jax.keys import STREAM
@@ -117,21 +113,3 @@ class Module(HyperparametersMixin, TransferHooks, ModuleBase):
             f"{type(self).__name__}.freeze(): under JAX the optimizer decides what moves; "
             "return {'net': tx, 'frozen': None} from configure_optimizers, or use optax.masked / optax.multi_transform."
         )
-
-
-def _make(module: Module, run: Run) -> Adapter:
-    from functrain_jax.adapter import make
-
-    return make(module, run)
-
-
-adapters.register(lambda module, flags: isinstance(module, Module), _make)
-
-
-def _tools() -> testing.Tools:
-    from functrain_jax.testing import JaxTools
-
-    return JaxTools()
-
-
-testing.register(Module, _tools)

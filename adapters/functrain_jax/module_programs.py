@@ -11,6 +11,7 @@ from functrain_jax.context import Surroundings
 from functrain_jax.device import debugging
 from functrain_jax.frozen import Same, code_of, frozen
 from functrain_jax.kept import Constants, Kept, Programs
+from functrain_jax.module import Module
 from functrain_jax.placement import Placement
 from functrain_jax.precision import Policy
 from functrain_jax.programs import Evaluation, Training
@@ -26,14 +27,21 @@ class ModulePrograms:
     """
 
     def __init__(
-        self, binding: Bindings, policy: Policy, placement: Placement, datamodule: object, around: Surroundings
+        self,
+        module: Module,
+        binding: Bindings,
+        policy: Policy,
+        placement: Placement,
+        datamodule: object,
+        around: Surroundings,
     ) -> None:
+        self.module = module
         self.binding = binding
         self.policy = policy
         self.placement = placement
         self.datamodule = datamodule
         self.around = around
-        self.kept = Kept.of(binding.module)
+        self.kept = Kept.of(module)
         self.constants = Constants(binding)
 
     def begin(self) -> None:
@@ -54,11 +62,11 @@ class ModulePrograms:
         return self.kept.programs(self._same(stage), lambda: Evaluation(self._tracer(), stage))
 
     def _tracer(self) -> Tracer:
-        return Tracer(self.binding, self.policy, self.kept.surroundings)
+        return Tracer(self.module, self.binding, self.policy, self.kept.surroundings)
 
     def _same(self, stage: str) -> tuple[Any, ...]:
         """Return what must be the same for the programs of a stage to be those of an earlier run."""
-        module = self.binding.module
+        module = self.module
         names = (f"{stage}_step", f"{stage}_step_end", "tbptt_split_batch", "forward")
         steps = [getattr(module, name, None) for name in names]
         owners = [o for o in (module, self.datamodule) if o is not None and overrides(o, AFTER_TRANSFER)]

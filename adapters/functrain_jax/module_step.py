@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -46,6 +46,7 @@ from functrain_jax.evaluator import Evaluator, Modes
 from functrain_jax.feed import LONGEST, Feed, preparing
 from functrain_jax.keys import first_key, is_key
 from functrain_jax.loops import length, scan
+from functrain_jax.module import Module
 from functrain_jax.module_programs import ModulePrograms
 from functrain_jax.order import ordered
 from functrain_jax.parts import check_pieces, has_unit_windows, policy_of_flags, step_parts
@@ -53,9 +54,6 @@ from functrain_jax.placement import placement_of
 from functrain_jax.rates import rate_of
 from functrain_jax.snapshot import check_alive
 from functrain_jax.trace import batch_size
-
-if TYPE_CHECKING:
-    from functrain_jax.module import Module
 
 
 def functional(module: Module, *, donate: bool = True, **flags: Any) -> Step:
@@ -175,7 +173,7 @@ class _Functional:
         check_stage(stage)
         metrics = Metrics(sizes=batch_size)
         around = Surroundings(metrics, self.hooks.on_after_batch_transfer)
-        kept = ModulePrograms(self.binding, self.policy, self.placement, None, around)
+        kept = ModulePrograms(self.module, self.binding, self.policy, self.placement, None, around)
         modes = Modes(self.binding, self.hooks)
         clock = Clock(*(int(n) for n in state.clock))
         evaluator = Evaluator(metrics, lambda: clock, kept, self.placement, self.feed.prepare, self.policy.name == "64")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from functrain.kernel.plan import Plan
 from functrain.kernel.state import TrainState
@@ -18,14 +18,12 @@ from functrain.trainer.planning import clip, make_plan, windows_of
 from functrain_jax.backend import JaxBackend, Loss
 from functrain_jax.binding import Bindings
 from functrain_jax.keys import STREAM
+from functrain_jax.module import Module
 from functrain_jax.placement import Placement, placement_of
 from functrain_jax.players import Spec, players_of
 from functrain_jax.precision import Policy, policy_of
 from functrain_jax.programs import Training, read_output
 from functrain_jax.trace import Tracer
-
-if TYPE_CHECKING:
-    from functrain_jax.module import Module
 
 
 class StepParts(NamedTuple):
@@ -78,7 +76,7 @@ def step_parts(
     leave_unowned(binding, specs)
     rules = tuple(Rule(clip(flags), policy.scale) for _ in specs)
     optimizers, owned = tuple(spec.optimizer for spec in specs), tuple(spec.owned for spec in specs)
-    tracer = Tracer(binding, policy, ())
+    tracer = Tracer(module, binding, policy, ())
     backend = JaxBackend(None, optimizers, owned, policy, not has_unit_windows(windows_of(flags, ()), specs))
     training = Training(tracer, backend, rules, always(specs), pieces_of(module, flags), False)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -32,10 +32,8 @@ from functrain_jax.collect import Logged, check_same
 from functrain_jax.device import Guarded, debugging, looking
 from functrain_jax.discovery import Discovery, discover, shapes_of
 from functrain_jax.feed import LONGEST
+from functrain_jax.module import Module
 from functrain_jax.trace import Call, Tracer
-
-if TYPE_CHECKING:
-    from functrain_jax.module import Module
 
 WHOLE = 2**31 - 1
 """Folded into a key for what a batch draws as a whole, before its pieces."""

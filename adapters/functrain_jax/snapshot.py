@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -14,12 +14,10 @@ from functrain.trainer.errors import CheckpointError, ConfigurationError
 from functrain.trainer.functional import check_state, moved_state
 from functrain.trainer.weights import Form, check_not_weights_only, check_weights
 from functrain.trainer.weights import differences as differing
+from functrain_jax.backend import JaxBackend
 from functrain_jax.identity import form
 from functrain_jax.keys import is_key
-
-if TYPE_CHECKING:
-    from functrain_jax.backend import JaxBackend
-    from functrain_jax.engine import JaxEngine
+from functrain_jax.placement import Placement
 
 
 def named(tree: Tree) -> dict[str, Any]:
@@ -82,7 +80,47 @@ def weights(state: TrainState) -> dict[str, Any]:
     return {**named(state.params), **named(state.vars)}
 
 
-def state_dict(engine: JaxEngine, weights_only: bool) -> dict[str, Any]:
+class Modes(Protocol):
+    """Which parts of a module evaluate while it trains. See `functrain_jax.evaluator.Modes`."""
+
+    resumed: set[str] | None
+
+    def evaluating(self) -> list[str]:
+        """Return their paths."""
+        ...
+
+
+class Holder(Protocol):
+    """What a snapshot is taken of, and put back into: the engine of a run. See `functrain_jax.engine.JaxEngine`."""
+
+    state: TrainState | None
+
+    @property
+    def module(self) -> object:
+        """The user's module."""
+        ...
+
+    @property
+    def placement(self) -> Placement:
+        """Where arrays live."""
+        ...
+
+    @property
+    def backend(self) -> JaxBackend:
+        """Has the optimizers."""
+        ...
+
+    @property
+    def modes(self) -> Modes:
+        """The modes of the module."""
+        ...
+
+    def publish(self) -> None:
+        """Leave the present values in the user's module."""
+        ...
+
+
+def state_dict(engine: Holder, weights_only: bool) -> dict[str, Any]:
     """Weights; and unless weights_only optimizer states, loss scales, open windows, the random key, running
     metrics."""
     assert engine.state is not None
@@ -115,7 +153,7 @@ def _player(player: Player) -> dict[str, Any]:
     }
 
 
-def load_state(engine: JaxEngine, saved: Mapping[str, Any] | TrainState, weights_only: bool) -> None:
+def load_state(engine: Holder, saved: Mapping[str, Any] | TrainState, weights_only: bool) -> None:
     """Take a snapshot, or a state, back.
 
     Raises:

@@ -4,12 +4,11 @@ only."""
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 
-if TYPE_CHECKING:
-    from functrain_jax.module import Module
+from functrain_jax.module import Module
 
 Row = tuple[str, str, int, int, int]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 
@@ -16,12 +16,10 @@ from functrain.trainer.scopes import Record
 from functrain_jax.binding import Bindings
 from functrain_jax.collect import traced
 from functrain_jax.context import Context, Surroundings
+from functrain_jax.module import Module
 from functrain_jax.noting import reading
 from functrain_jax.order import batch_size, plain
 from functrain_jax.precision import Policy
-
-if TYPE_CHECKING:
-    from functrain_jax.module import Module
 
 TRACE_ERRORS = (
     jax.errors.TracerBoolConversionError,
@@ -67,9 +65,9 @@ class Tracer:
         reads: the attributes of the module that steps have read.
     """
 
-    def __init__(self, binding: Bindings, policy: Policy, surroundings: Sequence[Surroundings]) -> None:
+    def __init__(self, module: Module, binding: Bindings, policy: Policy, surroundings: Sequence[Surroundings]) -> None:
         self.binding = binding
-        self.module = binding.module
+        self.module = module
         self.policy = policy
         self.surroundings = surroundings
         self.reads: set[str] = set()

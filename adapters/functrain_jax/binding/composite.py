@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -16,14 +16,12 @@ from jax.core import Tracer
 
 from functrain.kernel.state import Tree
 from functrain.trainer.errors import ConfigurationError
+from functrain.trainer.module import ModuleBase
 from functrain_jax.binding.nnx import NnxBinding
 from functrain_jax.binding.plain import PlainBinding
 from functrain_jax.binding.protocol import Binding, Mode, Trees
 from functrain_jax.binding.trees import like, merged, without
 from functrain_jax.device import check_one_device
-
-if TYPE_CHECKING:
-    from functrain_jax.module import Module
 
 UNSET = object()
 OWN = (
@@ -58,7 +56,7 @@ class Bindings:
         kept: the attributes whose parameters no optimizer moves: they count among the vars, and a step may write them.
     """
 
-    def __init__(self, module: Module) -> None:
+    def __init__(self, module: ModuleBase) -> None:
         self.module = module
         claimed: dict[type[Binding], list[str]] = {kind: [] for kind in _kinds}
         for name, value in vars(module).items():

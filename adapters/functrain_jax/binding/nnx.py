@@ -4,16 +4,14 @@ them. Parts that several attributes share stay shared."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 from flax import nnx
 from flax.nnx import graphlib
 
+from functrain.trainer.module import ModuleBase
 from functrain_jax.binding.protocol import Binding, Mode, Trees
-
-if TYPE_CHECKING:
-    from functrain_jax.module import Module
 
 MODES = ("deterministic", "use_running_average")
 """The attributes by which flax tells evaluation from training."""
@@ -22,7 +20,7 @@ MODES = ("deterministic", "use_running_average")
 class NnxBinding(Binding):
     """See `Binding`."""
 
-    def __init__(self, module: Module, names: tuple[str, ...]) -> None:
+    def __init__(self, module: ModuleBase, names: tuple[str, ...]) -> None:
         super().__init__(module, names)
         # Their draws are told apart by batch in an evaluation, whose state is not kept.
         self.counts = frozenset(path for path, v in self._variables_by_path().items() if isinstance(v, nnx.RngCount))

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from functrain.kernel.state import Tree
+from functrain.trainer.module import ModuleBase
 from functrain_jax.binding.trees import by_path
-
-if TYPE_CHECKING:
-    from functrain_jax.module import Module
 
 Trees: TypeAlias = dict[str, Tree]
 """Trees of arrays by attribute."""
@@ -36,10 +34,10 @@ class Binding(Protocol):
         names: the attributes that this kind claims.
     """
 
-    module: Module
+    module: ModuleBase
     names: tuple[str, ...]
 
-    def __init__(self, module: Module, names: tuple[str, ...]) -> None:
+    def __init__(self, module: ModuleBase, names: tuple[str, ...]) -> None:
         self.module = module
         self.names = names
 
