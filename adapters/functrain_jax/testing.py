@@ -103,7 +103,7 @@ class JaxTools:
 
         return [np.asarray(leaves[place]) for place in places], made
 
-    def spread(self, law: str, tree: Any, devices: int, whole: bool) -> Any:
+    def spread(self, law: str, tree: Any, devices: int, samples: int | None) -> Any:
         there = jax.local_devices()
         if len(there) < devices:
             nothing(
@@ -115,7 +115,8 @@ class JaxTools:
         mesh = Mesh(np.array(there[:devices]), ("data",))
 
         def placed(leaf: Any) -> Any:
-            spec = PartitionSpec() if whole or not np.ndim(leaf) else PartitionSpec("data")
+            cut = samples is not None and np.ndim(leaf) > 0 and np.shape(leaf)[0] == samples
+            spec = PartitionSpec("data") if cut else PartitionSpec()
             return jax.device_put(leaf, NamedSharding(mesh, spec))
 
         return jax.tree.map(placed, tree)

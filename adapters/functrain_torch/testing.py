@@ -92,7 +92,7 @@ class TorchTools:
 
         return [_array(tensor) for tensor in found], made
 
-    def spread(self, law: str, tree: Any, devices: int, whole: bool) -> NoReturn:
+    def spread(self, law: str, tree: Any, devices: int, samples: int | None) -> NoReturn:
         testing.nothing(
             law,
             "replicas of torch are processes, which no strategy trains in yet; check_accumulation holds the gradients "

@@ -7,6 +7,7 @@ from functrain.testing.leaks import check_no_leak
 from functrain.testing.learning import check_loss_at_init, check_overfits
 from functrain.testing.precision import check_precision
 from functrain.testing.purity import check_pure
+from functrain.testing.replicas import check_replicas
 from functrain.testing.resuming import check_resume
 from functrain.testing.tools import Tools, register
 from functrain.testing.values import described
@@ -22,6 +23,7 @@ __all__ = [
     "check_overfits",
     "check_precision",
     "check_pure",
+    "check_replicas",
     "check_resume",
     "described",
     "nothing",

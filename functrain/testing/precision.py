@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from functrain.testing.distance import furthest, idle
 from functrain.testing.tools import Tools, tools_of
 from functrain.testing.values import number
-from functrain.testing.verdict import NothingToCheck, broken, nothing
-from functrain.testing.windows import opened, uncut
+from functrain.testing.verdict import broken, nothing
 from functrain.trainer.functional import Step
 
 LAW = "check_precision"
@@ -51,14 +51,14 @@ def check_precision(
         for i, (one, other) in enumerate(zip(a, b, strict=True)):
             if not abs(one - other) <= rtol * max(abs(one), max(abs(value) for value in losses[0])):
                 _check_draws(tools, steps[0], batch, seed)
-                path, error = _furthest(full, low)
+                path, error = furthest(full, low)
                 name = f" of optimizer {i}" if len(a) > 1 else ""
                 where = (
                     f"the loss{name} of update {update} is {other:.6g} at precision={precision!r}, and {one:.6g} at 32"
                 )
                 broken(LAW, f"{where}; the furthest parameter is {path}, by {error:.2g} of its size", CAUSE)
-    idle = _idle(tools, module, batch, seed, flags)
-    path, error = _furthest({path: array for path, array in full.items() if path not in idle}, low)
+    still = idle(LAW, tools, module, batch, seed, flags)
+    path, error = furthest({path: array for path, array in full.items() if path not in still}, low)
     if not error <= rtol:
         _check_draws(tools, steps[0], batch, seed)
         where = f"after {updates} updates {path} {full[path].shape} is off by {error:.2g} of its size"
@@ -92,37 +92,6 @@ def _trained(
         players = tuple(p._replace(scale=scale) for p, scale in zip(start.players, scales, strict=True))
         state, losses = start._replace(players=players), []
     return tools.arrays(state), losses
-
-
-def _idle(tools: Tools, module: Any, batch: Any, seed: int, flags: Mapping[str, Any]) -> set[str]:
-    """Return the parameters on which the loss does not depend, as a bias before a normalisation: their gradient is
-    rounding, and so is what an optimizer makes of it. None where the module optimizes by hand."""
-    try:
-        whole, kept = uncut(LAW, module, flags)
-    except NothingToCheck:
-        return set()
-    step = tools.functional(whole, kept)
-    windows = [window for window in opened(tools, step, step.init(seed=seed), [batch]).windows if window is not None]
-    sizes = {path: _size(grad) for window in windows for path, grad in window.grads.items() if grad is not None}
-    return {path for path, size in sizes.items() if size <= 1e-5 * max(sizes.values())}
-
-
-def _furthest(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> tuple[str, float]:
-    """Return the path of the array that is the furthest off, and how far, as a part of its size. What is much smaller
-    than the others is measured by them."""
-    floats = [path for path, array in one.items() if array.dtype.kind == "f" and array.size]
-    typical = _size(np.concatenate([np.asarray(one[path], np.float64).reshape(-1) for path in floats]))
-
-    def apart(path: str) -> float:
-        a, b = np.asarray(one[path], np.float64), np.asarray(other[path], np.float64)
-        return _size(a - b) / max(_size(a), typical, 1e-300)
-
-    path = max(floats, key=lambda path: (np.isnan(apart(path)), apart(path)))
-    return path, apart(path)
-
-
-def _size(array: np.ndarray) -> float:
-    return float(np.sqrt(np.mean(np.square(array))))
 
 
 def _check_draws(tools: Tools, step: Step, batch: Any, seed: int) -> None:

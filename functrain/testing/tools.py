@@ -60,8 +60,8 @@ class Tools(Protocol):
         """Return the arrays in a batch or an output, and what makes such a one of others."""
         ...
 
-    def spread(self, law: str, tree: Any, devices: int, whole: bool) -> Any:
-        """Return a tree of arrays on so many devices: each as a `whole` on all of them, or its first axis spread.
+    def spread(self, law: str, tree: Any, devices: int, samples: int | None) -> Any:
+        """Return a tree of arrays on so many devices: those with so many samples a part on each, all others whole.
 
         Raises:
             NothingToCheck: there are fewer devices; says what is missing.
