@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from functrain import testing
+from functrain.kernel.state import TrainState
 from functrain.seed import isolate_rng
 from functrain.testing import described
 from functrain.trainer.functional import Step
@@ -19,6 +20,7 @@ from functrain_torch.aside import set_aside
 from functrain_torch.module import LightningModule
 from functrain_torch.optimizers import parameters_of
 from functrain_torch.pure import functional
+from functrain_torch.stepper import Held
 from functrain_torch.tree import tensors, tree_map
 
 
@@ -74,7 +76,7 @@ class TorchTools:
         }
 
     def reloaded(self, step: Step, state: Any, path: str) -> Any:
-        ckpt.write(path, state.metrics.checkpoint())
+        ckpt.write(path, state.metrics.checkpoint(state))
         return step.load(path)
 
     @contextmanager
@@ -100,12 +102,13 @@ class TorchTools:
         )
 
 
-def _copied(state: Any) -> Any:
+def _copied(state: Any) -> TrainState:
     with isolate_rng():
-        stepper = state.metrics.copied()
+        stepper = state.metrics.stepper(state).copied()
+    stepper.move_to(state)
     held = stepper.engine.state
-    stepper.state = held._replace(clock=state.clock, rng=state.rng, metrics=stepper)
-    return stepper.state
+    assert held is not None
+    return held._replace(clock=state.clock, rng=state.rng, metrics=Held(stepper))
 
 
 def _as_array(value: Any) -> np.ndarray | None:

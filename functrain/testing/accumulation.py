@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from functrain.testing.batches import cut
+from functrain.testing.distance import draws
 from functrain.testing.tools import Tools, tools_of
 from functrain.testing.verdict import broken, nothing
 from functrain.testing.windows import Opened, Window, named, opened, uncut
@@ -53,7 +54,7 @@ def check_accumulation(
             looked += 1
             path, error = furthest(one.grads, sum_.grads)
             if not error <= rtol:
-                _explain(tools, step, seed, batch, parts, lengths, whole, i, path, error, rtol)
+                _explain(tools, module, flags, step, seed, batch, parts, lengths, whole, i, path, error, rtol)
     if not looked:
         nothing(LAW, "no parameter has a gradient that is not zero")
 
@@ -77,14 +78,13 @@ def _size(grad: np.ndarray | None) -> float:
 
 
 def _explain(
-    tools: Tools, step: Step, seed: int, batch: Any, parts: Sequence[Any], lengths: Sequence[int], whole: Opened,
-    window: int, path: str, error: float, rtol: float,
+    tools: Tools, module: Any, flags: Mapping[str, Any], step: Step, seed: int, batch: Any, parts: Sequence[Any],
+    lengths: Sequence[int], whole: Opened, window: int, path: str, error: float, rtol: float,
 ) -> NoReturn:  # fmt: skip
     one = whole.windows[window]
     assert one is not None
     start = step.init(seed=seed)
-    again = opened(tools, step, step.init(seed=seed + 1), [batch]).windows[window]
-    if again is None or furthest(one.grads, again.grads)[1] > rtol:
+    if draws(LAW, tools, module, batch, seed, flags):
         nothing(LAW, "the step draws random numbers, other ones for each micro-batch: check it without dropout")
     alone = [opened(tools, step, start, [part]) for part in parts]
     where = (

@@ -1,4 +1,4 @@
-"""How far the parameters of two runs are apart."""
+"""How far the parameters of two runs are apart, and whether they can be compared."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from functrain.testing.tools import Tools
+from functrain.testing.values import first_difference
 from functrain.testing.verdict import NothingToCheck
-from functrain.testing.windows import opened, uncut
+from functrain.testing.windows import Window, opened, uncut
 
 
 def idle(law: str, tools: Tools, module: Any, batch: Any, seed: int, flags: Mapping[str, Any]) -> set[str]:
@@ -23,6 +24,33 @@ def idle(law: str, tools: Tools, module: Any, batch: Any, seed: int, flags: Mapp
     windows = [window for window in opened(tools, step, step.init(seed=seed), [batch]).windows if window is not None]
     sizes = {path: _size(grad) for window in windows for path, grad in window.grads.items() if grad is not None}
     return {path for path, size in sizes.items() if size <= 1e-5 * max(sizes.values())}
+
+
+def draws(law: str, tools: Tools, module: Any, batch: Any, seed: int, flags: Mapping[str, Any]) -> bool:
+    """Return whether the step has random numbers in it: a second pass over the same batch has another gradient, or
+    another seed gives another one; where the module optimizes by hand, other parameters."""
+    try:
+        whole, kept = uncut(law, module, flags)
+    except NothingToCheck:
+        step = tools.functional(module, flags)
+        one, other = (tools.arrays(step.step(step.init(seed=n), batch, last=True)[0]) for n in (seed, seed + 1))
+        return first_difference(one, other) is not None
+    step = tools.functional(whole, kept)
+    start = step.init(seed=seed)
+    once = opened(tools, step, start, [batch]).windows
+    others = (
+        opened(tools, step, start, [batch, batch]).windows,
+        opened(tools, step, step.init(seed=seed + 1), [batch])[1],
+    )
+    return any(
+        a is not None and (b is None or _is_off(a, b)) for windows in others for a, b in zip(once, windows, strict=True)
+    )
+
+
+def _is_off(one: Window, other: Window) -> bool:
+    pairs = [(grad, other.grads[path]) for path, grad in one.grads.items() if grad is not None]
+    largest = max((_size(grad) for grad, _ in pairs), default=0.0)
+    return any(again is None or not _size(grad - again) <= 1e-3 * largest for grad, again in pairs)
 
 
 def furthest(one: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) -> tuple[str, float]:

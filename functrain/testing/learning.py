@@ -9,6 +9,7 @@ import numpy as np
 from functrain.testing.tools import tools_of
 from functrain.testing.values import number
 from functrain.testing.verdict import broken, nothing
+from functrain.testing.windows import check_automatic
 from functrain.trainer.functional import StepReport
 
 
@@ -17,6 +18,7 @@ def check_loss_at_init(
 ) -> None:
     """The first loss is near what a network that knows nothing has, such as log(classes)."""
     law = "check_loss_at_init"
+    check_automatic(law, module, flags)
     step = tools_of(module).functional(module, flags)
     _, report = step.step(step.init(seed=seed), batch, last=True)
     loss = _loss(law, report, optimizer)
@@ -38,6 +40,7 @@ def check_overfits(
 ) -> None:
     """One batch is learned: within this many steps its loss falls to `factor` of the first."""
     law = "check_overfits"
+    check_automatic(law, module, flags)
     step = tools_of(module).functional(module, flags)
     state = step.init(seed=seed)
     first = last = float("nan")

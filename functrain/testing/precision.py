@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from functrain.testing.distance import furthest, idle
+from functrain.testing.distance import draws, furthest, idle
 from functrain.testing.tools import Tools, tools_of
 from functrain.testing.values import number
 from functrain.testing.verdict import broken, nothing
@@ -50,7 +50,7 @@ def check_precision(
     for update, (a, b) in enumerate(zip(losses, others, strict=True), 1):
         for i, (one, other) in enumerate(zip(a, b, strict=True)):
             if not abs(one - other) <= rtol * max(abs(one), max(abs(value) for value in losses[0])):
-                _check_draws(tools, steps[0], batch, seed)
+                _check_draws(tools, module, batch, seed, flags)
                 path, error = furthest(full, low)
                 name = f" of optimizer {i}" if len(a) > 1 else ""
                 where = (
@@ -60,7 +60,7 @@ def check_precision(
     still = idle(LAW, tools, module, batch, seed, flags)
     path, error = furthest({path: array for path, array in full.items() if path not in still}, low)
     if not error <= rtol:
-        _check_draws(tools, steps[0], batch, seed)
+        _check_draws(tools, module, batch, seed, flags)
         where = f"after {updates} updates {path} {full[path].shape} is off by {error:.2g} of its size"
         broken(LAW, f"{where} at precision={precision!r}", CAUSE)
 
@@ -94,10 +94,6 @@ def _trained(
     return tools.arrays(state), losses
 
 
-def _check_draws(tools: Tools, step: Step, batch: Any, seed: int) -> None:
-    """Say so where the step draws random numbers, which are others in another precision."""
-    found: Sequence[dict[str, np.ndarray]] = [
-        tools.arrays(step.step(step.init(seed=number), batch, last=True)[0]) for number in (seed, seed + 1)
-    ]
-    if any(found[1][path].tobytes() != array.tobytes() for path, array in found[0].items()):
+def _check_draws(tools: Tools, module: Any, batch: Any, seed: int, flags: Mapping[str, Any]) -> None:
+    if draws(LAW, tools, module, batch, seed, flags):
         nothing(LAW, "the step draws random numbers, other ones in another precision: check it without dropout")

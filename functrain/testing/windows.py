@@ -42,13 +42,18 @@ def uncut(law: str, module: Any, flags: Mapping[str, Any]) -> tuple[Any, dict[st
     Raises:
         NothingToCheck: the module optimizes by hand.
     """
-    if not module.automatic_optimization or flags.get("automatic_optimization") is False:
-        nothing(law, f"{type(module).__name__} optimizes by hand, so its step is no loss that could be looked at alone")
+    check_automatic(law, module, flags)
     kept = {name: value for name, value in flags.items() if name != "truncated_bptt_steps"}
     if module.truncated_bptt_steps:
         module = copy.copy(module)
         module.truncated_bptt_steps = None
     return module, {**kept, "accumulate_grad_batches": NEVER}
+
+
+def check_automatic(law: str, module: Any, flags: Mapping[str, Any]) -> None:
+    """Raises NothingToCheck where the module optimizes by hand."""
+    if not module.automatic_optimization or flags.get("automatic_optimization") is False:
+        nothing(law, f"{type(module).__name__} optimizes by hand, so its step returns no loss that could be looked at")
 
 
 def opened(tools: Tools, step: Step, start: Any, batches: Sequence[Any]) -> Opened:

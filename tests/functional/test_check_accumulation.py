@@ -5,6 +5,7 @@ import numpy as np
 import optax
 import pytest
 import torch
+from flax import nnx
 from torch.nn.functional import cross_entropy, log_softmax
 
 from functrain.testing import NothingToCheck, check_accumulation
@@ -167,6 +168,17 @@ class Noisy(TorchMlp):
         return super().training_step(batch, batch_idx) * torch.rand(())
 
 
+class Dropout(JaxMlp):
+    """Its random numbers come from a stream of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.drop = nnx.Dropout(0.5, rngs=nnx.Rngs(3))
+
+    def forward(self, x):
+        return self.last(self.drop(jnp.tanh(self.first(x))))
+
+
 class Silent(TorchMlp):
     def training_step(self, batch, batch_idx):
         return super().training_step(batch, batch_idx) * 0
@@ -181,13 +193,14 @@ class ByHand(TorchMlp):
     [
         (TorchMlp, {"k": 13}, "a batch of 12 samples cannot be cut into 13"),
         (Noisy, {}, "draws random numbers"),
+        (Dropout, {}, "draws random numbers"),
         (Silent, {}, "no parameter has a gradient that is not zero"),
         (ByHand, {}, "ByHand optimizes by hand"),
     ],
 )
 def test_where_there_is_nothing_to_check_it_says_so(module, options, said):
     with pytest.raises(NothingToCheck, match=said):
-        check_accumulation(module(), batch_of("torch"), **options)
+        check_accumulation(module(), batch_of("torch" if issubclass(module, TorchMlp) else "jax"), **options)
 
 
 @pytest.mark.parametrize(("options", "said"), [({"k": 1}, "k=1"), ({"sizes": [5, 5]}, "add up to the 12 samples")])

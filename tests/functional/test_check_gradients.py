@@ -91,7 +91,7 @@ class TorchTeacher(TorchMlp):
             self.teacher.weight.lerp_(self.first.weight, 0.1)
 
     def configure_optimizers(self):
-        return torch.optim.Adam([*self.first.parameters(), *self.last.parameters()])
+        return torch.optim.Adam(self.parameters())
 
 
 class JaxFrozen(JaxMlp):
