@@ -62,6 +62,11 @@ class ArrayLoader:
             yield _like(self.arrays, (part[picked] for part in parts))
         self.epoch, self._batch = self.epoch + 1, 0
 
+    def in_order(self, batch: int) -> Any:
+        """Return a batch by its number in the order of the arrays, -1 the last one; no epoch is begun."""
+        first = (batch % len(self)) * self.batch_size
+        return _like(self.arrays, (part[first : first + self.batch_size] for part in _parts(self.arrays)))
+
     def set_epoch(self, epoch: int) -> None:
         """The epoch whose order the next iteration has."""
         self.epoch = epoch

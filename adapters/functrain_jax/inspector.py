@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -43,6 +43,16 @@ class JaxInspector:
             f"no update's gradients were finite, or every batch weighed 0; look at the loss and the 'weight' that "
             f"{name} gives, or at the precision."
         )
+
+    def device(self) -> dict[str, Any]:
+        placement, config = self.engine.placement, cast("Any", jax.config)
+        kind = getattr(placement.device, "device_kind", placement.platform)
+        return {
+            "device": placement.platform if kind == placement.platform else f"{placement.platform} ({kind})",
+            "devices": len(placement.sharding.device_set),
+            "x64": bool(config.jax_enable_x64),
+            "matmul_precision": str(config.jax_default_matmul_precision),
+        }
 
     def summary(self, max_depth: int) -> list[tuple[str, str, int, int, int]]:
         engine = self.engine

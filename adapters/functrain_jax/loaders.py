@@ -52,3 +52,8 @@ class JaxLoaders:
         """Return the same loader in a fixed order."""
         tools = tools_of(loader)
         return loader if tools is None else tools.unshuffled(loader)
+
+    def ends(self, loader: Any) -> tuple[Any, Any] | None:
+        """See the protocol."""
+        tools = tools_of(loader)
+        return None if tools is None else tools.ends(loader)

@@ -162,3 +162,24 @@ def unshuffled(loader: Any) -> Any:
         timeout=loader.timeout,
         worker_init_fn=loader.worker_init_fn,
     )
+
+
+def ends(loader: Any) -> tuple[Any, Any] | None:
+    """Return the first and the last batch of a DataLoader in the order of its data set; None for other loaders.
+
+    Nor where worker processes read the data set: it may open files when it is first read, which is for them to do.
+    """
+    if type(loader) is not DataLoader or isinstance(loader.dataset, IterableDataset) or loader.num_workers:
+        return None
+    if not isinstance(loader.sampler, RandomSampler | SequentialSampler):
+        return None
+    dataset: Any = loader.dataset
+    batched, count = loader.batch_sampler is not None, len(dataset)
+    size = loader.batch_size if batched else 1
+    if size is None or not count:
+        return None
+    last = (count // size - 1 if loader.drop_last else (count - 1) // size) * size
+    wanted: Any = [range(min(size, count)), range(last, min(last + size, count))] if batched else [0, count - 1]
+    how: Any = {"batch_sampler": wanted} if batched else {"sampler": wanted, "batch_size": None}
+    first, end = DataLoader(dataset, collate_fn=loader.collate_fn, **how)
+    return first, end

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import torch
 
@@ -38,3 +39,18 @@ def apply_determinism(flags: Flags) -> None:
         torch.backends.cudnn.benchmark = False
     elif flags.benchmark:
         torch.backends.cudnn.benchmark = True
+
+
+def described(device: torch.device) -> dict[str, Any]:
+    """Return what of a device, and of torch's own settings, changes numbers."""
+    found: dict[str, Any] = {
+        "device": device.type,
+        "threads": torch.get_num_threads(),
+        "deterministic_algorithms": torch.are_deterministic_algorithms_enabled(),
+        "matmul_precision": torch.get_float32_matmul_precision(),
+    }
+    if device.type == "cuda":
+        found["device"] = f"cuda ({torch.cuda.get_device_name(device)})"
+        found |= {"cuda": str(torch.version.cuda), "cudnn": str(torch.backends.cudnn.version())}
+        found |= {"cudnn_benchmark": torch.backends.cudnn.benchmark, "cudnn_tf32": torch.backends.cudnn.allow_tf32}
+    return found

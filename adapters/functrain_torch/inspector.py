@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from functrain_torch.device import described
 from functrain_torch.engine import TorchEngine
 from functrain_torch.metric_objects import MetricObjects
 from functrain_torch.optimizers import learning_rates, momenta
@@ -40,6 +41,9 @@ class TorchInspector:
         if engine.parts.backend.output is None:
             return f"{name} gave None for its batches; was `return loss` forgotten?"
         return f"no update's gradients were finite; look at the loss that {name} gives, or at the precision."
+
+    def device(self) -> dict[str, Any]:
+        return described(self.engine.strategy.device)
 
     def summary(self, max_depth: int) -> list[tuple[str, str, int, int, int]]:
         return rows(self.engine.module, max_depth)

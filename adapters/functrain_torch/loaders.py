@@ -11,5 +11,6 @@ class TorchLoaders:
 
     skip = staticmethod(data.skip)
     unshuffled = staticmethod(data.unshuffled)
+    ends = staticmethod(data.ends)
     loader_rng = staticmethod(generators.loader_rng)
     set_loader_rng = staticmethod(generators.set_loader_rng)

@@ -245,6 +245,11 @@ class Inspector(Protocol):
         need to. Reads values of the device: once a run."""
         ...
 
+    def device(self) -> dict[str, Any]:
+        """Return what computes, for the manifest: 'device' in words, and whatever else of it changes numbers, by
+        name."""
+        ...
+
     def summary(self, max_depth: int) -> list[tuple[str, str, int, int, int]]:
         """Return the module's parts down to a depth (-1: all): name, type, parameters, trainable ones, bytes of
         parameters."""

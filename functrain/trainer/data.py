@@ -129,6 +129,11 @@ class LoaderTools(Protocol):
         """Return the same loader in a fixed order."""
         ...
 
+    def ends(self, loader: Any, /) -> tuple[Any, Any] | None:
+        """Return the first and the last batch in the order of the data, read by their numbers; None where the loader is
+        not of its framework's, or has no such batches. Random numbers may be drawn."""
+        ...
+
 
 def rest_of(loader: Any, n: int) -> Iterator[Any] | None:
     """Return an iterator over all but the first n batches of a sequence, which reads none of them; None where the

@@ -12,7 +12,7 @@ from typing import Any
 from functrain.kernel.state import Clock, TrainState
 from functrain.trainer import checkpoint as checkpoints
 from functrain.trainer import ckpt_path as ckpt_paths
-from functrain.trainer import rows
+from functrain.trainer import manifest, rows
 from functrain.trainer.callback import Checkpoint
 from functrain.trainer.ckpt_path import CkptPath
 from functrain.trainer.errors import CheckpointError, note_secondary
@@ -136,6 +136,7 @@ def fit(run: Run, wish: CkptPath, savers: list[Checkpoint], state: TrainState | 
         checkpoints.continue_from(run, loop, saved, str(ckpt_path))
     elif run.clock.batch:
         loop.begin_within()
+    manifest.write(run)
     run.phase = "run"
     run.hooks.call("on_train_start")
     with checkpoints.naming(str(ckpt_path)):

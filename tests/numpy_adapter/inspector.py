@@ -49,6 +49,9 @@ class NumpyInspector:
             return None
         return f"{type(self.engine.module).__name__}.training_step gave None for its batches, or they weighed nothing."
 
+    def device(self) -> dict[str, Any]:
+        return {"device": "cpu"}
+
     def summary(self, max_depth: int) -> list[tuple[str, str, int, int, int]]:
         params = self.engine.module.params
         return [(name, "array", p.size, p.size, p.nbytes) for name, p in params.items()]

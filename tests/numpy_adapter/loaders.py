@@ -19,3 +19,6 @@ class NumpyLoaders:
 
     def unshuffled(self, loader: Any) -> Any:
         return loader
+
+    def ends(self, loader: Any) -> tuple[Any, Any] | None:
+        return None
