@@ -171,8 +171,6 @@ def ends(loader: Any) -> tuple[Any, Any] | None:
     """
     if type(loader) is not DataLoader or isinstance(loader.dataset, IterableDataset) or loader.num_workers:
         return None
-    if not isinstance(loader.sampler, RandomSampler | SequentialSampler):
-        return None
     dataset: Any = loader.dataset
     batched, count = loader.batch_sampler is not None, len(dataset)
     size = loader.batch_size if batched else 1

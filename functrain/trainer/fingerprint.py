@@ -95,7 +95,7 @@ def _content(place: str, leaf: Any) -> tuple[str, bytes | memoryview]:
     array = _on_host(leaf)
     if array.dtype == object:
         raise TypeError(f"batch{place} is an array of objects")
-    return kind, memoryview(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+    return kind, np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
 
 
 def _on_host(array: Any) -> Any:

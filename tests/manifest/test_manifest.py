@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, WeightedRandomSampler
 
 import functrain
 from functrain.callbacks import ModelCheckpoint
@@ -171,6 +171,27 @@ def test_a_data_set_that_cannot_be_read_by_number_ends_no_run(tmp_path):
     trainer = fit("torch", tmp_path, DataLoader(Picky(), batch_size=4), limit_train_batches=2)
     assert trainer.global_step == 2
     assert "ValueError: there is nothing" in manifest(tmp_path)["data"]["train"][0]["why"]
+
+
+def test_a_data_set_has_the_same_fingerprint_whatever_draws_from_it(tmp_path):
+    kinds = {
+        "plain": {},
+        "weighted": {"sampler": WeightedRandomSampler([1.0] * 10, 10)},
+        "own generator": {"shuffle": True, "generator": torch.Generator().manual_seed(1)},
+    }
+    told = []
+    for name, options in kinds.items():
+        fit("torch", tmp_path / name, loader("torch", **options))
+        told.append(manifest(tmp_path / name)["data"]["train"][0])
+    assert told[0] == told[1] == told[2]
+    assert told[0]["first"]
+
+
+def test_a_last_batch_that_is_left_out_is_not_the_last(tmp_path):
+    fit("torch", tmp_path / "a", loader("torch", drop_last=True))
+    fit("torch", tmp_path / "b", loader("torch", X[:8]))
+    a, b = (manifest(tmp_path / name)["data"]["train"][0] for name in "ab")
+    assert (a["first"], a["last"]) == (b["first"], b["last"])
 
 
 def test_validation_data_have_fingerprints_too(tmp_path):
