@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from functrain.testing.tools import tools_of
-from functrain.testing.values import number
-from functrain.testing.verdict import broken, nothing
+from functrain.testing.updates import Update, updated
+from functrain.testing.verdict import broken
 from functrain.testing.windows import check_automatic
-from functrain.trainer.functional import StepReport
 
 
 def check_loss_at_init(
@@ -20,8 +20,7 @@ def check_loss_at_init(
     law = "check_loss_at_init"
     check_automatic(law, module, flags)
     step = tools_of(module).functional(module, flags)
-    _, report = step.step(step.init(seed=seed), batch, last=True)
-    loss = _loss(law, report, optimizer)
+    loss = _loss(updated(law, step, step.init(seed=seed), batch, optimizer)[1], optimizer)
     if not abs(loss - expected) <= rtol * abs(expected):
         where = f"the first loss is {loss:.6g}, not {expected:.6g} within {rtol:.0%}"
         cause = "a last layer that begins too large, softmax twice, or a sum in place of a mean"
@@ -38,15 +37,15 @@ def check_overfits(
     seed: int = 0,
     **flags: Any,
 ) -> None:
-    """One batch is learned: within this many steps its loss falls to `factor` of the first."""
+    """One batch is learned: within this many updates its loss falls to `factor` of the first."""
     law = "check_overfits"
     check_automatic(law, module, flags)
     step = tools_of(module).functional(module, flags)
     state = step.init(seed=seed)
     first = last = float("nan")
     for update in range(updates + 1):
-        state, report = step.step(state, batch, last=True)
-        last = _loss(law, report, optimizer)
+        state, made = updated(law, step, state, batch, optimizer)
+        last = _loss(made, optimizer)
         first = last if update == 0 else first
         if not np.isfinite(last):
             broken(law, f"the loss of update {update + 1} is {last}", "a learning rate that is too high")
@@ -57,8 +56,7 @@ def check_overfits(
     broken(law, where, cause)
 
 
-def _loss(law: str, report: StepReport, optimizer: int) -> float:
-    update = report.updates[optimizer]
-    if update is None:
-        nothing(law, f"optimizer {optimizer} makes no update with the first batch: give another optimizer=")
-    return float(number(update.loss).mean())
+def _loss(made: Sequence[Update | None], optimizer: int) -> float:
+    update = made[optimizer]
+    assert update is not None
+    return update.loss

@@ -9,7 +9,7 @@ import numpy as np
 
 from functrain.testing.distance import draws, furthest, idle
 from functrain.testing.tools import Tools, tools_of
-from functrain.testing.values import number
+from functrain.testing.updates import updated
 from functrain.testing.verdict import broken, nothing
 from functrain.trainer.functional import Step
 
@@ -78,10 +78,10 @@ def _trained(
     start = state = step.init(seed=seed)
     losses, skipped = list[list[float]](), 0
     while len(losses) < updates:
-        state, report = step.step(state, batch, last=True)
-        made = [update for update in report.updates if update is not None]
-        if all(bool(np.all(number(update.finite))) for update in made):
-            losses.append([float(np.mean(number(update.loss))) for update in made])
+        state, reported = updated(LAW, step, state, batch)
+        made = [update for update in reported if update is not None]
+        if all(update.finite for update in made):
+            losses.append([update.loss for update in made])
             continue
         skipped += 1
         if skipped > SKIPPED:

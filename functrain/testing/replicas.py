@@ -7,7 +7,8 @@ from typing import Any
 from functrain.testing.batches import samples
 from functrain.testing.distance import furthest, idle
 from functrain.testing.tools import tools_of
-from functrain.testing.values import first_difference, number
+from functrain.testing.updates import updated
+from functrain.testing.values import first_difference
 from functrain.testing.verdict import broken, nothing
 
 LAW = "check_replicas"
@@ -44,14 +45,14 @@ def check_replicas(
     shards = tools.spread(LAW, batch, n, count)
     still = idle(LAW, tools, module, batch, seed, flags)
     for update in range(1, updates + 1):
-        one, report = step.step(one, batch, last=True)
-        many, other = step.step(many, shards, last=True)
-        for i, (a, b) in enumerate(zip(report.updates, other.updates, strict=True)):
-            if a is not None and b is not None:
-                x, y = (float(number(each.loss).mean()) for each in (a, b))
-                if not abs(x - y) <= rtol * abs(x):
-                    where = f"the loss of update {update} of optimizer {i} is {y:.6g} on {n} devices, {x:.6g} on one"
-                    broken(LAW, where, CAUSE)
+        one, made = updated(LAW, step, one, batch)
+        many, others = updated(LAW, step, many, shards)
+        for i, (a, b) in enumerate(zip(made, others, strict=True)):
+            if a is not None and b is not None and not abs(a.loss - b.loss) <= rtol * abs(a.loss):
+                where = (
+                    f"the loss of update {update} of optimizer {i} is {b.loss:.6g} on {n} devices, {a.loss:.6g} on one"
+                )
+                broken(LAW, where, CAUSE)
         now = {path: array for path, array in tools.arrays(one).items() if path not in still}
         path, error = furthest(now, tools.arrays(many))
         if not error <= rtol:

@@ -2,6 +2,7 @@
 
 import jax.numpy as jnp
 import pytest
+import torch
 from torch import nn
 
 from functrain.testing import NothingToCheck, check_precision
@@ -97,3 +98,20 @@ def test_where_there_is_nothing_to_check_it_says_so(module, said):
 def test_single_precision_is_not_held_against_itself():
     with pytest.raises(ValueError, match="precision=32"):
         check_precision(TorchMlp(), batch_of("torch"), precision=32)
+
+
+class Turns(TorchMlp):
+    """Two optimizers that take turns, of which the second has too few bits."""
+
+    def training_step(self, batch, batch_idx, optimizer_idx):
+        loss = super().training_step(batch, batch_idx)
+        return (self.last(torch.tanh(self.first(batch[0]))) + 1000 - 1000).square().mean() if optimizer_idx else loss
+
+    def configure_optimizers(self):
+        made = [torch.optim.Adam(part.parameters(), lr=0.01) for part in (self.first, self.last)]
+        return tuple({"optimizer": optimizer, "frequency": 1} for optimizer in made)
+
+
+def test_the_optimizer_whose_turn_comes_later_is_looked_at():
+    with pytest.raises(AssertionError, match="the loss of update 2 is"):
+        check_precision(Turns(), batch_of("torch"))

@@ -123,3 +123,54 @@ def test_a_defect_is_found_and_named(world, check, defect, said):
 def test_what_is_no_module_is_named():
     with pytest.raises(TypeError, match="no module of functrain_torch or functrain_jax"):
         testing.check_pure(nn.Linear(2, 2), X)
+
+
+class TorchTurns(Torch):
+    """The second of two optimizers, which take turns, does not learn; the rates of both end with the first epoch."""
+
+    def training_step(self, batch, batch_idx, optimizer_idx):
+        return super().training_step(batch, batch_idx)
+
+    def configure_optimizers(self):
+        made = [torch.optim.Adam(part.parameters(), lr=0.05) for part in (self.first, self.last)]
+        ends = [torch.optim.lr_scheduler.StepLR(optimizer, 1, gamma=0.0) for optimizer in made]
+        turns = [
+            {"optimizer": o, "lr_scheduler": s, "frequency": n} for o, s, n in zip(made, ends, (3, 1), strict=True)
+        ]
+        return tuple(turns)
+
+
+class JaxTurns(Jax):
+    """Two optimizers that take turns."""
+
+    def configure_optimizers(self):
+        return [
+            {"optimizer": optax.adam(0.05), "params": "first", "frequency": 3},
+            {"optimizer": optax.adam(0.05), "params": "last", "frequency": 1},
+        ]
+
+
+@pytest.mark.parametrize("optimizer", [0, 1])
+@pytest.mark.parametrize("flags", [{}, {"accumulate_grad_batches": 3}])
+@pytest.mark.parametrize(("world", "module"), [("torch", TorchTurns), ("jax", JaxTurns)])
+def test_each_of_two_optimizers_that_take_turns_learns_and_no_epoch_ends_meanwhile(world, module, flags, optimizer):
+    testing.check_overfits(module(), BATCHES[world], optimizer=optimizer, updates=60, factor=0.2, **flags)
+    testing.check_loss_at_init(module(), BATCHES[world], math.log(3), rtol=0.5, optimizer=optimizer, **flags)
+
+
+class ByHand(Torch):
+    automatic_optimization = False
+
+
+class Nothing(Torch):
+    def training_step(self, batch, batch_idx):
+        return None
+
+
+@pytest.mark.parametrize("check", ["init", "overfits"])
+@pytest.mark.parametrize(
+    ("module", "said"), [(ByHand, "ByHand optimizes by hand"), (Nothing, "makes an update within")]
+)
+def test_where_there_is_no_loss_it_says_so(module, check, said):
+    with pytest.raises(testing.NothingToCheck, match=said):
+        CHECKS[check](module(), BATCHES["torch"])

@@ -1,0 +1,52 @@
+"""Updates of one batch, which comes again until a window closes; no epoch ends, so that what is due there is not."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from functrain.testing.values import number
+from functrain.testing.verdict import nothing
+from functrain.trainer.functional import Step, StepReport
+
+MOST = 4096
+"""So often the batch comes again."""
+
+
+class Update(NamedTuple):
+    """What one optimizer's update tells.
+
+    Attributes:
+        loss: the mean over those of a batch that is cut along time.
+        finite: none of them was skipped.
+    """
+
+    loss: float
+    finite: bool
+
+
+def made(report: StepReport) -> list[Update | None]:
+    """Return what each optimizer's update tells; None where it made none."""
+    return [None if update is None or not number(update.weight).any() else _read(update) for update in report.updates]
+
+
+def _read(update: Any) -> Update:
+    return Update(float(number(update.loss).mean()), bool(np.all(number(update.finite))))
+
+
+def updated(
+    law: str, step: Step, state: Any, batch: Any, optimizer: int | None = None
+) -> tuple[Any, list[Update | None]]:
+    """Take the batch until a window closes: any, or that of one optimizer.
+
+    Raises:
+        NothingToCheck: none does.
+    """
+    for _ in range(MOST):
+        state, report = step.step(state, batch)
+        updates = made(report)
+        if bool(report.closed) and (optimizer is None or updates[optimizer] is not None):
+            return state, updates
+    which = "no optimizer" if optimizer is None else f"optimizer {optimizer}"
+    nothing(law, f"{which} makes an update within {MOST} batches; does the step return a loss?")
