@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from functrain import testing
+from functrain.testing.tools import Tools
+from functrain.testing.tools import register as register_tools
 from functrain.trainer import adapters
 from functrain.trainer.adapter import Adapter
 from functrain.trainer.flags import Flags
@@ -24,11 +25,11 @@ def _make(module: Module, run: Run) -> Adapter:
     return make(module, run)
 
 
-def _tools() -> testing.Tools:
+def _tools() -> Tools:
     from functrain_jax.testing import JaxTools
 
     return JaxTools()
 
 
 adapters.register(_runs, _make)
-testing.register(Module, _tools)
+register_tools(Module, _tools)

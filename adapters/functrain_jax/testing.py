@@ -13,7 +13,8 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from functrain import __version__
-from functrain.testing import described, nothing
+from functrain.testing.values import described
+from functrain.testing.verdict import nothing
 from functrain.trainer import checkpoint as checkpoints
 from functrain.trainer import metrics_state
 from functrain.trainer.functional import Step

@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from functrain import testing
 from functrain.kernel.state import TrainState
 from functrain.seed import isolate_rng
-from functrain.testing import described
+from functrain.testing import tools
+from functrain.testing.values import described
+from functrain.testing.verdict import nothing
 from functrain.trainer.functional import Step
 from functrain_torch import ckpt
 from functrain_torch.aside import set_aside
@@ -95,7 +96,7 @@ class TorchTools:
         return [_array(tensor) for tensor in found], made
 
     def spread(self, law: str, tree: Any, devices: int, samples: int | None) -> NoReturn:
-        testing.nothing(
+        nothing(
             law,
             "replicas of torch are processes, which no strategy trains in yet; check_accumulation holds the gradients "
             "of a batch's parts against those of the whole batch",
@@ -134,4 +135,4 @@ def _kept(state: Any) -> dict[str, np.ndarray]:
 
 def register() -> None:
     """Have the modules of torch be checked with these tools."""
-    testing.register(LightningModule, TorchTools)
+    tools.register(LightningModule, TorchTools)

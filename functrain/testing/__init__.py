@@ -9,13 +9,10 @@ from functrain.testing.precision import check_precision
 from functrain.testing.purity import check_pure
 from functrain.testing.replicas import check_replicas
 from functrain.testing.resuming import check_resume
-from functrain.testing.tools import Tools, register
-from functrain.testing.values import described
-from functrain.testing.verdict import NothingToCheck, nothing
+from functrain.testing.verdict import NothingToCheck
 
 __all__ = [
     "NothingToCheck",
-    "Tools",
     "check_accumulation",
     "check_gradients",
     "check_loss_at_init",
@@ -25,7 +22,4 @@ __all__ = [
     "check_pure",
     "check_replicas",
     "check_resume",
-    "described",
-    "nothing",
-    "register",
 ]

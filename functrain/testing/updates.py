@@ -10,7 +10,7 @@ from functrain.testing.values import number
 from functrain.testing.verdict import nothing
 from functrain.trainer.functional import Step, StepReport
 
-MOST = 4096
+MOST = 1024
 """So often the batch comes again."""
 
 
