@@ -11,6 +11,8 @@ import operator
 import os
 import random
 import secrets
+import zlib
+from array import array
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -24,6 +26,7 @@ _log = logging.getLogger(__name__)
 class _Generator(NamedTuple):
     get_state: Callable[[], Any]
     set_state: Callable[[Any], None]
+    digest: Callable[[], int] | None
 
 
 _seeders: dict[str, Callable[[int], None]] = {}
@@ -104,20 +107,32 @@ def register_seeder(name: str, apply: Callable[[int], None]) -> None:
         apply(_seeded)
 
 
-def register_rng(name: str, get_state: Callable[[], Any], set_state: Callable[[Any], None]) -> None:
-    """Add a generator to `rng_state`, `set_rng_state` and `isolate_rng`; the same name replaces.
+def register_rng(
+    name: str, get_state: Callable[[], Any], set_state: Callable[[Any], None], digest: Callable[[], int] | None = None
+) -> None:
+    """Add a generator to `rng_state`, `set_rng_state`, `isolate_rng` and `rng_digests`; the same name replaces.
 
     Args:
         name: its key in the dictionary of `rng_state`.
         get_state: returns the state in values that survive JSON: numbers, strings, None, lists, dictionaries.
         set_state: takes such a value, and raises ValueError or TypeError where it fits no state.
+        digest: returns 32 bits that stand for the state; default: of what `get_state` returns, which may take longer.
     """
-    _generators[name] = _Generator(get_state, set_state)
+    _generators[name] = _Generator(get_state, set_state, digest)
 
 
 def rng_state() -> dict[str, Any]:
     """Return the state of every registered generator by name ("python", "numpy", ...), fit for JSON."""
     return {name: generator.get_state() for name, generator in _generators.items()}
+
+
+def rng_digests() -> dict[str, int]:
+    """Return 32 bits that stand for the state of every registered generator, by name: two differ where the states do,
+    but for one pair in four billion."""
+    return {
+        name: zlib.crc32(repr(generator.get_state()).encode()) if generator.digest is None else generator.digest()
+        for name, generator in sorted(_generators.items())
+    }
 
 
 def set_rng_state(state: dict[str, Any]) -> None:
@@ -171,6 +186,11 @@ def _python_state() -> list[Any]:
     return [version, list(words), gauss]
 
 
+def _python_digest() -> int:
+    _, words, gauss = random.getstate()
+    return zlib.crc32(array("I", words).tobytes(), zlib.crc32(repr(gauss).encode()))
+
+
 def _set_python_state(state: Any) -> None:
     version, words, gauss = state
     random.setstate((version, tuple(words), gauss))
@@ -189,6 +209,18 @@ def _numpy_state() -> dict[str, Any]:
     import numpy as np
 
     return _listed(np.random.get_state(legacy=False))
+
+
+def _numpy_digest() -> int:
+    import numpy as np
+
+    state: Any = np.random.get_state(legacy=False)
+    rest = (state["bit_generator"], state["has_gauss"], state["gauss"])
+    inner = state["state"]
+    key = inner.get("key")
+    if key is None:  # another bit generator than the usual one
+        return zlib.crc32(repr((rest, inner)).encode())
+    return zlib.crc32(key.tobytes(), zlib.crc32(repr((rest, inner["pos"])).encode()))
 
 
 def _set_numpy_state(state: Any) -> None:
@@ -219,5 +251,5 @@ def _arrayed(value: Any, like: Any) -> Any:
 
 register_seeder("python", random.seed)
 register_seeder("numpy", _seed_numpy)
-register_rng("python", _python_state, _set_python_state)
-register_rng("numpy", _numpy_state, _set_numpy_state)
+register_rng("python", _python_state, _set_python_state, _python_digest)
+register_rng("numpy", _numpy_state, _set_numpy_state, _numpy_digest)

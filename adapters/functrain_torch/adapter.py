@@ -11,6 +11,7 @@ from functrain.trainer.errors import ConfigurationError
 from functrain.trainer.flags import Flags
 from functrain.trainer.run import Run
 from functrain_torch.aside import set_aside
+from functrain_torch.digester import TorchDigester
 from functrain_torch.engine import TorchEngine
 from functrain_torch.inspector import TorchInspector
 from functrain_torch.io import TorchCheckpointIO
@@ -27,7 +28,10 @@ def make(module: LightningModule, run: Run) -> Adapter:
     if "_modules" not in module.__dict__:
         raise ConfigurationError(f"{type(module).__name__}.__init__ must call super().__init__() before anything else.")
     engine = TorchEngine(run, module)
-    return Adapter(engine, TorchCheckpointIO(), TorchLoaders(), TorchInspector(engine), partial(set_aside, module))
+    return Adapter(
+        engine, TorchCheckpointIO(), TorchLoaders(), TorchInspector(engine),
+        aside=partial(set_aside, module), digester=TorchDigester(engine),
+    )  # fmt: skip
 
 
 def runs(module: Any, flags: Flags) -> bool:

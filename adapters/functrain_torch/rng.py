@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from functrain.trainer.generators import register_kind
 def register() -> None:
     """Make `functrain.seed` and `functrain.trainer.generators` know of torch."""
     register_seeder("torch", _seed)
-    register_rng("torch", _state, _set_state)
+    register_rng("torch", _state, _set_state, _digest)
     register_kind(
         torch.Generator,
         lambda generator: generator.get_state().numpy().tobytes().hex(),
@@ -30,6 +31,14 @@ def _state() -> dict[str, Any]:
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         state["cuda"] = [s.numpy().tobytes().hex() for s in torch.cuda.get_rng_state_all()]
     return state
+
+
+def _digest() -> int:
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() and torch.cuda.is_initialized() else []
+    start = 0
+    for state in (torch.get_rng_state(), *cuda):
+        start = zlib.crc32(state.numpy().tobytes(), start)
+    return start
 
 
 def _set_state(state: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ from functrain.callbacks.lambda_callback import LambdaCallback
 from functrain.callbacks.lr_monitor import LearningRateLogger, LearningRateMonitor
 from functrain.callbacks.progress import ProgressBar, ProgressBarBase, TQDMProgressBar
 from functrain.callbacks.rich_progress import RichProgressBar
+from functrain.callbacks.state_digest import StateDigest
 from functrain.callbacks.summary import ModelSummary
 from functrain.trainer.callback import Callback, Checkpoint, EarlyStop, Progress
 
@@ -29,5 +30,6 @@ __all__ = [
     "ProgressBar",
     "ProgressBarBase",
     "RichProgressBar",
+    "StateDigest",
     "TQDMProgressBar",
 ]

@@ -20,7 +20,7 @@ from functools import lru_cache, partial
 from typing import Any
 
 from functrain import files
-from functrain.loggers.append import AppendFile
+from functrain.append_file import AppendFile
 from functrain.regular import open_regular
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from functrain import files
-from functrain.loggers.append import AppendFile
+from functrain.append_file import AppendFile
 
 _log = logging.getLogger(__name__)
 _NUMBERS = (float, int)

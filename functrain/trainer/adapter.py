@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol
 from functrain.kernel.plan import PlayerPlan
 from functrain.kernel.state import Clock, TrainState
 from functrain.trainer.data import LoaderTools
+from functrain.trainer.digests import Digester
 from functrain.trainer.identity import Mark
 from functrain.trainer.saving import Saving
 from functrain.trainer.world import World
@@ -262,6 +263,7 @@ class Adapter(NamedTuple):
     Attributes:
         aside: within what it returns other runs may run the module, which is as it was afterwards: its state, and who
             runs it. None where the adapter cannot do that.
+        digester: makes digests of states and batches; None where the adapter has none.
         compiled: its calls may keep the main thread away from Python for long, so that a thread answers signals.
     """
 
@@ -270,4 +272,5 @@ class Adapter(NamedTuple):
     loaders: LoaderTools
     inspector: Inspector
     aside: Callable[[], AbstractContextManager[None]] | None = None
+    digester: Digester | None = None
     compiled: bool = False

@@ -182,10 +182,12 @@ class FitLoop:
     def with_location(self, batches: Iterator[Any]) -> Iterator[Any]:
         """Yield the batches; an error of the loader says where the run was."""
         # The engine may draw many before it trains on them, so its clock does not know.
-        epoch, asked = self.run.clock.epoch, self.run.clock.batch
+        epoch, asked, watches = self.run.clock.epoch, self.run.clock.batch, self.run.watches
         with noted(lambda: f"while the training loader was asked for batch {asked} of epoch {epoch}"):
             for batch in self.run.span_of_each("next_batch", batches):
                 asked += 1
+                for watch in watches:
+                    watch(epoch, asked, batch)
                 yield batch
 
     def dispatch(self) -> int:

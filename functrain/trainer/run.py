@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from functrain.kernel.plan import Plan
 from functrain.kernel.state import Clock
@@ -14,6 +14,7 @@ from functrain.trainer.adapter import Adapter, CheckpointIO, Engine, Facts, Insp
 from functrain.trainer.callback import Callback, Checkpoint, Progress
 from functrain.trainer.context import Context
 from functrain.trainer.data import LoaderTools, TrainSource
+from functrain.trainer.digests import Digester
 from functrain.trainer.flags import Flags
 from functrain.trainer.foreign import RunLogger
 from functrain.trainer.hooks import Hooks, overrides
@@ -25,6 +26,8 @@ from functrain.trainer.saving import Writes
 from functrain.trainer.spans import Call, Profiler, T, measured, measured_items
 from functrain.trainer.stop import Stop
 from functrain.trainer.world import Alone, World
+
+Watch: TypeAlias = Callable[[int, int, Any], None]
 
 LOOK_UP_SECONDS = 0.5
 
@@ -87,6 +90,8 @@ class Run:
         traits, facts: what the engine of a fit said of itself when it was configured and started.
         redone: what a validation under way began with, for checkpoints taken in it; None outside.
         resumed_rng: the random state of the checkpoint that the run continues from, until it is set.
+        watches: called with every batch of training as it is drawn: with its epoch, how many batches of the epoch that
+            makes, and the batch. A compiled run draws ahead of what it has trained on.
         evaluated, evaluation_batches: of the evaluation under way: the batches done, and how many there are (None:
             unknown).
     """
@@ -121,6 +126,7 @@ class Run:
     evaluated: int = 0
     evaluation_batches: int | None = None
     loop: Loop | None = None
+    watches: list[Watch] = field(default_factory=list[Watch])
     writing_loggers: list[RunLogger] = field(init=False)
     source: TrainSource = field(init=False)
     engine: Engine = field(init=False)
@@ -128,6 +134,7 @@ class Run:
     loader_tools: LoaderTools = field(init=False)
     inspector: Inspector = field(init=False)
     aside: Callable[[], AbstractContextManager[None]] | None = field(init=False)
+    digester: Digester | None = field(init=False)
     compiled: bool = field(init=False)
     traits: Traits = field(init=False)
     facts: Facts = field(init=False)
@@ -139,7 +146,7 @@ class Run:
     def use(self, adapter: Adapter) -> None:
         """Work with the parts of this adapter."""
         self.engine, self.checkpoints, self.loader_tools, self.inspector = adapter[:4]
-        self.aside, self.compiled = adapter.aside, adapter.compiled
+        self.aside, self.digester, self.compiled = adapter.aside, adapter.digester, adapter.compiled
 
     # the position
 

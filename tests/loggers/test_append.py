@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from functrain.loggers.append import AppendFile
+from functrain.append_file import AppendFile
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -62,7 +62,7 @@ def test_the_interpreters_end_writes_out(tmp_path):
     path = tmp_path / "file"
     code = """
         import sys
-        from functrain.loggers.append import AppendFile
+        from functrain.append_file import AppendFile
         file = AppendFile(sys.argv[1])
         file.append(b"one\\n")
         raise SystemExit(3)
@@ -88,7 +88,7 @@ def test_a_forked_child_writes_only_its_own(tmp_path, leave):
     path = tmp_path / "file"
     code = f"""
         import gc, os, sys
-        from functrain.loggers.append import AppendFile
+        from functrain.append_file import AppendFile
         file = AppendFile(sys.argv[1])
         file.append(b"parent\\n")
         if not (child := os.fork()):
@@ -109,7 +109,7 @@ def test_a_full_disk_leaves_no_torn_record_and_nothing_is_lost(tmp_path):
     path = tmp_path / "file"
     code = """
         import errno, os, resource, signal, sys
-        from functrain.loggers.append import AppendFile
+        from functrain.append_file import AppendFile
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         file = AppendFile(sys.argv[1])
         file.append(b"a" * 999 + b"\\n")
@@ -147,7 +147,7 @@ def test_what_was_flushed_survives_a_kill(tmp_path):
     path = tmp_path / "file"
     code = """
         import os, signal, sys
-        from functrain.loggers.append import AppendFile
+        from functrain.append_file import AppendFile
         file = AppendFile(sys.argv[1])
         file.append(b"kept\\n")
         file.flush()

@@ -1,0 +1,152 @@
+"""Digests of what a run holds and of the batches that it takes: numbers that are equal where two runs are, and differ
+where a single bit does. What they are of arrays is said here for all frameworks, by a reference in numpy.
+
+The digest of an array is a sum over its 32-bit words, so that it may be added up in any order, on any device::
+
+    digest = sum((w[i] ^ (w[i] >> 16)) * (2 * i + 1)  for all i)  mod 2^32
+
+Words are signed; a number of 8 or 16 bits is a word by itself, one of 64 is two, the lower half first. Type and shape
+are taken in by `sealed`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, TypeAlias, TypeGuard
+
+import numpy as np
+
+from functrain.trainer.narrow import is_mapping, is_sequence
+
+Array: TypeAlias = np.ndarray[Any, Any]
+
+WORD = 0xFFFFFFFF
+PARTS = ("parameters", "variables", "optimizer")
+"""What a state is made of, in the order in which it is digested."""
+
+
+Names: TypeAlias = Mapping[str, tuple[str, ...]]
+"""The arrays of each of `PARTS`."""
+
+
+class Layout(NamedTuple):
+    """What the digests of a state are of.
+
+    Attributes:
+        names: the arrays of each of `PARTS`, by name.
+        forms: type and shape of each, in the same order, one part after another.
+    """
+
+    names: Names
+    forms: tuple[str, ...]
+
+
+class Digests(NamedTuple):
+    """The digests of a state, which may still be on the device.
+
+    Attributes:
+        layout: what they are of.
+        read: returns them; waits for the device.
+        random: the random states that the state holds itself, by name, as places in what `read` returns behind the
+            others.
+    """
+
+    layout: Layout
+    read: Callable[[], Sequence[int]]
+    random: tuple[str, ...] = ()
+
+
+class Digester(Protocol):
+    """Makes digests for one framework."""
+
+    def state(self) -> Digests:
+        """Return those of parameters, of what the forward pass changes by itself, and of the optimizers. Does not wait
+        for the device."""
+        ...
+
+    def batch(self, batch: Any, /) -> int:
+        """Return that of a batch as its loader returned it."""
+        ...
+
+
+def array_digest(array: Array) -> int:
+    """Return the digest of an array, without its type and shape.
+
+    Example:
+        >>> array_digest(np.array([1, 2], np.int32))
+        7
+    """
+    words = _words(array)
+    mixed = (words ^ (words >> 16)) * _weights(words.size)
+    return int(mixed.sum(dtype=np.int32)) & WORD
+
+
+def _words(array: Array) -> Array:
+    flat = np.ascontiguousarray(array).reshape(-1)
+    size = flat.dtype.itemsize
+    if size >= 4:
+        return flat.view(np.int32)
+    return flat.view(np.int16 if size == 2 else np.int8).astype(np.int32)
+
+
+def _weights(n: int) -> Array:
+    return np.arange(n, dtype=np.int32) * np.int32(2) + np.int32(1)
+
+
+def sealed(form: str, digest: int) -> str:
+    """Return eight digits that stand for an array: its digest, and its type and shape as `form` says them."""
+    return f"{zlib.crc32(form.encode(), digest & WORD):08x}"
+
+
+def chained(before: int, digest: int) -> int:
+    """Return what stands for a sequence of batches: for those before, and for one more."""
+    return zlib.crc32(digest.to_bytes(4, "little"), before)
+
+
+def _is_array(value: object) -> TypeGuard[Array]:
+    return isinstance(value, np.ndarray)
+
+
+PLAIN: tuple[type, ...] = (bool, int, float, complex, str, bytes, np.generic, type(None))
+
+AsArray: TypeAlias = Callable[[Any], Array | None]
+
+
+def tree_digest(tree: Any, as_array: AsArray, start: int = 0) -> int:
+    """Return the digest of a batch: of its arrays, numbers and texts, and of how they are put together.
+
+    Args:
+        as_array: returns an array of the framework as one of numpy, and None for what is none.
+    """
+    array = tree if _is_array(tree) else as_array(tree)
+    if array is not None:
+        if array.dtype == object:
+            return tree_digest(array.tolist(), as_array, start)
+        flat = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+        return zlib.crc32(flat.data, zlib.crc32(f"{array.dtype}{array.shape}".encode(), start))
+    if is_sequence(tree):
+        start = zlib.crc32(b"(", start)
+        for part in tree:
+            start = tree_digest(part, as_array, start)
+        return zlib.crc32(b")", start)
+    if is_mapping(tree):
+        for key, part in tree.items():
+            start = tree_digest(part, as_array, zlib.crc32(repr(key).encode(), start))
+        return zlib.crc32(b"}", start)
+    if isinstance(tree, PLAIN):
+        return zlib.crc32(repr(tree).encode(), start)
+    return _object_digest(tree, as_array, start)
+
+
+def _object_digest(tree: Any, as_array: AsArray, start: int) -> int:
+    start = zlib.crc32(type(tree).__qualname__.encode(), start)
+    if callable(tree):
+        return start
+    if dataclasses.is_dataclass(tree):
+        parts = {field.name: getattr(tree, field.name) for field in dataclasses.fields(tree)}
+    else:
+        parts = dict(getattr(tree, "__dict__", {}))
+    arrays = {name: part for name, part in parts.items() if not name.startswith("_")}
+    return tree_digest(arrays, as_array, start)

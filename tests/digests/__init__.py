@@ -1,0 +1,1 @@
+"""Digests: what two runs are compared by."""
