@@ -100,6 +100,9 @@ def load_state(
 def failing_batch(path: str | os.PathLike[str]) -> Any:
     """The batch at which a run with `terminate_on_nan` has ended, from the checkpoint that its error names.
 
+    It is made of lists, tuples and dicts: a named tuple comes back as a tuple, a dataclass and any other object as a
+    dict of its fields.
+
     Raises:
         CheckpointError: it cannot be read, or holds no batch.
     """

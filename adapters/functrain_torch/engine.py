@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -27,6 +28,7 @@ from functrain_torch import snapshot
 from functrain_torch.aside import check_optimizers
 from functrain_torch.device import apply_determinism, choose_device
 from functrain_torch.family import Family
+from functrain_torch.kept import keep
 from functrain_torch.manual import Manual
 from functrain_torch.modes import Modes
 from functrain_torch.module import LightningModule
@@ -108,7 +110,9 @@ class TorchEngine:
             {**options(self.configured), **{f"freezing of {path}": "yes" for path in frozen}},
         )
         # Pieces of one batch make several updates: more than the plan counts on.
-        return Traits(self.configured.players(), per_batch=not self.automatic or bool(self.pieces))
+        per_batch = not self.automatic or bool(self.pieces)
+        keeps = partial(keep, self) if run.flags.terminate_on_nan else None
+        return Traits(self.configured.players(), per_batch, keep=keeps)
 
     @property
     def configured(self) -> Configured:

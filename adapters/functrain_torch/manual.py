@@ -6,7 +6,7 @@ import inspect
 import warnings
 from collections.abc import Callable
 from functools import cache
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
@@ -22,6 +22,10 @@ from functrain_torch.precision import UpdatesOutside
 from functrain_torch.serving import without_optimizer
 from functrain_torch.strategy import Strategy
 from functrain_torch.toggle import Toggle
+
+Position: TypeAlias = tuple[set[int], dict[int, bool], bool, list[tuple[Tensor, bool]]]
+"""Of optimization by hand between two batches: what is unscaled, what was finite, whether backward was called, and what
+is frozen."""
 
 
 class Holder(Protocol):
@@ -195,6 +199,15 @@ class Manual:
         if self.scale is None:
             return there
         return {key: grad * self.scale.value if key in self._unscaled else grad for key, grad in there.items()}
+
+    def position(self) -> Position:
+        """Return where it stands between two batches, beside what is in the state."""
+        return set(self._unscaled), dict(self._finite), self._backward, list(self.toggle.before)
+
+    def go_to(self, position: Position) -> None:
+        """Stand where `position` said."""
+        unscaled, finite, self._backward, toggled = position
+        self._unscaled, self._finite, self.toggle.before = set(unscaled), dict(finite), list(toggled)
 
     def continue_from(self, other: Manual) -> None:
         """Be where the other is, who serves the module that this one's is an exact copy of."""

@@ -24,6 +24,8 @@ from functrain.trainer.functional import (
     step_of,
 )
 from functrain.trainer.generators import set_known_rng_state
+from functrain.trainer.replay import batch_of
+from functrain_torch import ckpt
 from functrain_torch.copies import Settings
 from functrain_torch.module import LightningModule
 from functrain_torch.stepper import Held, Stepper
@@ -79,6 +81,18 @@ def load_state(
         CheckpointError: it cannot be read, or is of another module.
     """
     return step_of(module, flags, functional).load(checkpoint)
+
+
+def failing_batch(path: str | os.PathLike[str]) -> Any:
+    """Return the batch at which a run with `terminate_on_nan` has ended, from the checkpoint that its error names.
+
+    It is made of lists, tuples and dicts: a named tuple comes back as a tuple, a dataclass and any other object as a
+    dict of its fields.
+
+    Raises:
+        CheckpointError: it cannot be read, or holds no batch.
+    """
+    return batch_of(ckpt.read(path), os.fspath(path))
 
 
 class _Pure:

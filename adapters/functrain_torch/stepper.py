@@ -19,6 +19,7 @@ from functrain.trainer.fit import FitLoop
 from functrain.trainer.functional import EVALUATED, StepReport, check_stage, moved_state
 from functrain.trainer.generators import set_known_rng_state
 from functrain.trainer.planning import plan_of
+from functrain.trainer.replay import with_random_of_step
 from functrain.trainer.run import Run
 from functrain.trainer.stack import QUIET
 from functrain_torch import metric_states
@@ -61,7 +62,9 @@ class Stepper:
         running.find_loaders(run)
         running.set_up(run)
         run.traits = run.engine.configure()
-        saved = None if checkpoint is None else checkpoints.load(run, checkpoint, weights_only=False)
+        saved = None
+        if checkpoint is not None:
+            saved = with_random_of_step(checkpoints.load(run, checkpoint, weights_only=False))
         run.hooks.call("on_pretrain_routine_start")
         run.hooks.call("on_pretrain_routine_end")
         loop = new._start()
@@ -84,6 +87,7 @@ class Stepper:
         loop = self.loop = FitLoop(run)
         run.loop = loop
         loop.one_by_one = True
+        loop.kept = None  # a function writes no files
         run.facts = self.engine.start(loop.wants_outputs, True)
         self.engine.manual.stop_counting()
         return loop

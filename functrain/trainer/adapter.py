@@ -28,11 +28,14 @@ class Traits(NamedTuple):
             one batch.
         passes_logs: it keeps what was logged at the places where step metrics are written, so a dispatch may run past
             them; see `Dispatch.passed`.
+        keep: given a batch that was drawn, it returns a copy of it, and what puts the engine's state back to where it
+            is now; the loop calls it for every batch. None where a run need not return to before a step.
     """
 
     players: tuple[PlayerPlan, ...]
     per_batch: bool = False
     passes_logs: bool = False
+    keep: Callable[[Any], tuple[Any, Callable[[], None]]] | None = None
 
 
 class Facts(NamedTuple):

@@ -45,6 +45,7 @@ class FitLoop:
             the run that continues from it calls the others.
         seen: the batches of the epochs before this one.
         passed: the places where step metrics are written that the last dispatch has run past; None where none.
+        kept: what the step of the last batch read, before it; None where nobody may ask for it.
     """
 
     def __init__(self, run: Run) -> None:
@@ -59,6 +60,8 @@ class FitLoop:
         self.outputs: list[Any] = []
         self.passed: Generator[Clock] | None = None
         self.keeps_outputs = bool({"training_epoch_end", "on_train_epoch_end"} & self.hooks.takes_outputs)
+        keep = run.traits.keep
+        self.kept = replay.Kept(run, keep) if keep is not None and run.world.size == 1 else None
         self.one_by_one = self.hooks.per_batch or self.keeps_outputs or run.traits.per_batch
         self.size = DispatchSize(run.look_up_seconds, run.stop.alone)
         self.in_epoch = False
@@ -183,8 +186,9 @@ class FitLoop:
         """Yield the batches; an error of the loader says where the run was."""
         # The engine may draw many before it trains on them, so its clock does not know.
         epoch, asked, watches = self.run.clock.epoch, self.run.clock.batch, self.run.watches
+        drawn = self.run.span_of_each("next_batch", batches)
         with noted(lambda: f"while the training loader was asked for batch {asked} of epoch {epoch}"):
-            for batch in self.run.span_of_each("next_batch", batches):
+            for batch in drawn if self.kept is None else self.kept.each(iter(drawn)):
                 asked += 1
                 for watch in watches:
                     watch(epoch, asked, batch)
@@ -194,7 +198,7 @@ class FitLoop:
         """Train until the next event. Return the number of batches, and note where the loader has ended."""
         self.position, self.run.before, self.looked = None, self.run.clock, False
         with self.metrics.scope(TRAIN, step=True):
-            with noted(self.where), replay.written(self.run, self.between_batches):
+            with noted(self.where), replay.written(self.run, self.between_batches, self.kept):
                 if self.one_by_one:
                     count = self.one_batch()
                 else:

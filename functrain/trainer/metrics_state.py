@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from copy import copy
 from typing import Any
 
 from functrain.kernel.metrics import Running
@@ -32,6 +33,28 @@ def _entry(e: Entry, at: int) -> dict[str, Any]:
         "hook": e.hook, "base": e.base, "suffix": e.suffix, "options": list(e.options), "at": at,
         "total": e.running.total, "weight": e.running.weight, "last": e.last,
     }  # fmt: skip
+
+
+def kept(metrics: Metrics) -> Callable[[], None]:
+    """Return what makes the metrics be again as they are now, but for what metric objects have seen."""
+    known = {stage: [(key, e, copy(e)) for key, e in own.items()] for stage, own in metrics.entries.items()}
+    dicts: tuple[dict[Any, Any], ...] = (metrics.latest, metrics.logged, metrics.rows)
+    calls = metrics.calls
+    before: list[tuple[dict[Any, Any], dict[Any, Any]]] = [(own, dict(own)) for own in dicts]
+
+    def put_back() -> None:
+        metrics.calls = calls
+        for stage, own in metrics.entries.items():
+            own.clear()
+            for key, entry, then in known.get(stage, ()):
+                own[key] = entry
+                for name in Entry.__slots__:
+                    setattr(entry, name, getattr(then, name))
+        for own, then in before:
+            own.clear()
+            own.update(then)
+
+    return put_back
 
 
 def shown(metrics: Metrics) -> dict[str, Any]:

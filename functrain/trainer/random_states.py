@@ -39,6 +39,23 @@ def continue_with(run: Run, state: Mapping[str, Any]) -> None:
         )
 
 
+class RandomStates:
+    """The random state of a run, read often: its generators are found once."""
+
+    def __init__(self, run: Run) -> None:
+        self._held = _of_run(run)
+
+    def now(self) -> dict[str, Any]:
+        """Return what `random_state` returns."""
+        return {**rng_state(), "held": {name: states(found) for name, found in self._held.items()}}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Take it back."""
+        set_known_rng_state(state)
+        for name, found in self._held.items():
+            load_states(found, state["held"][name])
+
+
 @contextmanager
 def isolated(run: Run, loaders: Iterable[Any]) -> Generator[None]:
     """Whatever the block draws, the global generators and those that the run's parts and these loaders hold continue

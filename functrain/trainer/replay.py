@@ -3,30 +3,89 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Mapping
+import warnings
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from functrain import files
 from functrain.trainer import checkpoint as checkpoints
+from functrain.trainer import metrics_state, plain_batch
 from functrain.trainer.callback import Checkpoint
 from functrain.trainer.errors import CheckpointError, NotFiniteError, note_secondary
+from functrain.trainer.random_states import RandomStates
 from functrain.trainer.run import Run
 
 BATCH = "failing_batch"
 """The part of such a checkpoint that holds the batch of the step."""
 
+RANDOM = "failing_rng"
+"""The part that holds the random state in which the step begins, where drawing the batch may have moved it; the
+checkpoint's own is that from before the draw, for a run that continues and draws it again."""
+
+
+class Kept:
+    """What a step reads, as it was before the batch that was drawn last: for engines that move in place.
+
+    Args:
+        keep: the engine's own; see `functrain.trainer.adapter.Traits`.
+
+    Attributes:
+        drawn: the random state once the batch was drawn.
+    """
+
+    def __init__(self, run: Run, keep: Callable[[Any], tuple[Any, Callable[[], None]]]) -> None:
+        self.run = run
+        self.keep = keep
+        self.drawn: dict[str, Any] = {}
+
+    def each(self, batches: Iterator[Any]) -> Iterator[Any]:
+        """Yield the batches; of each, what its step reads is kept, in the place of what was kept before."""
+        missing = object()
+        self.random = RandomStates(self.run)
+        while True:
+            drawing = self.random.now()
+            batch = next(batches, missing)
+            if batch is missing:
+                return
+            self.drawing, self.drawn = drawing, self.random.now()
+            self.batch, self.back = self.keep(batch)
+            self.metrics, self.clock = metrics_state.kept(self.run.metrics), self.run.clock
+            yield batch
+
+    @contextmanager
+    def before(self) -> Generator[Any]:
+        """Within it the run is as it was before the batch was drawn. Gives the batch."""
+        run, clock, random = self.run, self.run.clock, self.random.now()
+        _, again = self.keep(None)
+        metrics = metrics_state.kept(run.metrics)
+        try:
+            self.back()
+            self.metrics()
+            run.clock = self.clock
+            self.random.load(self.drawing)
+            yield self.batch
+        finally:
+            again()
+            metrics()
+            run.clock = clock
+            self.random.load(random)
+
 
 @contextmanager
-def written(run: Run, between_batches: Callable[[], AbstractContextManager[None]]) -> Generator[None]:
+def written(
+    run: Run, between_batches: Callable[[], AbstractContextManager[None]], kept: Kept | None = None
+) -> Generator[None]:
     """Where the block ends with a value that is not finite, the state before the step is written with its batch, as a
     checkpoint that the error names."""
     try:
         yield
     except NotFiniteError as error:
-        if error.before is not None and run.world.size == 1:
+        before = error.before if kept is None else kept.before
+        error.before = None
+        if before is not None and run.world.size == 1:
             with note_secondary(error):
-                _write(run, between_batches, error, error.before)
+                _write(run, between_batches, error, before, {} if kept is None else {RANDOM: kept.drawn})
         raise
 
 
@@ -35,16 +94,24 @@ def _write(
     between_batches: Callable[[], AbstractContextManager[None]],
     error: NotFiniteError,
     before: Callable[[], AbstractContextManager[Any]],
+    random: Mapping[str, Any],
 ) -> None:
-    error.before = None
     with before() as batch, between_batches():
         clock = run.clock
-        saved = {**checkpoints.assemble(run, weights_only=False), BATCH: batch}
+        held, left_out = plain_batch.taken_apart(batch)
+        saved = {**checkpoints.assemble(run, weights_only=False), BATCH: held, **random}
         directory = files.ensure_directory(directory_of(run))
         path = files.join(directory, f"not_finite-epoch={clock.epoch}-batch={clock.batch}{run.checkpoints.suffix}")
         run.checkpoints.save(path, saved).wait()
     error.path = path
     error.args = (f"{error.args[0]} The state before this step and its batch are in {path}; see 'Replay a step'.",)
+    if left_out:
+        warnings.warn(
+            f"{path} holds the batch without {', '.join(left_out)}, which could not be read back without running code; "
+            "failing_batch returns None in the place of each.",
+            UserWarning,
+            stacklevel=2,
+        )
 
 
 def directory_of(run: Run) -> str:
@@ -61,4 +128,9 @@ def batch_of(saved: Mapping[str, Any], path: str) -> Any:
     """
     if BATCH not in saved:
         raise CheckpointError(f"{path}: holds no batch; terminate_on_nan writes those that do.")
-    return saved[BATCH]
+    return plain_batch.put_together(saved[BATCH])
+
+
+def with_random_of_step(saved: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a checkpoint whose random state is that in which the step of its batch begins, for who has the batch."""
+    return {**saved, "rng": saved[RANDOM]} if RANDOM in saved else saved
