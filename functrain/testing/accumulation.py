@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from functrain.testing.batches import cut
-from functrain.testing.distance import draws
+from functrain.testing.distance import draws, tolerance
 from functrain.testing.tools import Tools, tools_of
 from functrain.testing.verdict import broken, nothing
 from functrain.testing.windows import Opened, Window, named, opened, uncut
@@ -23,7 +23,7 @@ def check_accumulation(
     *,
     k: int = 2,
     sizes: Sequence[int] | None = None,
-    rtol: float = 1e-3,
+    rtol: float | None = None,
     seed: int = 0,
     **flags: Any,
 ) -> None:
@@ -36,8 +36,10 @@ def check_accumulation(
         k: micro-batches, as even as can be.
         sizes: of the micro-batches, in place of `k`. With unequal ones, or where a loss is a mean over fewer than all
             samples, a step must return its loss's 'weight'.
-        rtol: how far the gradient of a parameter may be off, as a part of the largest number in it.
+        rtol: how far the gradient of a parameter may be off, as a part of the largest number in it; default: 1e-3, and
+            0.05 at a lower precision.
     """
+    rtol = tolerance(rtol, flags)
     tools = tools_of(module)
     module, kept = uncut(LAW, module, flags)
     parts, lengths = cut(LAW, tools, batch, k, sizes)

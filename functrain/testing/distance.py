@@ -11,6 +11,7 @@ from functrain.testing.tools import Tools
 from functrain.testing.values import first_difference
 from functrain.testing.verdict import NothingToCheck
 from functrain.testing.windows import Window, opened, uncut
+from functrain.trainer.precisions import canonical
 
 
 def idle(law: str, tools: Tools, module: Any, batch: Any, seed: int, flags: Mapping[str, Any]) -> set[str]:
@@ -24,6 +25,13 @@ def idle(law: str, tools: Tools, module: Any, batch: Any, seed: int, flags: Mapp
     windows = [window for window in opened(tools, step, step.init(seed=seed), [batch]).windows if window is not None]
     sizes = {path: _size(grad) for window in windows for path, grad in window.grads.items() if grad is not None}
     return {path for path, size in sizes.items() if size <= 1e-5 * max(sizes.values())}
+
+
+def tolerance(rtol: float | None, flags: Mapping[str, Any]) -> float:
+    """Return the given tolerance, or what rounding needs at the precision of the flags."""
+    if rtol is not None:
+        return rtol
+    return 0.05 if canonical(flags.get("precision", 32)) in ("16", "bf16") else 1e-3
 
 
 def draws(law: str, tools: Tools, module: Any, batch: Any, seed: int, flags: Mapping[str, Any]) -> bool:

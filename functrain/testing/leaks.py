@@ -12,6 +12,7 @@ from functrain.testing.batches import changed, samples
 from functrain.testing.tools import tools_of
 from functrain.testing.verdict import broken, nothing
 from functrain.trainer.context import ALONE
+from functrain.trainer.errors import noted
 from functrain.trainer.hooks import adapt
 from functrain.trainer.module import set_context
 
@@ -62,7 +63,9 @@ def check_no_leak(
         def outputs(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
             seed_generators(seed)
             given = made(arrays)
-            return tools.taken_apart(_predicted(module, given) if predict is None else predict(module, given))[0]
+            with noted(lambda: f"{LAW} had changed values of this batch; predict=... may put right what they must be"):
+                output = _predicted(module, given) if predict is None else predict(module, given)
+            return tools.taken_apart(output)[0]
 
         if time_axis is None:
             if count < 2:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from functrain.testing.batches import samples
-from functrain.testing.distance import furthest, idle
+from functrain.testing.distance import furthest, idle, tolerance
 from functrain.testing.tools import tools_of
 from functrain.testing.updates import updated
 from functrain.testing.values import first_difference
@@ -19,7 +19,7 @@ CAUSE = (
 
 
 def check_replicas(
-    module: Any, batch: Any, n: int, *, updates: int = 3, rtol: float = 1e-3, seed: int = 0, **flags: Any
+    module: Any, batch: Any, n: int, *, updates: int = 3, rtol: float | None = None, seed: int = 0, **flags: Any
 ) -> None:
     """A batch that is spread over so many devices gives the losses and the parameters that it gives on one.
 
@@ -28,14 +28,15 @@ def check_replicas(
     Args:
         n: devices, each of which gets as many samples.
         updates: that both make.
-        rtol: how far losses and parameters may be off, as a part of their size.
+        rtol: how far losses and parameters may be off, as a part of their size; default: 1e-3, and 0.05 at a lower
+            precision.
 
     Raises:
         NothingToCheck: there are fewer devices; says what is missing.
     """
     if n < 2:
         raise ValueError(f"{LAW}(n={n!r}): must be at least 2.")
-    tools = tools_of(module)
+    tools, rtol = tools_of(module), tolerance(rtol, flags)
     step = tools.functional(module, flags)
     one = start = step.init(seed=seed)
     count = samples(LAW, tools.taken_apart(batch)[0])

@@ -8,12 +8,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from functrain.kernel.state import Player
 from functrain.testing.tools import Tools
 from functrain.testing.verdict import nothing
 from functrain.trainer.functional import Step
 
 NEVER = 2**20
 """Micro-batches a window: it never closes."""
+
+SCALE = 2.0**8
+"""The loss scale at lower precisions."""
 
 PLACES = 64
 """So many batches are looked at for an optimizer's turn."""
@@ -59,6 +63,7 @@ def check_automatic(law: str, module: Any, flags: Mapping[str, Any]) -> None:
 def opened(tools: Tools, step: Step, start: Any, batches: Sequence[Any]) -> Opened:
     """Let every optimizer's window take in these batches, from the same state; the flags are those of `uncut`."""
     found: list[Window | None] = [None] * len(start.players)
+    start = start._replace(players=tuple(map(_scaled_less, start.players)))
     first: Any = None
     for place in range(PLACES):
         state = start
@@ -73,6 +78,12 @@ def opened(tools: Tools, step: Step, start: Any, batches: Sequence[Any]) -> Open
         if None not in found:
             break
     return Opened(first, found)
+
+
+def _scaled_less(player: Player) -> Player:
+    """A loss scale begins so high that the first windows overflow, which says nothing of the gradients."""
+    scale = player.scale
+    return player if scale is None else player._replace(scale=scale._replace(value=scale.value * 0 + SCALE))
 
 
 def _window(player: Any, sums: Mapping[str, np.ndarray | None]) -> Window:

@@ -215,3 +215,11 @@ def test_the_module_and_its_weights_are_left_alone():
     check_accumulation(module, batch_of("torch", "pieces"))
     assert module.truncated_bptt_steps == 3
     assert all(torch.equal(before[name], tensor) for name, tensor in module.state_dict().items())
+
+
+@pytest.mark.parametrize("precision", ["bf16", 16])
+@pytest.mark.parametrize("world", WORLDS)
+def test_few_bits_are_no_defect_and_hide_none(world, precision):
+    check_accumulation(CLASSES[world]["mlp"](), batch_of(world), precision=precision)
+    with pytest.raises(AssertionError, match=r"a loss that is no mean.* is 2(\.0[0-9])? times"):
+        check_accumulation(LOSSES[world]("sum"), batch_of(world), precision=precision)

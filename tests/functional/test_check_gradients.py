@@ -214,3 +214,18 @@ def test_where_there_is_nothing_to_check_it_says_so(module, said):
 def test_a_part_that_is_not_there_is_named():
     with pytest.raises(ValueError, match=r"there is no 'frist'; there are first\.weight"):
         check_gradients(TorchMlp(), batch_of("torch"), frozen=["frist"])
+
+
+class TorchLoud(TorchMlp):
+    def loss(self, x, y):
+        return super().loss(x, y) * 100
+
+
+class JaxLoud(JaxMlp):
+    def loss(self, x, y):
+        return super().loss(x, y) * 100
+
+
+@pytest.mark.parametrize(("world", "module"), [("torch", TorchLoud), ("jax", JaxLoud)])
+def test_a_loss_scale_that_is_too_high_yet_is_no_defect(world, module):
+    check_gradients(module(), batch_of(world), precision=16, finite_differences=True)

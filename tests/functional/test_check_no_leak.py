@@ -180,3 +180,14 @@ def test_the_module_is_left_in_its_mode_and_generators_where_they_were(module):
         assert all(part.training for part in checked.modules())
     else:
         assert not checked.norm.use_running_average
+
+
+def test_a_module_that_refuses_changed_values_says_whose_they_are():
+    def predict(module, batch):
+        if batch[1][0] != 0:
+            raise RuntimeError("the first label is not 0")
+        return module(batch[0])
+
+    with pytest.raises(RuntimeError) as raised:
+        check_no_leak(TorchMlp(), batch_of("torch"), predict=predict)
+    assert "check_no_leak had changed values of this batch" in "".join(getattr(raised.value, "__notes__", ()))

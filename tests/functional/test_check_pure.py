@@ -219,3 +219,40 @@ def test_the_first_part_that_differs_the_second_time_is_named(module, said):
     checked = module()
     with pytest.raises(AssertionError, match=f"the same step twice gives other bits: {said}"):
         check_pure(checked, batch_of(world_of(checked)))
+
+
+class TorchTurns(TorchMlp):
+    """Two optimizers that take turns, of which the second is moved by what is outside."""
+
+    def training_step(self, batch, batch_idx, optimizer_idx):
+        loss = super().training_step(batch, batch_idx)
+        return loss * float(count()) if optimizer_idx else loss
+
+    def configure_optimizers(self):
+        made = [torch.optim.Adam(part.parameters(), lr=0.01) for part in (self.first, self.last)]
+        return tuple({"optimizer": optimizer, "frequency": n} for optimizer, n in zip(made, (3, 1), strict=True))
+
+
+class TorchEpochs(TorchMlp):
+    """Counts the epochs among its attributes."""
+
+    epochs = 0
+
+    def on_train_epoch_end(self):
+        self.epochs += 1
+
+
+def test_an_optimizer_whose_turn_comes_later_is_looked_at():
+    CALLS[0] = 0
+    with pytest.raises(AssertionError, match="the same step twice gives other bits: first in the loss of optimizer 1"):
+        check_pure(TorchTurns(), batch_of("torch"))
+
+
+def test_the_end_of_an_epoch_is_looked_at():
+    with pytest.raises(AssertionError, match="changed epochs from None to 1"):
+        check_pure(TorchEpochs(), batch_of("torch"))
+
+
+@pytest.mark.parametrize(("world", "name"), [("torch", "mlp"), ("jax", "mlp")])
+def test_a_sound_module_passes_with_windows_of_several_batches(world, name):
+    check_pure(CLASSES[world][name](), batch_of(world, name), accumulate_grad_batches=3)
