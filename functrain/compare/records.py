@@ -1,0 +1,194 @@
+"""What a run has left to be compared by: its digests, and its manifest. What files hold is checked, never trusted."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from functrain import files
+
+FORMAT = 1
+DIGESTS = "digests.jsonl"
+PARTS = ("parameters", "variables", "optimizer")
+LONGEST_LINE = 64 << 20
+LONGEST_MANIFEST = 64 << 20
+
+
+class RecordsError(ValueError):
+    """A run cannot be read; says which file, why, and what to do."""
+
+
+class Row(NamedTuple):
+    """What stands for a run at one update.
+
+    Attributes:
+        data: all batches up to here.
+        random: the state of each generator, by name.
+        parts: of each of `PARTS` the arrays, by name.
+        metrics: what the step logged.
+    """
+
+    update: int
+    epoch: int
+    batch: int
+    data: str
+    random: Mapping[str, str]
+    parts: Mapping[str, Mapping[str, str]]
+    metrics: Mapping[str, float]
+
+
+@dataclass
+class Recorded:
+    """A run as it was recorded.
+
+    Attributes:
+        path: its file of digests.
+        run: its id.
+        every: the interval of its rows, in updates.
+        rows: by update.
+        manifest: what it was started with; None where it kept none.
+        notes: what a reader should know: rows that were left out, another run in the same file.
+    """
+
+    path: str
+    run: str = ""
+    every: int = 0
+    rows: dict[int, Row] = field(default_factory=dict)
+    manifest: Mapping[str, Any] | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+def read_run(path: str | os.PathLike[str]) -> Recorded:
+    """Return the last run in a directory, or in a file of digests.
+
+    Raises:
+        RecordsError: there is none, or it cannot be read.
+    """
+    given = os.path.expanduser(os.fspath(path))
+    file = files.join(given, DIGESTS) if files.is_dir(given) else given
+    if not files.exists(file):
+        raise RecordsError(
+            f"{file}: there is no such file. Train with callbacks=[StateDigest()], which writes {DIGESTS} beside the "
+            "logs of the run, and give that directory."
+        )
+    found = Recorded(file)
+    for record, names in _records(file, found):
+        if record["run"] != found.run:
+            _begin(found, record)
+        elif "format" not in record:
+            row = _row(record, names, file)
+            found.rows[row.update] = row
+    if not found.rows:
+        raise RecordsError(f"{file}: it holds no row of digests.")
+    found.manifest = _manifest(os.path.dirname(file), found)
+    return found
+
+
+def _begin(found: Recorded, header: Mapping[str, Any]) -> None:
+    """A header of a run that is not the one before: what comes now is its own."""
+    if found.run:
+        found.notes.append(f"{found.path} holds several runs; the last one is taken, {header['run'][:8]}.")
+    found.run, found.every = header["run"], _count(header, "every", found.path)
+    found.rows.clear()
+
+
+def _records(file: str, found: Recorded) -> Iterator[tuple[dict[str, Any], Mapping[str, list[str]]]]:
+    """Yield what the lines of a file say, each with the run that it belongs to, and the names that hold there."""
+    run, names = "", dict[str, list[str]]()
+    with files.open_read(file) as lines:
+        number = 0
+        while line := lines.readline(LONGEST_LINE + 1):
+            number += 1
+            if not line.endswith(b"\n"):
+                if len(line) > LONGEST_LINE:
+                    raise RecordsError(f"{file}: line {number} is longer than {LONGEST_LINE} bytes.")
+                found.notes.append(f"{file}: its last row is torn and left out.")
+                return
+            record = _parsed(line, file, number)
+            if "format" in record:
+                if record["format"] != FORMAT:
+                    raise RecordsError(
+                        f"{file}: line {number} says format {str(record['format'])[:40]!r}, and this version of "
+                        f"functrain reads {FORMAT}."
+                    )
+                run, names = _text(record, "run", file), _names(record, file)
+            elif not run:
+                raise RecordsError(f"{file}: line {number} is a row before any header; StateDigest did not write it.")
+            yield {**record, "run": run}, names
+
+
+def _parsed(line: bytes, file: str, number: int) -> dict[str, Any]:
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise RecordsError(f"{file}: line {number} is no JSON: {str(error)[:200]}") from None
+    if not isinstance(record, dict):
+        raise RecordsError(f"{file}: line {number} is a {type(record).__name__}, no record.")
+    return record
+
+
+def _names(header: Mapping[str, Any], file: str) -> dict[str, list[str]]:
+    names = header.get("names")
+    good = isinstance(names, dict) and all(
+        isinstance(names.get(part), list) and all(isinstance(name, str) for name in names[part]) for part in PARTS
+    )
+    if not good:
+        raise RecordsError(f"{file}: a header names no {', '.join(PARTS)}.")
+    return {part: names[part] for part in PARTS}  # type: ignore[index]
+
+
+def _row(record: Mapping[str, Any], names: Mapping[str, list[str]], file: str) -> Row:
+    update = _count(record, "update", file)
+    parts: dict[str, dict[str, str]] = {}
+    for part in PARTS:
+        digests = record.get(part)
+        if not isinstance(digests, list) or len(digests) != len(names[part]):
+            raise RecordsError(f"{file}: the row of update {update} has no digest of each of its {part}.")
+        parts[part] = {name: str(digest) for name, digest in zip(names[part], digests, strict=True)}
+    random, metrics = record.get("random"), record.get("metrics")
+    if not isinstance(random, dict) or not isinstance(metrics, dict):
+        raise RecordsError(f"{file}: the row of update {update} has no random states, or no metrics.")
+    numbers = {name: float(value) for name, value in metrics.items() if isinstance(value, int | float)}
+    return Row(
+        update, _count(record, "epoch", file), _count(record, "batch", file), _text(record, "data", file),
+        {name: str(digest) for name, digest in random.items()}, parts, numbers,
+    )  # fmt: skip
+
+
+def _count(record: Mapping[str, Any], name: str, file: str) -> int:
+    value = record.get(name)
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise RecordsError(f"{file}: {name} is {str(value)[:40]!r}, no number from 0.")
+    return value
+
+
+def _text(record: Mapping[str, Any], name: str, file: str) -> str:
+    value = record.get(name)
+    if not isinstance(value, str):
+        raise RecordsError(f"{file}: {name} is {str(value)[:40]!r}, no text.")
+    return value
+
+
+def _manifest(directory: str, found: Recorded) -> Mapping[str, Any] | None:
+    """Return the manifest of this run in its directory: the last one, if it was continued."""
+    names = files.list_dir(directory or os.curdir)
+    wanted = [name for name in names if name.startswith("manifest") and name.endswith(".json")]
+    mine: list[tuple[int, Mapping[str, Any]]] = []
+    for name in wanted:
+        number = name.removeprefix("manifest").removesuffix(".json").lstrip("-")
+        try:
+            with files.open_read(files.join(directory, name)) as file:
+                text = file.read(LONGEST_MANIFEST + 1)
+            manifest = json.loads(text) if len(text) <= LONGEST_MANIFEST else None
+        except (OSError, ValueError, RecursionError) as error:
+            found.notes.append(f"{files.join(directory, name)} cannot be read: {str(error)[:200]}")
+            continue
+        if isinstance(manifest, dict) and manifest.get("run") == found.run:
+            mine.append((int(number) if number.isdigit() else 1, manifest))
+    if not mine:
+        found.notes.append(f"{directory or os.curdir}: no manifest of this run; a logger with a directory keeps one.")
+        return None
+    return max(mine, key=lambda each: each[0])[1]

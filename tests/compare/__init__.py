@@ -1,0 +1,1 @@
+"""`functrain.compare`: what is said of two recorded runs."""
