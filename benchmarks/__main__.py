@@ -12,6 +12,7 @@ BENCHMARKS = {
     "models": "JAX: six kinds of models against the faster of a jit loop and a scan",
     "memory": "Peak memory against the length of a window",
     "saving": "Checkpoints while the run goes on",
+    "digests": "What digests of the state add to a step of the digits networks",
     "imports": "Import",
 }
 RESULTS = Path(__file__).parent.parent / "docs" / "benchmarks_results.md"
