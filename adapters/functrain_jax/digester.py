@@ -10,7 +10,7 @@ import numpy as np
 from jax import lax
 
 from functrain.kernel.state import TrainState
-from functrain.trainer.digests import PARTS, Digests, Layout, tree_digest
+from functrain.trainer.digests import BLOCK, PARTS, Digests, Layout, odd, tree_digest
 from functrain_jax.engine import JaxEngine
 from functrain_jax.keys import is_key
 from functrain_jax.snapshot import named
@@ -33,7 +33,7 @@ class JaxDigester:
         if structure not in self._layouts:
             self._layouts[structure] = _layout(parts)
         values = _digests((parts, state.rng))
-        return Digests(self._layouts[structure], lambda: np.asarray(values).view(np.uint32).tolist(), (KEY,))
+        return Digests(self._layouts[structure], lambda: np.asarray(values).tolist(), (KEY,))
 
     def batch(self, batch: Any) -> int:
         return tree_digest(batch, lambda leaf: np.asarray(leaf) if isinstance(leaf, jax.Array) else None)
@@ -57,8 +57,9 @@ def _digests(tree: Any) -> jax.Array:
 
 def _digest(array: Any) -> jax.Array:
     words = _words(array).reshape(-1)
-    weights = lax.iota(jnp.int32, words.size) * 2 + 1
-    return jnp.sum((words ^ (words >> 16)) * weights, dtype=jnp.int32).astype(jnp.int32)
+    place = lax.iota(jnp.uint32, words.size)
+    mixed = words ^ (words >> 16)
+    return jnp.sum(mixed * odd(place % BLOCK) * odd(place // BLOCK), dtype=jnp.uint32)
 
 
 def _words(array: Any) -> jax.Array:
@@ -69,6 +70,6 @@ def _words(array: Any) -> jax.Array:
     if array.dtype == jnp.bool_:
         array = array.astype(jnp.int8)
     size = array.dtype.itemsize
-    if size >= 4:
-        return lax.bitcast_convert_type(array, jnp.int32)
-    return lax.bitcast_convert_type(array, jnp.int16 if size == 2 else jnp.int8).astype(jnp.int32)
+    if size < 4:
+        array = lax.bitcast_convert_type(array, jnp.int16 if size == 2 else jnp.int8).astype(jnp.int32)
+    return lax.bitcast_convert_type(array, jnp.uint32)

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
-from functrain.trainer.digests import PARTS, WORD, Digests, Layout, tree_digest
+from functrain.trainer.digests import PARTS, Digests, Layout, tree_digest
 from functrain_torch.engine import TorchEngine
+from functrain_torch.sums import Sums
+
+Entry = tuple[dict[Any, Any], Any, Any]
+"""A dict, a key of it, and what stands there."""
 
 
 class TorchDigester:
@@ -19,103 +24,106 @@ class TorchDigester:
 
     def __init__(self, engine: TorchEngine) -> None:
         self.engine = engine
-        self._weights: dict[torch.device, Tensor] = {}
+        self._held: Held | None = None
 
     def state(self) -> Digests:
-        parts = (self._parameters(), self._variables(), list(self._optimizers()))
-        values = [value if isinstance(value, int) else self._digest(value) for part in parts for _, value in part]
-        return Digests(_layout(parts), lambda: _read(values))
+        held = self._held
+        if held is None or not held.is_so():
+            held = self._held = Held(self.engine)
+        numbers = [_number_digest(optimizer) for optimizer in self.engine.configured.optimizers]
+        scales = list(self._scales())
+        begun = held.sums.begin(), Sums([scale for _, scale in scales]).begin()
+        names = {**held.names, "optimizer": (*held.names["optimizer"], *(name for name, _ in scales), *held.numbers)}
+        forms = (*held.forms, *(_form(scale) for _, scale in scales), *("" for _ in numbers))
+        return Digests(Layout(names, forms), lambda: [*begun[0](), *begun[1](), *numbers])
 
     def batch(self, batch: Any) -> int:
         return tree_digest(batch, _as_array)
 
-    # what there is, by name
+    def _scales(self) -> Iterator[tuple[str, Tensor]]:
+        """Loss scales, which an update replaces."""
+        players = () if self.engine.state is None else self.engine.state.players
+        for index, player in enumerate(players):
+            for value in player.scale or ():
+                yield f"{index}.loss_scale", torch.as_tensor(value)
 
-    def _parameters(self) -> list[tuple[str, Any]]:
-        return list(self.engine.module.named_parameters())
 
-    def _variables(self) -> list[tuple[str, Any]]:
-        return list(self.engine.module.named_buffers())
+class Held:
+    """The tensors of a run's state by name, as far as they stay the same objects from row to row.
 
-    def _optimizers(self) -> Iterator[tuple[str, Any]]:
-        """Tensors as they are; numbers, such as learning rates, as one digest an optimizer."""
-        state = self.engine.state
-        for index, optimizer in enumerate(self.engine.configured.optimizers):
-            names = {id(parameter): name for name, parameter in self.engine.module.named_parameters()}
-            numbers: list[Any] = []
-            for group in optimizer.param_groups:
-                for key, value in group.items():
-                    if isinstance(value, Tensor):
-                        yield f"{index}.{key}", value
-                    elif key != "params":
-                        numbers.append((key, value))
-                for parameter in group["params"]:
-                    path = names.get(id(parameter), "?")
-                    for key, value in optimizer.state.get(parameter, {}).items():
-                        if isinstance(value, Tensor):
-                            yield f"{index}.{key}.{path}", value
-                        else:
-                            numbers.append((path, key, value))
-            scale = None if state is None else state.players[index].scale
-            for value in () if scale is None else scale:
+    Attributes:
+        names: of the tensors of each of `PARTS`.
+        forms: type and shape of each.
+        numbers: the names of what optimizers hold as numbers.
+    """
+
+    def __init__(self, engine: TorchEngine) -> None:
+        module, optimizers = engine.module, engine.configured.optimizers
+        paths = {id(parameter): name for name, parameter in module.named_parameters()}
+        found = {
+            "parameters": list(module.named_parameters()),
+            "variables": list(module.named_buffers()),
+            "optimizer": [each for i, optimizer in enumerate(optimizers) for each in _tensors(i, optimizer, paths)],
+        }
+        tensors = [tensor for part in PARTS for _, tensor in found[part]]
+        self.names = {part: tuple(name for name, _ in found[part]) for part in PARTS}
+        self.forms = tuple(map(_form, tensors))
+        self.numbers = tuple(f"{index}.numbers" for index in range(len(optimizers)))
+        self.sums = Sums([tensor.detach() for tensor in tensors])
+        self._tensors, self._at = tensors, [_address(tensor) for tensor in tensors]
+        self._dicts = list(_dicts(module, optimizers))
+        self._sizes = list(map(len, self._dicts))
+        self._entries: list[Entry] = [(d, key, value) for d in self._dicts for key, value in d.items() if _kept(value)]
+
+    def is_so(self) -> bool:
+        """Return whether the state is still made of the same tensors, each in its place in memory."""
+        if list(map(len, self._dicts)) != self._sizes:
+            return False
+        return all(d.get(key) is value for d, key, value in self._entries) and self._at == [
+            _address(tensor) for tensor in self._tensors
+        ]
+
+
+def _dicts(module: torch.nn.Module, optimizers: Iterable[Optimizer]) -> Iterator[dict[Any, Any]]:
+    """Yield the dicts from which the state can be reached."""
+    for part in module.modules():
+        yield from (part._modules, part._parameters, part._buffers)
+    for optimizer in optimizers:
+        yield optimizer.state
+        yield from optimizer.state.values()
+        yield from optimizer.param_groups
+
+
+def _kept(value: Any) -> bool:
+    return value is None or isinstance(value, Tensor | torch.nn.Module | dict)
+
+
+def _tensors(index: int, optimizer: Optimizer, paths: dict[int, str]) -> Iterator[tuple[str, Tensor]]:
+    for group in optimizer.param_groups:
+        yield from ((f"{index}.{key}", value) for key, value in group.items() if isinstance(value, Tensor))
+        for parameter in group["params"]:
+            path = paths.get(id(parameter), "?")
+            for key, value in optimizer.state.get(parameter, {}).items():
                 if isinstance(value, Tensor):
-                    yield f"{index}.loss_scale", value
-                else:
-                    numbers.append(value)
-            yield f"{index}.numbers", zlib.crc32(repr(numbers).encode())
-
-    # digests
-
-    @torch.no_grad()
-    def _digest(self, tensor: Tensor) -> Tensor:
-        words = _words(tensor.detach())
-        mixed = words >> 16
-        mixed ^= words
-        mixed *= self._weights_of(words)
-        return mixed.sum(dtype=torch.int32)
-
-    def _weights_of(self, words: Tensor) -> Tensor:
-        """Return 1, 3, 5, ..., as many as there are words."""
-        n, known = words.numel(), self._weights.get(words.device)
-        if known is None or len(known) < n:
-            known = torch.arange(n, dtype=torch.int32, device=words.device) * 2 + 1
-            self._weights[words.device] = known
-        return known[:n]
+                    yield f"{index}.{key}.{path}", value
 
 
-def _layout(parts: Sequence[list[tuple[str, Any]]]) -> Layout:
-    names = {part: tuple(name for name, _ in found) for part, found in zip(PARTS, parts, strict=True)}
-    return Layout(names, tuple(_form(value) for found in parts for _, value in found))
+def _number_digest(optimizer: Optimizer) -> int:
+    """Return what stands for all that an optimizer holds beside tensors, such as learning rates."""
+    numbers: list[Any] = []
+    for group in optimizer.param_groups:
+        numbers += [item for item in group.items() if item[0] != "params" and not isinstance(item[1], Tensor)]
+    for state in optimizer.state.values():
+        numbers += [item for item in state.items() if not isinstance(item[1], Tensor)]
+    return zlib.crc32(repr(numbers).encode())
 
 
-def _form(value: Any) -> str:
-    return f"{value.dtype}{tuple(value.shape)}" if isinstance(value, Tensor) else ""
+def _form(tensor: Tensor) -> str:
+    return f"{tensor.dtype}{tuple(tensor.shape)}"
 
 
-def _words(tensor: Tensor) -> Tensor:
-    if tensor.layout is not torch.strided:
-        tensor = tensor.to_dense()
-    if tensor.is_complex():
-        tensor = torch.view_as_real(tensor.resolve_conj())
-    flat = tensor.reshape(-1)
-    if flat.stride(0) != 1:  # of no element, or of one
-        flat = torch.empty_like(flat, memory_format=torch.contiguous_format).copy_(flat)
-    if not flat.numel():
-        return flat.to(torch.int32)
-    size = flat.element_size()
-    if size >= 4:
-        return flat.view(torch.int32)
-    return flat.view(torch.int16 if size == 2 else torch.int8).to(torch.int32)
-
-
-def _read(values: list[Any]) -> list[int]:
-    """Return the digests; one transfer a device."""
-    found: list[int] = [value if isinstance(value, int) else 0 for value in values]
-    for device in {value.device for value in values if isinstance(value, Tensor)}:
-        places = [i for i, value in enumerate(values) if isinstance(value, Tensor) and value.device == device]
-        for place, value in zip(places, torch.stack([values[i] for i in places]).tolist(), strict=True):
-            found[place] = value & WORD
-    return found
+def _address(tensor: Tensor) -> int:
+    return tensor.data_ptr() if tensor.layout is torch.strided else 0
 
 
 def _as_array(leaf: Any) -> np.ndarray | None:

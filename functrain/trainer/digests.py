@@ -3,10 +3,12 @@ where a single bit does. What they are of arrays is said here for all frameworks
 
 The digest of an array is a sum over its 32-bit words, so that it may be added up in any order, on any device::
 
-    digest = sum((w[i] ^ (w[i] >> 16)) * (2 * i + 1)  for all i)  mod 2^32
+    digest = sum((w[i] ^ (w[i] >> 16)) * odd(i % BLOCK) * odd(i // BLOCK)  for all i)  mod 2^32
 
-Words are signed; a number of 8 or 16 bits is a word by itself, one of 64 is two, the lower half first. Type and shape
-are taken in by `sealed`.
+A number of 8 or 16 bits is a word by itself, with its sign; one of 64 is two, the lower half first. A word's upper half
+goes into the lower one too, since what an upper bit is multiplied by hardly matters; and no two words are mixed to the
+same. So where one word differs the digest does, whatever it was. The weights are odd and without any order, so that
+small differences of several words do not make up for one another. Type and shape are taken in by `sealed`.
 """
 
 from __future__ import annotations
@@ -23,6 +25,9 @@ from functrain.trainer.narrow import is_mapping, is_sequence
 Array: TypeAlias = np.ndarray[Any, Any]
 
 WORD = 0xFFFFFFFF
+BLOCK = 1 << 18
+"""So many words have weights of their own; those of the blocks after it are these, times a weight of the block."""
+
 PARTS = ("parameters", "variables", "optimizer")
 """What a state is made of, in the order in which it is digested."""
 
@@ -75,24 +80,35 @@ def array_digest(array: Array) -> int:
     """Return the digest of an array, without its type and shape.
 
     Example:
-        >>> array_digest(np.array([1, 2], np.int32))
-        7
+        >>> array_digest(np.array([1], np.int32))
+        1
     """
     words = _words(array)
-    mixed = (words ^ (words >> 16)) * _weights(words.size)
-    return int(mixed.sum(dtype=np.int32)) & WORD
+    mixed = words ^ (words >> np.uint32(16))
+    place = np.arange(words.size, dtype=np.uint32)
+    weights = odd(place % np.uint32(BLOCK)) * odd(place // np.uint32(BLOCK))
+    return int((mixed * weights).sum(dtype=np.uint32))
 
 
 def _words(array: Array) -> Array:
     flat = np.ascontiguousarray(array).reshape(-1)
     size = flat.dtype.itemsize
-    if size >= 4:
-        return flat.view(np.int32)
-    return flat.view(np.int16 if size == 2 else np.int8).astype(np.int32)
+    if size < 4:
+        flat = flat.view(np.int16 if size == 2 else np.int8).astype(np.int32)
+    return flat.view(np.uint32)
 
 
-def _weights(n: int) -> Array:
-    return np.arange(n, dtype=np.int32) * np.int32(2) + np.int32(1)
+def odd(place: Any) -> Any:
+    """Return the weights of these places, which are unsigned numbers of 32 bits of any framework: odd numbers that look
+    as if they were drawn at random, and 1 for place 0."""
+    mixed = place * FACTORS[0]
+    mixed = (mixed ^ (mixed >> SHIFTS[0])) * FACTORS[1]
+    mixed = (mixed ^ (mixed >> SHIFTS[1])) * FACTORS[2]
+    return (mixed ^ (mixed >> SHIFTS[2])) | np.uint32(1)
+
+
+FACTORS = np.array([0x9E3779B1, 0x85EBCA77, 0xC2B2AE3D], np.uint32)
+SHIFTS = np.array([15, 13, 16], np.uint32)
 
 
 def sealed(form: str, digest: int) -> str:
