@@ -24,6 +24,7 @@ from functrain_jax.aside import set_aside
 from functrain_jax.binding import Bindings
 from functrain_jax.keys import is_key
 from functrain_jax.module_step import functional
+from functrain_jax.order import ordered, plain
 
 LOOP = {
     "position": ["start", ""], "called": [], "source": {"cursor": None, "loader_rng": None}, "in_epoch": False,
@@ -93,14 +94,14 @@ class JaxTools:
             yield
 
     def taken_apart(self, tree: Any) -> tuple[list[np.ndarray], Callable[[Sequence[np.ndarray]], Any]]:
-        leaves, structure = jax.tree.flatten(tree)
+        leaves, structure = jax.tree.flatten(ordered(tree))
         places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, np.ndarray | jax.Array) and not is_key(leaf)]
 
         def made(arrays: Sequence[np.ndarray]) -> Any:
             new = list(leaves)
             for place, array in zip(places, arrays, strict=True):
                 new[place] = jnp.asarray(array) if isinstance(leaves[place], jax.Array) else array
-            return jax.tree.unflatten(structure, new)
+            return plain(jax.tree.unflatten(structure, new))
 
         return [np.asarray(leaves[place]) for place in places], made
 

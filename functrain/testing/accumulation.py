@@ -87,7 +87,11 @@ def _explain(
     assert one is not None
     start = step.init(seed=seed)
     if draws(LAW, tools, module, batch, seed, flags):
-        nothing(LAW, "the step draws random numbers, other ones for each micro-batch: check it without dropout")
+        nothing(
+            LAW,
+            "another pass over the very batch has another gradient (random numbers, or what a pass leaves behind), so "
+            "its parts say nothing: check it without dropout",
+        )
     alone = [opened(tools, step, start, [part]) for part in parts]
     where = (
         f"{named(window, len(whole.windows))}the gradient of {path} {_shape(one, path)} over {len(parts)} "

@@ -56,7 +56,7 @@ def changed(arrays: Sequence[np.ndarray], places: Any, axis: int, length: int, s
     random = np.random.default_rng(seed)
     made: list[np.ndarray] = []
     for array in arrays:
-        if array.ndim > axis and array.shape[axis] == length and array.dtype.kind not in "OUSV":
+        if array.ndim > axis and array.shape[axis] == length and array.dtype.kind not in "OUS":
             where = (slice(None),) * axis + (places,)
             array = array.copy()
             array[where] = _other(random, array, array[where])

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from functrain.testing.tools import Tools, tools_of
+from functrain.testing.updates import in_turn
 from functrain.testing.values import first_difference
 from functrain.testing.verdict import broken, nothing
 from functrain.testing.windows import Window, named, opened, uncut
@@ -103,7 +104,7 @@ def _check_stays(
     """What is said to be frozen is the same after an update."""
     step = tools.functional(module, flags)
     start = step.init(seed=seed)
-    after, _ = step.step(start, batch, last=True)
+    after = in_turn(lambda state, last: step.step(state, batch, last=last), start)
     before = {path: a for path, a in tools.arrays(start).items() if _is_below(path, frozen)}
     now = tools.arrays(after)
     difference = first_difference(before, {path: now[path] for path in before})

@@ -9,10 +9,9 @@ import numpy as np
 from functrain.kernel.state import TrainState
 from functrain.seed import rng_state
 from functrain.testing.tools import Tools, tools_of
-from functrain.testing.updates import made
+from functrain.testing.updates import in_turn
 from functrain.testing.values import number
 from functrain.testing.verdict import broken, same_bits
-from functrain.testing.windows import PLACES
 from functrain.trainer.functional import Step, StepReport
 
 LAW = "check_pure"
@@ -31,14 +30,7 @@ def check_pure(module: Any, batch: Any, *, seed: int = 0, **flags: Any) -> None:
     """
     tools = tools_of(module)
     step = tools.functional(module, flags)
-    state = step.init(seed=seed)
-    waiting = set(range(len(state.players)))
-    for _ in range(PLACES):
-        state, report = _check_step(tools, step, module, state, batch, False)
-        waiting -= {i for i, update in enumerate(made(report)) if update is not None}
-        if not waiting:
-            break
-    _check_step(tools, step, module, state, batch, True)
+    in_turn(lambda state, last: _check_step(tools, step, module, state, batch, last), step.init(seed=seed))
 
 
 def _check_step(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from functrain.testing.values import number
 from functrain.testing.verdict import nothing
+from functrain.testing.windows import PLACES
 from functrain.trainer.functional import Step, StepReport
 
 MOST = 1024
@@ -33,6 +35,21 @@ def made(report: StepReport) -> list[Update | None]:
 
 def _read(update: Any) -> Update:
     return Update(float(number(update.loss).mean()), bool(np.all(number(update.finite))))
+
+
+def in_turn(take: Callable[[Any, bool], tuple[Any, StepReport]], state: Any) -> Any:
+    """Take steps until every optimizer has made an update, and one more as the last of its epoch. Returns the state.
+
+    Args:
+        take: of a state, and whether the epoch ends with it.
+    """
+    waiting = set(range(len(state.players)))
+    for _ in range(PLACES):
+        state, report = take(state, False)
+        waiting -= {i for i, update in enumerate(made(report)) if update is not None}
+        if not waiting:
+            break
+    return take(state, True)[0]
 
 
 def updated(

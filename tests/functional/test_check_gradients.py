@@ -229,3 +229,25 @@ class JaxLoud(JaxMlp):
 @pytest.mark.parametrize(("world", "module"), [("torch", TorchLoud), ("jax", JaxLoud)])
 def test_a_loss_scale_that_is_too_high_yet_is_no_defect(world, module):
     check_gradients(module(), batch_of(world), precision=16, finite_differences=True)
+
+
+class Late(Half):
+    """Its second optimizer moves what is to stay."""
+
+    def training_step(self, batch, batch_idx, optimizer_idx):
+        return self.loss(*batch) + self.other(batch[0]).square().mean()
+
+
+def test_a_frozen_part_that_an_optimizer_moves_in_its_turn_is_named():
+    with pytest.raises(AssertionError, match=r"what is frozen: first other\.weight"):
+        check_gradients(Late(), batch_of("torch"), frozen=["other"])
+
+
+class Weightless(TorchMlp):
+    def training_step(self, batch, batch_idx):
+        return {"loss": super().training_step(batch, batch_idx), "weight": 0}
+
+
+def test_a_batch_that_weighs_nothing_is_nothing_to_check():
+    with pytest.raises(NothingToCheck, match="returned no loss"):
+        check_gradients(Weightless(), batch_of("torch"))

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -18,6 +19,7 @@ from tests.functional.modules_checked import (
     TorchConv,
     TorchLstm,
     TorchMlp,
+    X,
     batch_of,
 )
 
@@ -191,3 +193,21 @@ def test_a_module_that_refuses_changed_values_says_whose_they_are():
     with pytest.raises(RuntimeError) as raised:
         check_no_leak(TorchMlp(), batch_of("torch"), predict=predict)
     assert "check_no_leak had changed values of this batch" in "".join(getattr(raised.value, "__notes__", ()))
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_the_first_array_of_a_dict_says_how_many_samples_there_are(world):
+    batch = {"x": X, "a weight of each class": np.ones(3, np.float32)}
+    if world == "torch":
+        batch = {name: torch.from_numpy(array) for name, array in batch.items()}
+    check_no_leak(CLASSES[world]["mlp"](), batch, predict=lambda module, batch: module(batch["x"]))
+    with pytest.raises(AssertionError, match="of 12 depends on sample 0"):
+        check_no_leak(DEFECTS[world]("softmax"), batch, predict=lambda module, batch: module(batch["x"]))
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_samples_of_few_bits_are_changed_too(world):
+    x = torch.from_numpy(X).bfloat16() if world == "torch" else jnp.asarray(X, jnp.bfloat16)
+    predict = lambda module, batch: batch - 0.1 * batch.mean(0)  # noqa: E731
+    with pytest.raises(AssertionError, match="of 12 depends on sample 0"):
+        check_no_leak(CLASSES[world]["mlp"](), x, predict=predict)
