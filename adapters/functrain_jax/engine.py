@@ -315,7 +315,9 @@ class JaxEngine:
             self.state, self.run.clock = state, self._after(clock, found.pieces, count)
             for key, running in metrics["running"].items():
                 entries[key].running = running
-            batch = [np.array(buffer[count]) for buffer in chunk.buffers]
+            # Arrays of JAX are what hooks have made of a batch already.
+            with jax.transfer_guard_host_to_device("allow"):
+                batch = [jnp.array(buffer[count]) for buffer in chunk.buffers]
             yield plain(jax.tree.unflatten(chunk.spec.structure, batch))
         finally:
             self.state, self.run.clock = after

@@ -239,6 +239,8 @@ class _Functional:
         metrics = {"last": empty, "running": running or {}}
         if training.pieces is not None:
             metrics["batch"] = jnp.int32(0)
+        if training.watch:
+            metrics["bad"] = jnp.int32(0)
         state = state._replace(metrics=metrics, rng=key if found.drew else None)
         if turns is None and training.pieces is None and not found.slow and not straight:
             state, reports = training.looped(backend, state, batch)

@@ -78,7 +78,8 @@ def step_parts(
     optimizers, owned = tuple(spec.optimizer for spec in specs), tuple(spec.owned for spec in specs)
     tracer = Tracer(module, binding, policy, ())
     backend = JaxBackend(None, optimizers, owned, policy, not has_unit_windows(windows_of(flags, ()), specs))
-    training = Training(tracer, backend, rules, always(specs), pieces_of(module, flags), False)
+    watch = bool(flags.terminate_on_nan)
+    training = Training(tracer, backend, rules, always(specs), pieces_of(module, flags), watch)
 
     def init(key: Any = None) -> TrainState:
         params, vars_ = where.state(binding.collect())

@@ -214,11 +214,16 @@ class Training:
             batch = lax.optimization_barrier(jax.tree.map(lambda x: at(x, i), buffers))
             state, reports = self.move(backend, state, batch, None)
             metrics: Any = state.metrics
-            return state._replace(metrics={**metrics, "reports": jax.tree.map(jnp.asarray, reports)})
+            state = state._replace(metrics={**metrics, "reports": jax.tree.map(jnp.asarray, reports)})
+            return self._marked(state) if self.watch else state
 
         metrics: Any = state.metrics
         state = jax.tree.map(jnp.asarray, state._replace(metrics={**metrics, "reports": reports}))
-        state = counting.updates(0, lax.optimization_barrier(jnp.int32(1)), body, state, backend)
+        end = lax.optimization_barrier(jnp.int32(1))
+        if self.watch:
+            state = self._watched(lambda i, s, turns: body(i, s), 0, end, state, None)
+        else:
+            state = counting.updates(0, end, body, state, backend)
         metrics = state.metrics
         return state, metrics["reports"]
 

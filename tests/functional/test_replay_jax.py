@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import struct
 
 import functrain_jax as ft
 from tests import inside
@@ -58,3 +59,41 @@ def test_a_checkpoint_without_a_batch_says_so(tmp_path):
     run.save_checkpoint(tmp_path / "whole.ckpt")
     with pytest.raises(ft.CheckpointError, match="holds no batch"):
         ft.failing_batch(tmp_path / "whole.ckpt")
+
+
+def test_hooks_that_change_a_batch_on_its_way_are_not_called_again_for_what_they_have_made_of_it(tmp_path):
+    class Halves(Root):
+        def on_before_batch_transfer(self, batch, dataloader_idx):
+            return {"roots of": batch / 2}
+
+        def training_step(self, batch, batch_idx):
+            return super().training_step(batch["roots of"], batch_idx)
+
+    run = trainer(tmp_path, max_epochs=1, terminate_on_nan=True)
+    with pytest.raises(ft.NotFiniteError) as caught:
+        run.fit(Halves(), [GOOD[0], BAD])
+    batch = ft.failing_batch(caught.value.path)
+    np.testing.assert_array_equal(batch["roots of"], BAD / 2)
+    step = ft.functional(Halves(), terminate_on_nan=True)
+    after, _ = step.step(ft.load_state(caught.value.path, step), batch)
+    same(bits(after.params), bits(inside.train_state(run).params))
+
+
+def test_a_batch_of_a_class_of_its_own_is_read_back_as_a_dict_of_its_fields(tmp_path):
+    @struct.dataclass
+    class Sample:
+        x: np.ndarray
+        n: np.ndarray
+
+    class Takes(Root):
+        def training_step(self, batch, batch_idx):
+            return super().training_step(batch.x, batch_idx)
+
+    run = trainer(tmp_path, max_epochs=1, terminate_on_nan=True)
+    with pytest.raises(ft.NotFiniteError) as caught:
+        run.fit(Takes(), [Sample(GOOD[0], np.int32(3)), Sample(BAD, np.int32(4))])
+    held = ft.failing_batch(caught.value.path)
+    assert held.keys() == {"x", "n"}
+    step = ft.functional(Takes(), terminate_on_nan=True)
+    after, _ = step.step(ft.load_state(caught.value.path, step), Sample(**held))
+    same(bits(after.params), bits(inside.train_state(run).params))
