@@ -31,31 +31,21 @@ class TorchDigester:
         if held is None or not held.is_so():
             held = self._held = Held(self.engine)
         numbers = [_number_digest(optimizer) for optimizer in self.engine.configured.optimizers]
-        scales = list(self._scales())
-        begun = held.sums.begin(), Sums([scale for _, scale in scales]).begin()
-        names = {**held.names, "optimizer": (*held.names["optimizer"], *(name for name, _ in scales), *held.numbers)}
-        forms = (*held.forms, *(_form(scale) for _, scale in scales), *("" for _ in numbers))
-        return Digests(Layout(names, forms), lambda: [*begun[0](), *begun[1](), *numbers])
+        scales, read = self._scales(), held.sums.begin()
+        read_scales = Sums(scales).begin() if scales else list[int]
+        return Digests(held.layout(scales), lambda: [*read(), *read_scales(), *numbers])
 
     def batch(self, batch: Any) -> int:
         return tree_digest(batch, _as_array)
 
-    def _scales(self) -> Iterator[tuple[str, Tensor]]:
+    def _scales(self) -> list[Tensor]:
         """Loss scales, which an update replaces."""
         players = () if self.engine.state is None else self.engine.state.players
-        for index, player in enumerate(players):
-            for value in player.scale or ():
-                yield f"{index}.loss_scale", torch.as_tensor(value)
+        return [torch.as_tensor(value) for player in players for value in player.scale or ()]
 
 
 class Held:
-    """The tensors of a run's state by name, as far as they stay the same objects from row to row.
-
-    Attributes:
-        names: of the tensors of each of `PARTS`.
-        forms: type and shape of each.
-        numbers: the names of what optimizers hold as numbers.
-    """
+    """The tensors of a run's state by name, as far as they stay the same objects from row to row."""
 
     def __init__(self, engine: TorchEngine) -> None:
         module, optimizers = engine.module, engine.configured.optimizers
@@ -66,14 +56,23 @@ class Held:
             "optimizer": [each for i, optimizer in enumerate(optimizers) for each in _tensors(i, optimizer, paths)],
         }
         tensors = [tensor for part in PARTS for _, tensor in found[part]]
-        self.names = {part: tuple(name for name, _ in found[part]) for part in PARTS}
-        self.forms = tuple(map(_form, tensors))
-        self.numbers = tuple(f"{index}.numbers" for index in range(len(optimizers)))
+        self._names = {part: tuple(name for name, _ in found[part]) for part in PARTS}
+        self._forms = tuple(map(_form, tensors))
+        self._numbers = tuple(f"{index}.numbers" for index in range(len(optimizers)))
+        self._layout: Layout | None = None
         self.sums = Sums([tensor.detach() for tensor in tensors])
         self._tensors, self._at = tensors, [_address(tensor) for tensor in tensors]
         self._dicts = list(_dicts(module, optimizers))
         self._sizes = list(map(len, self._dicts))
         self._entries: list[Entry] = [(d, key, value) for d in self._dicts for key, value in d.items() if _kept(value)]
+
+    def layout(self, scales: list[Tensor]) -> Layout:
+        """Return names and forms of all, of so many loss scales too, and of what optimizers hold beside tensors."""
+        if self._layout is None:
+            of_scales = tuple(f"loss_scale.{index}" for index in range(len(scales)))
+            names = {**self._names, "optimizer": (*self._names["optimizer"], *of_scales, *self._numbers)}
+            self._layout = Layout(names, (*self._forms, *map(_form, scales), *("" for _ in self._numbers)))
+        return self._layout
 
     def is_so(self) -> bool:
         """Return whether the state is still made of the same tensors, each in its place in memory."""
@@ -129,7 +128,10 @@ def _address(tensor: Tensor) -> int:
 def _as_array(leaf: Any) -> np.ndarray | None:
     if not isinstance(leaf, Tensor):
         return None
-    leaf = leaf.detach().to_dense() if leaf.layout is not torch.strided else leaf.detach()
-    leaf = leaf.cpu().resolve_conj().resolve_neg()
-    # numpy has no bfloat16, whose bits it can hold all the same.
-    return leaf.view(torch.int16).numpy() if leaf.dtype == torch.bfloat16 else leaf.numpy()
+    try:
+        return leaf.numpy()
+    except (TypeError, RuntimeError):  # not on the host, or in a form that numpy does not know
+        leaf = leaf.detach().to_dense() if leaf.layout is not torch.strided else leaf.detach()
+        leaf = leaf.cpu().resolve_conj().resolve_neg()
+        # numpy has no bfloat16, whose bits it can hold all the same.
+        return leaf.view(torch.int16).numpy() if leaf.dtype == torch.bfloat16 else leaf.numpy()
