@@ -153,7 +153,7 @@ def tree_digest(tree: Any, as_array: AsArray, start: int = 0) -> int:
             return tree_digest(array.tolist(), as_array, start)
         start = zlib.crc32(_form_of(array.dtype, array.shape), start)
         if array.flags.c_contiguous and array.dtype.kind in BUFFERS:
-            return zlib.crc32(array, start)
+            return zlib.crc32(array.data, start)
         return zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data, start)
     if is_sequence(tree):
         start = zlib.crc32(b"(", start)
