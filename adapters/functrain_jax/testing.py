@@ -105,6 +105,9 @@ class JaxTools:
 
         return [np.asarray(leaves[place]) for place in places], made
 
+    def given(self, batch: Any) -> Any:
+        return batch
+
     def spread(self, law: str, tree: Any, devices: int, samples: int | None) -> Any:
         there = jax.local_devices()
         if len(there) < devices:

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.data import default_convert
 
 from functrain.kernel.state import TrainState
 from functrain.seed import isolate_rng
@@ -94,6 +95,9 @@ class TorchTools:
             return tree_map(lambda old: torch.from_numpy(next(given)).to(old.dtype).to(old.device), tree)
 
         return [_array(tensor) for tensor in found], made
+
+    def given(self, batch: Any) -> Any:
+        return default_convert(batch)
 
     def spread(self, law: str, tree: Any, devices: int, samples: int | None) -> NoReturn:
         nothing(

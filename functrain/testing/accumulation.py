@@ -10,11 +10,14 @@ import numpy as np
 from functrain.testing.batches import cut
 from functrain.testing.distance import draws, tolerance
 from functrain.testing.tools import Tools, tools_of
-from functrain.testing.verdict import broken, nothing
+from functrain.testing.verdict import OverBatch, broken, nothing
 from functrain.testing.windows import Opened, Window, named, opened, uncut
 from functrain.trainer.functional import Step
 
 LAW = "check_accumulation"
+OVER_SAMPLES = (
+    "a norm, a softmax or a loss over several samples at once (pairs, ranks, a contrast), which a part does not see"
+)
 
 
 def check_accumulation(
@@ -101,7 +104,10 @@ def _explain(
     found = [each for each in windows if each is not None]
     counts = _counts(one, found) if len(found) == len(parts) else None
     if counts is None or counts[1] > max(rtol, 1e-6) * 3:
-        broken(LAW, where, _statistics(tools, start, whole, alone[0]))
+        cause = _statistics(tools, start, whole, alone[0])
+        if cause is not None:
+            raise OverBatch(f"{LAW}: {where}. The cause: {cause}")
+        broken(LAW, where, OVER_SAMPLES)
     shares, total = counts[0], float(sum(counts[0]))
     if abs(total - 1) > 1e-2:
         cause = (
@@ -135,8 +141,9 @@ def _counts(whole: Window, parts: Sequence[Window]) -> tuple[list[float], float]
     return [float(share) for share in shares], left
 
 
-def _statistics(tools: Tools, start: Any, whole: Opened, part: Opened) -> str:
-    """Return words for what of the step depends on all samples at once: variables that it left otherwise."""
+def _statistics(tools: Tools, start: Any, whole: Opened, part: Opened) -> str | None:
+    """Return words for what of the step depends on all samples at once: variables that it left otherwise;
+    None where there are none."""
     before, after, other = (tools.arrays(state) for state in (start, whole.state, part.state))
     moved = [path for path, array in after.items() if array.tobytes() != before[path].tobytes()]
     apart = [path for path in moved if path in other and other[path].tobytes() != after[path].tobytes()]
@@ -146,9 +153,7 @@ def _statistics(tools: Tools, start: Any, whole: Opened, part: Opened) -> str:
             f"{'is' if len(apart) == 1 else 'are'} of the samples that a pass sees; take GroupNorm or LayerNorm, "
             "or put it into evaluation mode"
         )
-    return (
-        "a norm, a softmax or a loss over several samples at once (pairs, ranks, a contrast), which a part does not see"
-    )
+    return None
 
 
 def _shape(window: Window, path: str) -> str:

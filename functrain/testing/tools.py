@@ -60,6 +60,10 @@ class Tools(Protocol):
         """Return the arrays in a batch or an output, and what makes such a one of others."""
         ...
 
+    def given(self, batch: Any) -> Any:
+        """Return a batch of numpy arrays as a loader of this framework gives it."""
+        ...
+
     def spread(self, law: str, tree: Any, devices: int, samples: int | None) -> Any:
         """Return a tree of arrays on so many devices: those with so many samples a part on each, all others whole.
 

@@ -14,6 +14,11 @@ class NothingToCheck(ValueError):
     """A law says nothing of this module or batch, so a check of it would pass whatever they do."""
 
 
+class OverBatch(AssertionError):
+    """A step computes with numbers of its whole batch, as BatchNorm does, so that micro-batches are not the batch. Of
+    itself that is no defect."""
+
+
 def broken(law: str, where: str, cause: str) -> NoReturn:
     """Raise what a check raises."""
     raise AssertionError(f"{law}: {where}. The usual cause: {cause}.")
