@@ -59,7 +59,9 @@ def _digest(array: Any) -> jax.Array:
     words = _words(array).reshape(-1)
     place = lax.iota(jnp.uint32, words.size)
     mixed = words ^ (words >> 16)
-    return jnp.sum(mixed * odd(place % BLOCK) * odd(place // BLOCK), dtype=jnp.uint32)
+    # Within the first block its own weight is 1, which the compiler does not find out.
+    weights = odd(place) if words.size <= BLOCK else odd(place % BLOCK) * odd(place // BLOCK)
+    return jnp.sum(mixed * weights, dtype=jnp.uint32)
 
 
 def _words(array: Any) -> jax.Array:
