@@ -174,6 +174,8 @@ class _Functional:
         """Return what `Trainer.validate` or `Trainer.test` returns for this loader."""
         check_alive(state)
         check_stage(stage)
+        if _is_spread(state):
+            state, batches = self.placement.state(state), map(_on_host, batches)
         metrics = Metrics(sizes=batch_size)
         around = Surroundings(metrics, self.hooks.on_after_batch_transfer)
         kept = ModulePrograms(self.module, self.binding, self.policy, self.placement, None, around)
@@ -321,6 +323,16 @@ class _Functional:
             return ordered(batch)
         leaves, structure = self.feed.leaves(batch)
         return jax.tree.unflatten(structure, leaves)
+
+
+def _is_spread(tree: Any) -> bool:
+    """Return whether any array lives on several devices."""
+    return any(isinstance(leaf, jax.Array) and len(leaf.sharding.device_set) > 1 for leaf in jax.tree.leaves(tree))
+
+
+def _on_host(batch: Any) -> Any:
+    """Return the batch, numpy's where it is spread over devices."""
+    return jax.tree.map(lambda leaf: np.asarray(leaf) if _is_spread(leaf) else leaf, batch)
 
 
 def _nothing(room: np.ndarray) -> jax.Array:

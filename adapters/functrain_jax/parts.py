@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+from jax.core import Tracer as Tracing
+
 from functrain.kernel.plan import Plan
 from functrain.kernel.state import TrainState
 from functrain.kernel.step import Rule, Rules
@@ -82,10 +84,12 @@ def step_parts(
     training = Training(tracer, backend, rules, always(specs), pieces_of(module, flags), watch)
 
     def init(key: Any = None) -> TrainState:
-        params, vars_ = where.state(binding.collect())
+        # What is traced lives where the caller's arrays are.
+        place = where.state if not isinstance(key, Tracing) else lambda tree: tree
+        params, vars_ = place(binding.collect())
         if policy.name == "64":
             vars_ = binding.cast(vars_, policy.cast)
-        return where.state(backend.init(params, rng if key is None else key, vars_, (policy.scale,) * len(specs)))
+        return place(backend.init(params, rng if key is None else key, vars_, (policy.scale,) * len(specs)))
 
     def plan(batches: int | None) -> Plan:
         players = tuple(spec.plan for spec in specs)
