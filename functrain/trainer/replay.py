@@ -6,6 +6,7 @@ import os
 import warnings
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from itertools import count
 from typing import Any
 
 from functrain import files
@@ -101,7 +102,8 @@ def _write(
         held, left_out = plain_batch.taken_apart(batch)
         saved = {**checkpoints.assemble(run, weights_only=False), BATCH: held, **random}
         directory = files.ensure_directory(directory_of(run))
-        path = files.join(directory, f"not_finite-epoch={clock.epoch}-batch={clock.batch}{run.checkpoints.suffix}")
+        name = files.join(directory, f"not_finite-epoch={clock.epoch}-batch={clock.batch}")
+        path = _free_path(name, run.checkpoints.suffix)
         run.checkpoints.save(path, saved).wait()
     error.path = path
     error.args = (f"{error.args[0]} The state before this step and its batch are in {path}; see 'Replay a step'.",)
@@ -112,6 +114,12 @@ def _write(
             UserWarning,
             stacklevel=2,
         )
+
+
+def _free_path(name: str, suffix: str) -> str:
+    """Return a path that nothing has: what stands there is another run's."""
+    paths = (f"{name}-v{version}{suffix}" if version else name + suffix for version in count())
+    return next(path for path in paths if not files.exists(path))
 
 
 def directory_of(run: Run) -> str:
