@@ -33,6 +33,7 @@ from functrain.trainer.functional import (
     step_of,
 )
 from functrain.trainer.hooks import Hooks
+from functrain.trainer.loop_state import ends_epoch
 from functrain.trainer.metrics import Metrics
 from functrain.trainer.planning import windows_of
 from functrain.trainer.replay import batch_of
@@ -205,6 +206,8 @@ class _Functional:
         whole = check_format(dict(given), path)
         with naming(path):
             clock = clock_of(whole)
+            if ends_epoch(whole["loop"]):
+                clock = clock.next_epoch()
             state = self._formed(self.parts.init(jax.random.key(0)))
             state = snapshot.restored(state, whole, type(self.module).__name__, self.parts.backend)
             numbers = Clock(*(jnp.int32(n) for n in clock))._replace(skipped=state.clock.skipped)

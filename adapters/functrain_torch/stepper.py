@@ -18,6 +18,7 @@ from functrain.trainer.errors import ConfigurationError
 from functrain.trainer.fit import FitLoop
 from functrain.trainer.functional import EVALUATED, StepReport, check_stage, moved_state
 from functrain.trainer.generators import set_known_rng_state
+from functrain.trainer.loop_state import ends_epoch
 from functrain.trainer.planning import plan_of
 from functrain.trainer.replay import with_random_of_step
 from functrain.trainer.run import Run
@@ -72,6 +73,7 @@ class Stepper:
             # Where the loaders stood is the caller's matter, who hands over the batches that come next.
             left = {"source": {"cursor": None, "loader_rng": None}, "val_loaders": []}
             checkpoints.put_back(run, loop, {**saved, "loop": {**saved["loop"], **left}}, "the checkpoint")
+            loop.ended = loop.ended or ends_epoch(saved["loop"])
         run.phase = "run"
         run.hooks.call("on_train_start")
         running.restore_rng(run)

@@ -467,6 +467,7 @@ class FitLoop:
             "source": self.run.source.state(self.run.clock.batch if self.in_epoch else None, self.cursor),
             "in_epoch": self.in_epoch,
             "ended": self.ended,
+            "over": not self.mid_epoch(),
             "before": self.run.before.update,
             "before_batch": self.run.before.batch,
             "seen": self.seen,

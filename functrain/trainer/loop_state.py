@@ -19,6 +19,13 @@ class Entry(NamedTuple):
     needed: bool = True
 
 
+def ends_epoch(loop: Mapping[str, Any]) -> bool:
+    """Return whether it was taken among the events of an epoch's end, so that nothing of the epoch is left but the rest
+    of them. An epoch that a limit cut short has these events too, and goes on; older checkpoints do not tell."""
+    kind, event = loop["position"]
+    return loop["in_epoch"] and kind == "epoch" and event != "" and loop.get("over", True)
+
+
 def count_of(value: Any) -> int | None:
     """Return the value as a count; None where it is none."""
     try:
