@@ -21,6 +21,8 @@ API = {
     "trainer": "functrain.trainer",
     "callbacks": "functrain.callbacks",
     "loggers": "functrain.loggers",
+    "testing": "functrain.testing",
+    "compare": "functrain.compare",
     "torch": "functrain_torch",
     "jax": "functrain_jax",
 }
