@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from functrain.compare.comparison import compare
 from functrain.compare.picture import plot
 from functrain.compare.records import RecordsError, read_run
-from functrain.compare.report import lines
+from functrain.compare.report import lines, plain
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,9 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for line in lines(a, b, found):
             print(line)
         if given.plot is not None:
-            print(f"{given.plot}: {plot(a, b, found, given.plot)}")
+            print(plain(f"{given.plot}: {plot(a, b, found, given.plot)}"))
     except (RecordsError, OSError) as error:
-        print(f"python -m functrain.compare: {error}", file=sys.stderr)
+        print(plain(f"python -m functrain.compare: {error}"), file=sys.stderr)
         return 2
     return 0 if found.difference is None and found.shorter is None else 1
 

@@ -133,7 +133,7 @@ def _unequal(path: str, a: Any, b: Any) -> Iterator[tuple[str, Any, Any]]:
     elif isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
         for index, (one, other) in enumerate(zip(a, b, strict=True)):
             yield from _unequal(f"{path}[{index}]", one, other)
-    elif a != b:
+    elif repr(a) != repr(b):  # True is not 1, and NaN is NaN
         yield path, a, b
 
 

@@ -30,7 +30,7 @@ def plot(a: Recorded, b: Recorded, found: Comparison, path: str | os.PathLike[st
     above, below = figure.subplots(2, 1, sharex=True)
     above.plot(updates, one, label="A")
     above.plot(updates, other, "--", label="B")
-    above.set_ylabel(name.replace("$", r"\$"))
+    above.set_ylabel("".join(c for c in name if c.isprintable()).replace("$", r"\$"))
     below.plot(updates, [y - x for x, y in zip(one, other, strict=True)], color="black")
     below.set_ylabel("B - A")
     below.set_xlabel("update")
@@ -39,6 +39,8 @@ def plot(a: Recorded, b: Recorded, found: Comparison, path: str | os.PathLike[st
             axes.axvline(found.difference.update, color="red", linewidth=1)
     above.legend()
     kind = os.path.splitext(os.fspath(path))[1].lstrip(".") or "png"
+    if kind not in figure.canvas.get_supported_filetypes():
+        raise RecordsError(f"--plot {os.fspath(path)}: matplotlib draws no {kind!r}; end the name in .png or .svg.")
     with files.atomic_write(path) as file:
         figure.savefig(file, format=kind)
     return name

@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 from functrain import files
 
@@ -14,6 +14,8 @@ FORMAT = 1
 DIGESTS = "digests.jsonl"
 PARTS = ("parameters", "variables", "optimizer")
 LONGEST_LINE = 64 << 20
+HIGHEST = 1 << 53
+"""No number of updates, epochs or batches is as high."""
 LONGEST_MANIFEST = 64 << 20
 
 
@@ -70,6 +72,10 @@ def read_run(path: str | os.PathLike[str]) -> Recorded:
     given = os.path.expanduser(os.fspath(path))
     file = files.join(given, DIGESTS) if files.is_dir(given) else given
     if not files.exists(file):
+        names = files.list_dir(given) if files.is_dir(given) else []
+        below = [name for name in names if files.exists(files.join(given, name, DIGESTS))]
+        if below:
+            raise RecordsError(f"{file}: there is none, but in {', '.join(sorted(below)[:5])}: give one of these.")
         raise RecordsError(
             f"{file}: there is no such file. Train with callbacks=[StateDigest()], which writes {DIGESTS} beside the "
             "logs of the run, and give that directory."
@@ -80,6 +86,8 @@ def read_run(path: str | os.PathLike[str]) -> Recorded:
             _begin(found, record)
         elif "format" not in record:
             row = _row(record, names, file)
+            if found.rows.get(row.update, row) != row:
+                raise RecordsError(f"{file}: it has two rows of update {row.update}, and they are not the same.")
             found.rows[row.update] = row
     if not found.rows:
         raise RecordsError(f"{file}: it holds no row of digests.")
@@ -137,7 +145,11 @@ def _names(header: Mapping[str, Any], file: str) -> dict[str, list[str]]:
     )
     if not good:
         raise RecordsError(f"{file}: a header names no {', '.join(PARTS)}.")
-    return {part: names[part] for part in PARTS}  # type: ignore[index]
+    known: dict[str, list[str]] = names  # type: ignore[assignment]
+    for part in PARTS:
+        if len({*known[part]}) < len(known[part]):
+            raise RecordsError(f"{file}: a header names one of the {part} twice.")
+    return {part: known[part] for part in PARTS}
 
 
 def _row(record: Mapping[str, Any], names: Mapping[str, list[str]], file: str) -> Row:
@@ -151,7 +163,7 @@ def _row(record: Mapping[str, Any], names: Mapping[str, list[str]], file: str) -
     random, metrics = record.get("random"), record.get("metrics")
     if not isinstance(random, dict) or not isinstance(metrics, dict):
         raise RecordsError(f"{file}: the row of update {update} has no random states, or no metrics.")
-    numbers = {name: float(value) for name, value in metrics.items() if isinstance(value, int | float)}
+    numbers = {name: float(value) for name, value in metrics.items() if isinstance(value, float) or _is_count(value)}
     return Row(
         update, _count(record, "epoch", file), _count(record, "batch", file), _text(record, "data", file),
         {name: str(digest) for name, digest in random.items()}, parts, numbers,
@@ -160,9 +172,13 @@ def _row(record: Mapping[str, Any], names: Mapping[str, list[str]], file: str) -
 
 def _count(record: Mapping[str, Any], name: str, file: str) -> int:
     value = record.get(name)
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+    if not _is_count(value):
         raise RecordsError(f"{file}: {name} is {str(value)[:40]!r}, no number from 0.")
     return value
+
+
+def _is_count(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < HIGHEST
 
 
 def _text(record: Mapping[str, Any], name: str, file: str) -> str:
@@ -187,7 +203,7 @@ def _manifest(directory: str, found: Recorded) -> Mapping[str, Any] | None:
             found.notes.append(f"{files.join(directory, name)} cannot be read: {str(error)[:200]}")
             continue
         if isinstance(manifest, dict) and manifest.get("run") == found.run:
-            mine.append((int(number) if number.isdigit() else 1, manifest))
+            mine.append((int(number) if number.isdecimal() else 1, manifest))
     if not mine:
         found.notes.append(f"{directory or os.curdir}: no manifest of this run; a logger with a directory keeps one.")
         return None

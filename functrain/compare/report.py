@@ -12,7 +12,8 @@ LONGEST, MOST = 120, 5
 
 WHY = {
     "data": "The batches up to here differ: other data, another order, or another number of them.",
-    "randomness": "The batches are the same, and a random generator is not: another seed, or a draw more or less.",
+    "randomness": "The batches are the same, and a random generator is not: another seed, or a draw more or less. If "
+    "none of those named below takes part in the training, it was the arithmetic.",
     "arithmetic": "The batches and the random generators are the same: the computation itself gave other numbers. "
     "Another number of threads, another device, another version, or an operator that is not deterministic.",
     "start": "The runs began with other values.",
@@ -29,21 +30,22 @@ def lines(a: Recorded, b: Recorded, found: Comparison) -> Iterator[str]:
         if found.manifests:
             yield "The manifests differ in:"
             for name, one, other in found.manifests:
-                yield f"  {_plain(name)}: {_short(one)} | {_short(other)}"
+                yield f"  {plain(name)}: {_short(one)} | {_short(other)}"
         else:
             yield "The manifests say the same."
     for run, letter in ((a, "A"), (b, "B")):
         for note in run.notes:
-            yield f"Note on {letter}: {_plain(note)}"
+            yield f"Note on {letter}: {plain(note)}"
 
 
 def _verdict(a: Recorded, b: Recorded, found: Comparison) -> Iterator[str]:
     difference = found.difference
     if difference is None:
         last = found.compared[-1]
-        yield f"EQUAL to the bit, at all {len(found.compared)} rows that both have, up to update {last}."
+        far = "" if found.shorter is None else " as far as both go"
+        yield f"EQUAL to the bit{far}, at all {len(found.compared)} rows that both have, up to update {last}."
         if found.generators:
-            yield f"Only states of random generators differ: {', '.join(map(_plain, found.generators))}."
+            yield f"Only states of random generators differ: {', '.join(map(plain, found.generators))}."
         return
     yield f"DIFFERENT from update {difference.update} on: {difference.kind} differed first."
     yield WHY[difference.kind]
@@ -55,7 +57,7 @@ def _verdict(a: Recorded, b: Recorded, found: Comparison) -> Iterator[str]:
             "StateDigest(every_n_updates=1) tells the very update."
         )
     if found.generators:
-        yield f"Random generators that differ: {', '.join(map(_plain, found.generators))}."
+        yield f"Random generators that differ: {', '.join(map(plain, found.generators))}."
     yield from _what(a, b, difference)
 
 
@@ -64,17 +66,17 @@ def _what(a: Recorded, b: Recorded, difference: Difference) -> Iterator[str]:
         names = difference.arrays[part]
         if names:
             total = len(a.rows[difference.update].parts[part].keys() | b.rows[difference.update].parts[part].keys())
-            shown = ", ".join(map(_plain, names[:MOST])) + (", ..." if len(names) > MOST else "")
+            shown = ", ".join(map(plain, names[:MOST])) + (", ..." if len(names) > MOST else "")
             yield f"{part.capitalize()} that differ: {len(names)} of {total}: {shown}."
     if difference.first:
-        yield f"The first of them: {_plain(difference.first)}."
+        yield f"The first of them: {plain(difference.first)}."
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """The text without anything that a terminal would obey."""
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
 def _short(value: Any) -> str:
-    text = _plain(repr(value) if isinstance(value, str) else str(value))
+    text = plain(repr(value) if isinstance(value, str) else str(value))
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."

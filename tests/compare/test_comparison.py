@@ -168,6 +168,9 @@ HOSTILE: dict[str, Any] = {
     json.dumps(lines()[0]) + "\n" + json.dumps({**row(0), "parameters": ["x"]}) + "\n": "no digest of each",
     json.dumps(lines()[0]) + "\n" + json.dumps({**row(0), "update": True}) + "\n": "update is 'True'",
     json.dumps(lines()[0]) + "\n" + json.dumps({**row(0), "random": 1}) + "\n": "no random states",
+    json.dumps(lines()[0]) + "\n" + json.dumps({**row(0), "update": 10**400}) + "\n": "update is '1000",
+    json.dumps({**lines()[0], "names": {**NAMES, "parameters": ["a", "a"]}}) + "\n": "one of the parameters twice",
+    "".join(json.dumps(r) + "\n" for r in (lines()[0], row(0), {**row(0), "data": "x"})): "two rows of update 0",
 }  # fmt: skip
 
 
@@ -208,6 +211,22 @@ def test_a_picture_of_both_curves(tmp_path: Path, capsys: Any):
     assert main([str(a), str(b), "--plot", str(picture)]) == 0
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert "curves.png: loss" in capsys.readouterr().out
+
+
+def test_odd_numbers_and_names_end_in_no_traceback(tmp_path: Path, capsys: Any):
+    odd = [lines()[0], *({**r, "metrics": {"\x1bloss": 0.5, "big": 10**400, "flag": True}} for r in lines()[1:])]
+    a = written(tmp_path / "a", odd, {"x": float("nan"), "on": True})
+    b = written(tmp_path / "b", odd, {"x": float("nan"), "on": 1})
+    (tmp_path / "a" / "manifest-\u00b23.json").write_text("{}")
+    assert main([str(a), str(b), "--plot", str(tmp_path / "x.png")]) == 0
+    out = capsys.readouterr().out
+    assert "\x1b" not in out
+    assert "  on: True | 1" in out
+    assert "  x:" not in out
+    assert main([str(a), str(b), "--plot", str(tmp_path / "x.foo")]) == 2
+    assert "draws no 'foo'" in capsys.readouterr().err
+    assert main([str(tmp_path), str(b)]) == 2
+    assert "but in a, b: give one of these" in capsys.readouterr().err
 
 
 def test_no_picture_without_a_common_metric(tmp_path: Path, capsys: Any):
