@@ -90,6 +90,7 @@ def test_a_logger_that_a_module_calls_itself_writes_in_one_process(pair, tmp_pat
     assert os.listdir(tmp_path / "logs") == ["version_0"]
     names = os.listdir(first)
     assert "hparams.yaml" in names
-    assert len(names) == 2
+    assert "manifest.json" in names
+    assert len(names) == 3
     if kind == "CSVLogger":
         assert [row["by_hand"] for row in rows(first) if "by_hand" in row] == [0.0]
