@@ -216,6 +216,11 @@ def metrics() -> Any:
     return import_module("functrain.trainer.metrics").Metrics()
 
 
+def kind_of_scope() -> Any:
+    """The class of what calls of `self.log` belong to."""
+    return import_module("functrain.trainer.scopes").Scope
+
+
 def scope(trainer: Any) -> Any:
     """What calls of `self.log` belong to now."""
     return trainer.run.metrics.current

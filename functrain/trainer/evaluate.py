@@ -11,7 +11,6 @@ from functrain.trainer.errors import ConfigurationError, describe, noted
 from functrain.trainer.hooks import Hooks
 from functrain.trainer.random_states import isolated
 from functrain.trainer.run import Run
-from functrain.trainer.scopes import Scope
 
 CHUNK = 64
 
@@ -85,8 +84,9 @@ def wants_outputs(hooks: Hooks, stage: str) -> bool:
 def _run_loader(
     run: Run, stage: str, index: int, loaders: Sequence[Any], batches: int | None, wants: bool
 ) -> list[Any]:
-    with run.metrics.scope(stage, step=True, loader=index if len(loaders) > 1 else None) as scope:
-        drawn = CountedBatches(islice(iter(loaders[index]), batches), run, scope, f"the {stage} loader {index}")
+    drawn = CountedBatches(islice(iter(loaders[index]), batches), run, f"the {stage} loader {index}")
+    number = index if len(loaders) > 1 else None
+    with run.metrics.scope(stage, step=True, loader=number, place=lambda: drawn.count - 1) as scope:
         hooks = [getattr(run.hooks, f"on_{stage}_batch_{when}") for when in ("start", "end")]
         with noted(lambda: f"in the {stage} loop, loader {index}, batch {drawn.count - 1}{describe(scope.batch)}"):
             if any(hooks) or wants:
@@ -135,9 +135,8 @@ def _one_by_one(run: Run, stage: str, index: int, batches: Iterable[Any], hooks:
 class CountedBatches:
     """An iterator over batches that counts them, and ends where Ctrl-C was pressed."""
 
-    def __init__(self, batches: Iterator[Any], run: Run, scope: Scope, loader: str) -> None:
+    def __init__(self, batches: Iterator[Any], run: Run, loader: str) -> None:
         self.batches = run.span_of_each("next_batch", batches)
-        self.scope = scope
         self.loader = loader
         self.run = run
         self.count = self.done = 0
@@ -150,7 +149,7 @@ class CountedBatches:
             raise StopIteration
         with noted(lambda: f"while {self.loader} was asked for batch {self.count}"):
             batch = next(self.batches)
-        self.scope.batch, self.scope.number = batch, self.count
+        self.run.metrics.current.batch = batch
         self.count += 1
         self.run.evaluated += 1
         return batch

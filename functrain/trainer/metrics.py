@@ -77,15 +77,19 @@ class Metrics:
 
     # where values come from
 
-    def scope(self, stage: str, step: bool = False, loader: int | None = None, ends: bool = False) -> Scope:
+    def scope(
+        self, stage: str, step: bool = False, loader: int | None = None, ends: bool = False,
+        place: Callable[[], int] = int,
+    ) -> Scope:  # fmt: skip
         """Return what calls belong to within `with`.
 
         Args:
             step: it is around steps and what is called at every batch.
             loader: the number of the loader, where there are several.
             ends: the stage's epoch is ending: `callback_metrics` has its values, though hooks may still log.
+            place: returns the place of the batch in its loader; default: the first.
         """
-        return Scope(self, stage, step, suffix_of(loader), ends)
+        return Scope(self, stage, step, suffix_of(loader), ends, place)
 
     def collecting(self, value_of: Callable[[str, Any], Any]) -> Scope:
         """Within `with` a step's calls are recorded, in `scope.records`, and nothing else becomes of them: for steps
@@ -158,7 +162,7 @@ class Metrics:
             weight = batch_size if batch_size is not None else self._batch_size()
             entry.running = entry.merge(entry.running, entry.lift(value, weight))
         if entry.each:
-            self.note_row(entry, scope.number, value)
+            self.note_row(entry, scope.place(), value)
 
     def _record(self, records: list[Record], declared: Declared, value: Any, batch_size: Any) -> None:
         assert self.current.value_of is not None
@@ -179,7 +183,7 @@ class Metrics:
                 "on_epoch=True alone."
             )
         elif entry.each and entry.last is not None:
-            self.note_row(entry, self.current.number, entry.last)
+            self.note_row(entry, self.current.place(), entry.last)
 
     def _take_object(self, entry: Entry, metric: Any) -> None:
         self.objects.take(entry, metric)

@@ -51,24 +51,27 @@ class Scope:
         entries: what was logged in the stage.
         records: what was logged in the scope, in order, where calls are recorded; else None.
         value_of: makes of a name and a value what is recorded.
+        place: returns the place of the batch in its loader, where values of single steps are kept.
         batch: the batch that steps and hooks work on; None between batches.
-        number: its place in its loader, where values of single steps are kept.
     """
 
     __slots__ = (
-        "batch", "ends", "entries", "hook", "metrics", "number", "outer", "records", "stage", "step", "suffix",
+        "batch", "ends", "entries", "hook", "metrics", "outer", "place", "records", "stage", "step", "suffix",
         "value_of",
     )  # fmt: skip
 
-    def __init__(self, metrics: Scoped, stage: str, step: bool = False, suffix: str = "", ends: bool = False) -> None:
+    def __init__(
+        self, metrics: Scoped, stage: str, step: bool = False, suffix: str = "", ends: bool = False,
+        place: Callable[[], int] = int,
+    ) -> None:  # fmt: skip
         self.metrics = metrics
         self.stage, self.step, self.suffix, self.ends = stage, step, suffix, ends
         self.hook = STEPS[stage] if step else ""
         self.entries = metrics.entries.setdefault(stage, {})
         self.records: list[Record] | None = None
         self.value_of: Callable[[str, Any], Any] | None = None
+        self.place = place
         self.batch: Any = None
-        self.number = 0
 
     def __enter__(self) -> Scope:
         self.outer, self.metrics.current = self.metrics.current, self
@@ -113,8 +116,8 @@ class HookScope(Scope):
     def __init__(self, outer: Scope, hook: str) -> None:
         self.metrics, self.entries, self.hook = outer.metrics, outer.entries, hook
         self.stage, self.step, self.suffix, self.ends = outer.stage, outer.step, outer.suffix, outer.ends
-        self.records, self.value_of = outer.records, outer.value_of
-        self.batch, self.number = outer.batch, outer.number
+        self.records, self.value_of, self.place = outer.records, outer.value_of, outer.place
+        self.batch = outer.batch
 
 
 STEPS = {stage: f"{stage}_step" for stage in ("validation", "test", "predict")} | {TRAIN: "training_step"}

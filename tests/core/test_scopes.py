@@ -103,6 +103,21 @@ def test_what_is_recorded_says_all_that_a_call_says_and_is_collected_by_nobody()
 
 
 @both_worlds
+def test_of_a_scope_under_way_only_the_batch_is_written(world, monkeypatch):
+    written = set()
+
+    def write(scope, name, value):
+        if hasattr(scope, "outer"):
+            written.add(name)
+        object.__setattr__(scope, name, value)
+
+    monkeypatch.setattr(inside.kind_of_scope(), "__setattr__", write)
+    fit(world, [LambdaCallback(on_validation_batch_end=lambda *given: None)], validates=True)[1]()
+    fit(world, [], validates=True)[1]()
+    assert written == {"batch"}
+
+
+@both_worlds
 def test_an_epoch_that_an_error_ends_has_no_values_of_its_own(world):
     """`callback_metrics` has an epoch's values when its last hooks are called, and not where one of them has failed."""
     shown = []
