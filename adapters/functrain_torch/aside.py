@@ -2,34 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 
-from functrain.trainer.errors import ConfigurationError
 from functrain.trainer.module import ModuleBase, set_context
-from functrain.trainer.run import Run
 from functrain_torch import metric_states
 from functrain_torch.module import LightningModule
-
-
-def check_optimizers(optimizers: Sequence[object], outer: Run | None) -> None:
-    """A run within another has optimizers of its own.
-
-    Raises:
-        ConfigurationError: it has one of the other's.
-    """
-    if outer is None:
-        return
-    theirs: list[object] = getattr(getattr(outer.engine, "configured", None), "optimizers", [])
-    shared = next((optimizer for optimizer in optimizers if any(optimizer is other for other in theirs)), None)
-    if shared is not None:
-        raise ConfigurationError(
-            f"{type(outer.module).__name__}.configure_optimizers returned the very {type(shared).__name__} of the run "
-            "that this one is within, whose state would be changed; make a new one in it."
-        )
-    check_optimizers(optimizers, outer.outer)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from typing import Any, TypeAlias
 
 import torch
@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 
 from functrain.kernel.host import HostBackend
 from functrain.kernel.state import Accumulator, Scalar, TrainState
-from functrain.trainer.spans import Span
+from functrain.trainer.spans import Span, unmeasured
 from functrain.trainer.step_outputs import UNIT, parts_of
 from functrain_torch.strategy import OneDevice, Strategy
 from functrain_torch.tree import tree_map
@@ -32,32 +32,29 @@ class TorchBackend(HostBackend):
         forward: `forward(state, batch, player)` returns a scalar loss, a dict with 'loss' and optional 'weight' (the
             loss is a mean over so many samples), 'vars' and 'hiddens', or None for nothing to learn from this batch.
         context: makes the context that the forward pass runs in; None for none.
-        strategy: where arrays live; its verbs `reduce`, `norm` and `step` are the backend's own.
+        strategy: where arrays live; its verbs `reduce`, `norm` and `step` are the backend's own. Nothing travels.
+        span: returns what is called in place of the parts of a step; see `Run.span`.
 
     Attributes:
-        stepping: takes a player's step in another way than `step(optimizer, None)` does; None where nothing does.
+        differentiate: `backward`, as it is measured.
+        optimize: `take_step`, as it is measured.
         output: what the forward pass returned last.
     """
 
-    def __init__(self, forward: Forward, context: MakesContext | None = None, strategy: Strategy | None = None) -> None:
+    def __init__(
+        self,
+        forward: Forward,
+        context: MakesContext | None = None,
+        strategy: Strategy | None = None,
+        span: Span = unmeasured,
+    ) -> None:
         strategy = OneDevice() if strategy is None else strategy
-        self.forward = forward
+        self.forward = span("training_step", forward)
         self.context = context
         self.reduce, self.norm, self.step = strategy.reduce, strategy.norm, strategy.step
-        self.travel = strategy.travel
-        self.stepping: Callable[[TrainState, int], None] | None = None
+        self.differentiate = span("backward", self.backward)
+        self.optimize = span("optimizer_step", self.take_step)
         self.output: Any = None
-        if strategy.travels:
-            self.accumulate = self._accumulate_travelling
-
-    def measure(self, span: Span) -> None:
-        """From now on the calls of a step are what `span(name, call)` returns for them."""
-        self.forward = span("training_step", self.forward)
-        self.backward = span("backward", self.backward)
-        if self.stepping is None:
-            self.step = span("optimizer_step", self.step)
-        else:
-            self.stepping = span("optimizer_step", self.stepping)
 
     # the step
 
@@ -86,7 +83,7 @@ class TorchBackend(HostBackend):
             objective = objective * weight
         if me.scale is not None:
             objective = objective * me.scale.value
-        self.backward(objective, me.opt, player)
+        self.differentiate(objective, me.opt, player)
         value = loss.detach()
         if weight is not UNIT:
             value = value * weight
@@ -100,13 +97,13 @@ class TorchBackend(HostBackend):
         for parameter in state.players[player].acc.grads:
             parameter.grad = None
 
-    def _accumulate_travelling(self, state: TrainState, batch: Any, player: int, closes: Scalar = False) -> TrainState:
-        with self.travel(bool(closes)) or nullcontext():
-            return TorchBackend.accumulate(self, state, batch, player, closes)
-
     def backward(self, loss: Tensor, optimizer: Optimizer, player: int) -> None:
         """Backward of the loss, as it is scaled."""
         loss.backward()
+
+    def take_step(self, state: TrainState, player: int) -> None:
+        """Take the step of a player's optimizer."""
+        self.step(state.players[player].opt, None)
 
     def clip(self, grads: Any, player: int, optimizer: Optimizer) -> None:
         """Bound mean gradients in a way that is not the rule's; nothing here."""
@@ -122,10 +119,8 @@ class TorchBackend(HostBackend):
             bound(grads, limit)
         if isinstance(finite, Tensor):
             self._step_if(state, player, finite)
-        elif self.stepping is None:
-            self.step(state.players[player].opt, None)
         else:
-            self.stepping(state, player)
+            self.optimize(state, player)
         return state
 
     def _step_if(self, state: TrainState, player: int, finite: Tensor) -> None:
@@ -136,10 +131,7 @@ class TorchBackend(HostBackend):
             optimizer.grad_scale, optimizer.found_inf = None, (~finite).float()
         elif not finite.item():
             return
-        if self.stepping is None:
-            self.step(optimizer, None)
-        else:
-            self.stepping(state, player)
+        self.optimize(state, player)
         if looks:
             del optimizer.grad_scale, optimizer.found_inf
 

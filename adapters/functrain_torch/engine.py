@@ -21,11 +21,10 @@ from functrain.kernel.plan import PlayerPlan
 from functrain.kernel.state import Report, TrainState
 from functrain.kernel.step import Action, Rules, micro_step, update
 from functrain.trainer.adapter import Dispatch, Facts, Traits
-from functrain.trainer.errors import NotFiniteError
+from functrain.trainer.errors import ConfigurationError, NotFiniteError
 from functrain.trainer.run import Run
 from functrain.trainer.step_outputs import of_players
 from functrain_torch import snapshot
-from functrain_torch.aside import check_optimizers
 from functrain_torch.device import apply_determinism, choose_device
 from functrain_torch.family import Family
 from functrain_torch.kept import keep
@@ -96,12 +95,16 @@ class TorchEngine:
     def configure(self) -> Traits:
         run, module = self.run, self.module
         self.parts = step_parts(
-            module, run.flags, run.context, hooks=run.hooks, strategy=self.strategy, configured=self.prepared
+            module,
+            run.flags,
+            run.context,
+            hooks=run.hooks,
+            strategy=self.strategy,
+            configured=self.prepared,
+            span=run.span,
         )
         check_optimizers(self.parts.configured.optimizers, run.outer)
-        self.manual = Manual(self, module, self.parts, run.hooks, self.strategy)
-        self.parts.backend.measure(run.span)
-        self.manual.measure(run.span)
+        self.manual = Manual(self, module, self.parts, run.hooks, self.strategy, run.span)
         self.state, self.trains = self.parts.init(), True
         frozen = [path for path, p in module.named_parameters() if not p.requires_grad]
         self._facts = Facts(
@@ -295,3 +298,21 @@ class TorchEngine:
 
     def load_state_dict(self, saved: Mapping[str, Any] | TrainState, weights_only: bool) -> None:
         snapshot.load_state(self, saved, weights_only)
+
+
+def check_optimizers(optimizers: Sequence[object], outer: Run | None) -> None:
+    """A run within another has optimizers of its own.
+
+    Raises:
+        ConfigurationError: it has one of the other's.
+    """
+    if outer is None:
+        return
+    theirs = outer.engine.configured.optimizers if isinstance(outer.engine, TorchEngine) else []
+    shared = next((optimizer for optimizer in optimizers if any(optimizer is other for other in theirs)), None)
+    if shared is not None:
+        raise ConfigurationError(
+            f"{type(outer.module).__name__}.configure_optimizers returned the very {type(shared).__name__} of the run "
+            "that this one is within, whose state would be changed; make a new one in it."
+        )
+    check_optimizers(optimizers, outer.outer)

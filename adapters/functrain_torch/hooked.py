@@ -14,9 +14,11 @@ from functrain.kernel.state import Accumulator, Scalar, TrainState
 from functrain.trainer.flags import Flags
 from functrain.trainer.hooks import Hooks
 from functrain.trainer.planning import clip as clip_of
+from functrain.trainer.spans import Span, unmeasured
 from functrain_torch.backend import Forward, MakesContext, TorchBackend, bound, multiply
 from functrain_torch.module import LightningModule
 from functrain_torch.strategy import Strategy
+from functrain_torch.surrounded import NOTHING, SurroundedBackend, Surroundings
 
 IN_THE_VERBS = ("on_before_zero_grad", "optimizer_zero_grad", "on_before_backward", "backward", "on_after_backward")
 AT_THE_GRADIENTS = ("on_before_optimizer_step", "configure_gradient_clipping")
@@ -34,7 +36,7 @@ def looks(hooks: Hooks, flags: Flags) -> bool:
     return hooked or flags.track_grad_norm not in NO_NORM
 
 
-class HookedBackend(TorchBackend):
+class HookedBackend(SurroundedBackend):
     """Verbs that call what is overridden; resolved here, once.
 
     Where a hook looks at the gradients it sees unscaled means before clipping: then the clipping is done here, after
@@ -49,8 +51,10 @@ class HookedBackend(TorchBackend):
         strategy: Strategy,
         hooks: Hooks,
         flags: Flags,
+        span: Span = unmeasured,
+        around: Surroundings = NOTHING,
     ) -> None:
-        super().__init__(forward, context, strategy)
+        super().__init__(forward, context, strategy, span, around)
         self.flags = flags
         self.looks = looks(hooks, flags)
         self.before_zero_grad = hooks.on_before_zero_grad

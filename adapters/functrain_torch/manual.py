@@ -14,7 +14,7 @@ from torch import Tensor
 from functrain.kernel.scale import ScaleRule, next_scale
 from functrain.kernel.state import Clock, LossScale, TrainState
 from functrain.trainer.hooks import Hooks
-from functrain.trainer.spans import Span
+from functrain.trainer.spans import Span, unmeasured
 from functrain_torch.backend import multiply
 from functrain_torch.module import LightningModule
 from functrain_torch.parts import StepParts
@@ -85,10 +85,24 @@ class Manual:
     Args:
         holder: holds the state, in which updates are counted.
         hooks: those of the step, called where the module steps by itself.
+        span: returns what is called in place of `backward` and `step`; see `Run.span`.
+
+    Attributes:
+        backward: runs backward of the scaled loss, the module's own where it has one. All optimizers have the same
+            scale, so it does not matter whose loss it is. It takes the arguments of `Tensor.backward`; an optimizer, or
+            None, may stand before them.
+        step: steps one optimizer, of which it takes the number, the closure and further arguments; under a loss scale
+            with its gradients unscaled, and not where one is not finite.
     """
 
     def __init__(
-        self, holder: Holder, module: LightningModule, parts: StepParts, hooks: Hooks, strategy: Strategy
+        self,
+        holder: Holder,
+        module: LightningModule,
+        parts: StepParts,
+        hooks: Hooks,
+        strategy: Strategy,
+        span: Span = unmeasured,
     ) -> None:
         self.holder = holder
         self.module = module
@@ -102,6 +116,8 @@ class Manual:
         self._finite: dict[int, bool] = {}
         self._backward = self._warned = False
         self._handles: list[Any] = []
+        self.backward = span("backward", self._differentiate)
+        self.step = span("optimizer_step", self._step)
 
     @property
     def toggle(self) -> Toggle:
@@ -137,11 +153,6 @@ class Manual:
         self.settle()
         clock = Clock(clock.epoch, clock.batch + 1, clock.update + self._stepped, clock.skipped + self._skipped)
         self.holder.state = self.state._replace(clock=clock)
-
-    def measure(self, span: Span) -> None:
-        """From now on what the training step calls is what `span(name, call)` returns for it."""
-        self.backward = span("backward", self.backward)
-        self.step = span("optimizer_step", self.step)
 
     def start_counting(self) -> None:
         """From now on every step of an optimizer is counted, torch's own `step` too; until `stop_counting`."""
@@ -223,13 +234,7 @@ class Manual:
         """Return the optimizers as `self.optimizers()` returns them."""
         return [HandledOptimizer(self, index) for index in range(len(self.parts.configured.optimizers))]
 
-    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
-        """Backward of the scaled loss, the module's own where it has one. All optimizers have the same scale, so it
-        does not matter whose loss it is.
-
-        Args:
-            args, kwargs: those of `Tensor.backward`; an optimizer, or None, may stand before them.
-        """
+    def _differentiate(self, loss: Tensor, /, *args: Any, **kwargs: Any) -> None:
         self.settle()
         if self.scale is not None:
             if self._unscaled:
@@ -253,8 +258,7 @@ class Manual:
         if hooks.on_after_backward is not None:
             hooks.on_after_backward()
 
-    def step(self, player: int, closure: Callable[[], Any] | None, kwargs: dict[str, Any]) -> Any:
-        """Step one optimizer; under a loss scale with its gradients unscaled, and not where one is not finite."""
+    def _step(self, player: int, closure: Callable[[], Any] | None, kwargs: dict[str, Any]) -> Any:
         optimizer, hooks = self.parts.configured.optimizers[player], self.hooks
         if self.rule is not None:
             loss = None

@@ -17,6 +17,7 @@ from functrain.trainer.errors import ConfigurationError
 from functrain.trainer.flags import Flags
 from functrain.trainer.hooks import Hooks
 from functrain.trainer.planning import clip, make_plan, windows_of
+from functrain.trainer.spans import Span, unmeasured
 from functrain_torch.backend import MakesContext, TorchBackend
 from functrain_torch.closure import Reevaluation
 from functrain_torch.device import choose_device
@@ -28,6 +29,7 @@ from functrain_torch.precision import Precision, precision
 from functrain_torch.schedulers import Schedulers
 from functrain_torch.steps import training_forward
 from functrain_torch.strategy import OneDevice, Strategy
+from functrain_torch.surrounded import NOTHING, SurroundedBackend, Surroundings
 from functrain_torch.toggle import Toggle
 
 
@@ -61,6 +63,7 @@ def step_parts(
     hooks: Hooks | None = None,
     strategy: Strategy | None = None,
     configured: Configured | None = None,
+    span: Span = unmeasured,
 ) -> StepParts:
     """Make the parts: call `configure_optimizers`, and resolve once what would cost at every step.
 
@@ -69,6 +72,7 @@ def step_parts(
         hooks: the hooks of the step; default: the module's own.
         strategy: where a module lives that was put there; default: put it where the flags say.
         configured: the optimizers and schedulers; default: what `configure_optimizers` returns.
+        span: returns what is called in place of the parts of a step; see `Run.span`.
 
     Raises:
         ConfigurationError: the module lacks what a training step needs, or its optimizers do not fit it.
@@ -83,17 +87,16 @@ def step_parts(
     # A hook that looks at gradients sees unscaled means before clipping: then the backend clips, after it.
     rules = tuple(Rule(Clip() if hooked else clip(flags), policy.scale) for _ in optimizers)
     forward, makes_context = training_forward(module), context_of(policy, strategy, automatic)
-    if is_hooked(hooks, flags):
-        backend: TorchBackend = HookedBackend(module, forward, makes_context, strategy, hooks, flags)
-    else:
-        backend = TorchBackend(forward, makes_context, strategy)
     toggle, reevaluation = Toggle(optimizers), None
-    if len(optimizers) > 1:
-        backend.accumulate = toggle.around(backend.accumulate)
     if hooks.optimizer_step is not None or any(map(needs_closure, optimizers)):
-        mixed = policy.autocast is not None
-        reevaluation = Reevaluation(backend, backend.accumulate, rules, hooks.optimizer_step, mixed, family.silent)
-        backend.accumulate, backend.stepping = reevaluation.keep, reevaluation.step
+        reevaluation = Reevaluation(rules, hooks.optimizer_step, policy.autocast is not None, family.silent)
+    around = Surroundings(toggle if len(optimizers) > 1 else None, reevaluation)
+    if is_hooked(hooks, flags):
+        backend: TorchBackend = HookedBackend(module, forward, makes_context, strategy, hooks, flags, span, around)
+    elif strategy.travels or around != NOTHING:
+        backend = SurroundedBackend(forward, makes_context, strategy, span, around)
+    else:
+        backend = TorchBackend(forward, makes_context, strategy, span)
     schedulers = Schedulers(configured.schedulers if automatic else (), hooks.lr_scheduler_step)
 
     def init() -> TrainState:

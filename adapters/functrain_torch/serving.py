@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from torch import Tensor
@@ -15,16 +15,17 @@ class ByHand(Protocol):
     """What steps optimizers by hand; see `functrain_torch.manual.Manual`."""
 
     @property
+    def backward(self) -> Callable[..., None]:
+        """Runs backward of the scaled loss."""
+        ...
+
+    @property
     def toggle(self) -> Toggle:
         """Freezes the parameters of all optimizers but one."""
         ...
 
     def handled(self) -> Sequence[Any]:
         """Return the optimizers as `self.optimizers()` returns them."""
-        ...
-
-    def backward(self, loss: Tensor, /, *args: Any, **kwargs: Any) -> None:
-        """Backward of the scaled loss."""
         ...
 
     def unscale_of(self, optimizer: Any, /) -> None:

@@ -3,21 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from torch import Tensor
 from torch.optim import Optimizer
 
-from functrain.kernel.state import Scalar, TrainState
 from functrain_torch.optimizers import parameters_of
-
-
-class Accumulate(Protocol):
-    """The verb `accumulate` of a backend, or what stands around it."""
-
-    def __call__(self, state: TrainState, batch: Any, player: int, closes: Scalar = False) -> TrainState:
-        """See `functrain.kernel.Backend.accumulate`."""
-        ...
 
 
 class Toggle:
@@ -45,15 +36,3 @@ class Toggle:
         for parameter, required in self.before:
             parameter.requires_grad_(required)
         self.before = []
-
-    def around(self, accumulate: Accumulate) -> Accumulate:
-        """The verb, which leaves alone the gradients of the other players' parameters."""
-
-        def toggled(state: TrainState, batch: Any, player: int, closes: Scalar = False) -> TrainState:
-            self.only(state.players[player].opt)
-            try:
-                return accumulate(state, batch, player, closes)
-            finally:
-                self.undo()
-
-        return toggled

@@ -97,20 +97,21 @@ class Torch:
     def backend(self, *parts: Part) -> Any:
         import torch
 
-        from functrain_torch.backend import TorchBackend
+        from functrain_torch.strategy import OneDevice
+        from functrain_torch.surrounded import SurroundedBackend
         from functrain_torch.toggle import Toggle
 
         def forward(state: TrainState, batch: Any, player: int) -> Any:
             return OF[parts[player].loss](torch, state.params, _mapped(torch.as_tensor, batch), state)
 
-        def accumulate(state: TrainState, batch: Any, player: int, closes: Any = False) -> TrainState:
-            toggle = Toggle([player.opt for player in state.players])
-            return toggle.around(alone)(state, batch, player, closes)
+        class Backend(SurroundedBackend):
+            def accumulate(self, state: TrainState, batch: Any, player: int, closes: Any = False) -> TrainState:
+                if len(parts) > 1:
+                    self.toggle = Toggle([player.opt for player in state.players])
+                return super().accumulate(state, batch, player, closes)
 
-        backend: Any = TorchBackend(forward)
-        backend.parts, alone = parts, backend.accumulate
-        if len(parts) > 1:
-            backend.accumulate = accumulate
+        backend: Any = Backend(forward, None, OneDevice())
+        backend.parts = parts
         return backend
 
     def init(self, backend: Any, params: Arrays, rules: Rules, vars: Any = None) -> TrainState:

@@ -113,6 +113,14 @@ def test_steps_without_a_trainer_are_those_of_fit(kind: type[Net], flags: dict[s
     assert same(fitted, stepped)
 
 
+@pytest.mark.parametrize("kind", [Net, Two, Quadratic, Hooked])
+def test_a_verb_of_the_backend_is_what_its_class_says_whatever_the_step_needs(kind: type[Net]):
+    """No instance has another `accumulate` or `backward` than its class: whoever reads the class has read the step."""
+    for strategy in (OneDevice(), Elsewhere()):
+        backend = step_parts(kind(), Flags(), Context(Clock, ignored), strategy=strategy).backend
+        assert [name for name in vars(backend) if name in ("accumulate", "backward", "take_step", "apply")] == []
+
+
 def test_what_a_pure_step_logs_reaches_its_context():
     logged: list[str] = []
     by_hand(Reading(), log=lambda name, *rest: logged.append(name))
