@@ -12,7 +12,7 @@ import math
 import os
 import re
 import zlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -137,11 +137,12 @@ def mark(path: str | os.PathLike[str]) -> Mark | None:
         return None
 
 
-def read(path: str | os.PathLike[str], sharding: Any = None) -> dict[str, Any]:
+def read(path: str | os.PathLike[str], sharding: Any = None, like: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Read a checkpoint.
 
     Args:
         sharding: where the arrays go; default: JAX's first device.
+        like: a checkpoint, or a part of one; an array goes where that of the same place and shape in it is.
 
     Raises:
         CheckpointError: there is none, it is damaged, or it is something else; names the path.
@@ -150,9 +151,9 @@ def read(path: str | os.PathLike[str], sharding: Any = None) -> dict[str, Any]:
     text = os.fspath(path)
     directory = files.standing(text)
     rest = _check(text, directory)
-    sharding = sharding or first_device().sharding
+    sharding_of = _places(like or {}, sharding or first_device().sharding)
     try:
-        return decode(rest, _load(files.join(directory, ARRAYS), _wanted(rest), sharding))
+        return decode(rest, _load(files.join(directory, ARRAYS), _wanted(rest), sharding_of))
     except Exception as error:  # tensorstore raises of many kinds; whichever it is, this is no checkpoint
         raise _of_no_version(text, error) from error
 
@@ -204,7 +205,19 @@ def _check_store(rest: Any, stored: int) -> None:
         raise ValueError(f"declares {declared} bytes of arrays, and this machine has a memory of {memory}")
 
 
-def _load(directory: str, wanted: dict[str, tuple[np.dtype, tuple[int, ...]]], sharding: Any) -> dict[str, Any]:
+def _places(like: Mapping[str, Any], default: Any) -> Callable[[str, tuple[int, ...]], Any]:
+    """Return what tells the sharding of an array by its name and shape."""
+    arrays: dict[str, Any] = {}
+    encode(like, arrays)
+    known = {(name, array.shape): array.sharding for name, array in arrays.items() if isinstance(array, jax.Array)}
+    return lambda name, shape: known.get((name, shape), default)
+
+
+def _load(
+    directory: str,
+    wanted: dict[str, tuple[np.dtype, tuple[int, ...]]],
+    sharding_of: Callable[[str, tuple[int, ...]], Any],
+) -> dict[str, Any]:
     """Return the wanted arrays; those of types that this JAX does not have stay numpy's."""
     import tensorstore as ts
 
@@ -212,7 +225,7 @@ def _load(directory: str, wanted: dict[str, tuple[np.dtype, tuple[int, ...]]], s
     opening = {name: ts.open(_spec(directory, name), context=context) for name in wanted}
     opened = {name: _fitting(name, future.result(), *wanted[name]) for name, future in opening.items()}
     reading = {name: each.read() for name, each in opened.items()}
-    return {name: _placed(future.result(), sharding) for name, future in reading.items()}
+    return {name: _placed(future.result(), sharding_of(name, wanted[name][1])) for name, future in reading.items()}
 
 
 def _fitting(name: str, stored: Any, dtype: np.dtype, shape: tuple[int, ...]) -> Any:
@@ -229,7 +242,9 @@ def _fitting(name: str, stored: Any, dtype: np.dtype, shape: tuple[int, ...]) ->
 def _placed(array: np.ndarray, sharding: Any) -> Any:
     if jax.dtypes.canonicalize_dtype(array.dtype) != array.dtype:
         return array
-    return jax.device_put(array, sharding)
+    if sharding.is_fully_addressable:
+        return jax.device_put(array, sharding)
+    return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
 
 
 @contextmanager

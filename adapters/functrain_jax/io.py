@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -13,7 +14,7 @@ class JaxCheckpointIO:
     """See `functrain.trainer.adapter.CheckpointIO`.
 
     Args:
-        sharding: where the arrays of a checkpoint that is loaded are put.
+        sharding: where arrays that are loaded are put, but those for which the engine has a place.
     """
 
     suffix = ".ckpt"
@@ -25,5 +26,5 @@ class JaxCheckpointIO:
     def __init__(self, sharding: jax.sharding.Sharding) -> None:
         self.sharding = sharding
 
-    def load(self, path: str) -> dict[str, Any]:
-        return checkpoint.read(path, self.sharding)
+    def load(self, path: str, like: Callable[[], Mapping[str, Any]] | None = None) -> dict[str, Any]:
+        return checkpoint.read(path, self.sharding, None if like is None else like())

@@ -177,9 +177,16 @@ class CheckpointIO(Protocol):
         the run goes on: what writes touches the file alone. Raises at once where `value` cannot be stored."""
         ...
 
-    def load(self, path: str, /) -> dict[str, Any]:
-        """Read a checkpoint, once what is being written is there; nothing in the file may run code. Raises
-        `CheckpointError` naming the file."""
+    def load(self, path: str, like: Callable[[], Mapping[str, Any]] | None = None, /) -> dict[str, Any]:
+        """Read a checkpoint, once what is being written is there; nothing in the file may run code.
+
+        Args:
+            like: returns what the engine would save now. An array that is read may be put where the array at its place
+                in there is. None: arrays may be anywhere.
+
+        Raises:
+            CheckpointError: it cannot be read; names the file.
+        """
         ...
 
     def pack(self, value: Any, /) -> bytes:

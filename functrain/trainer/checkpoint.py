@@ -10,6 +10,7 @@ import os
 import warnings
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from functrain.kernel.state import Clock
@@ -288,7 +289,7 @@ def load(run: Run, path: str | os.PathLike[str] | Mapping[str, Any], weights_onl
     Raises:
         CheckpointError: it cannot be read, or is of another module; names the file.
     """
-    saved, path = read(run, path)
+    saved, path = read(run, path, weights_only)
     with naming(path):
         clock = None if weights_only else clock_of(saved)
         if clock is not None:
@@ -309,11 +310,14 @@ def load(run: Run, path: str | os.PathLike[str] | Mapping[str, Any], weights_onl
     return saved
 
 
-def read(run: Run, checkpoint: str | os.PathLike[str] | Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+def read(
+    run: Run, checkpoint: str | os.PathLike[str] | Mapping[str, Any], weights_only: bool
+) -> tuple[dict[str, Any], str]:
     """Return a checkpoint that is given as a path, or as what stands in one, and its name."""
     if isinstance(checkpoint, str | os.PathLike):
         path = os.fspath(checkpoint)
-        return check_format(run.checkpoints.load(path), path), path
+        saved = run.checkpoints.load(path, partial(run.engine.state_dict, weights_only))
+        return check_format(saved, path), path
     given: Any = dict(checkpoint) if is_mapping(checkpoint) else checkpoint
     return check_format(given, "the checkpoint"), "the checkpoint"
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -31,7 +32,7 @@ class NumpyCheckpointIO:
         mark = mark_of(value.get("functrain"))
         return saving.in_thread(partial(_write, path, mark, self.pack(value)))
 
-    def load(self, path: str) -> dict[str, Any]:
+    def load(self, path: str, like: Callable[[], Mapping[str, Any]] | None = None) -> dict[str, Any]:
         saving.finish()
         try:
             with open_read(path) as file:

@@ -1,12 +1,15 @@
 """Run by test_devices.py in a process that sees two devices: prints what happened."""
 
+from tempfile import TemporaryDirectory
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
 
 import functrain_jax as ft
+from functrain_jax.io import JaxCheckpointIO
 from tests.adapters.jax.common import Plain, X, Y, trainer
 
 
@@ -38,6 +41,27 @@ def main():
     one, _ = step.step(state, rows)
     other, _ = whole.step(whole.init({"w": jnp.ones(6)}), X)
     print("equal:", np.allclose(one.params["w"], other.params["w"], rtol=1e-5))
+    print("read:", places_of_what_is_read(spread))
+
+
+def places_of_what_is_read(spread):
+    """Which of a checkpoint's arrays stand where those that they are read for stand, and are what was written."""
+    with TemporaryDirectory() as folder:
+        first, second = jax.devices()
+        io, path = JaxCheckpointIO(SingleDeviceSharding(first)), f"{folder}/a.ckpt"
+        saved = {"state_dict": {"w": X, "other": X[:3], "new": X[:2]}, "players": [{"optimizer": {"m": X}}]}
+        io.save(path, saved).wait()
+        like = {
+            "state_dict": {"w": jax.device_put(X, spread), "other": jax.device_put(X, spread)},
+            "players": [{"optimizer": {"m": jax.device_put(X, second)}}],
+        }
+        found = io.load(path, lambda: like)
+    weights, m = found["state_dict"], found["players"][0]["optimizer"]["m"]
+    assert all(np.array_equal(a, b) for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(saved), strict=True))
+    return [
+        weights["w"].sharding == spread, m.devices() == {second}, weights["other"].devices() == {first},
+        weights["new"].devices() == {first},
+    ]  # fmt: skip
 
 
 main()

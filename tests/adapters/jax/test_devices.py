@@ -31,3 +31,8 @@ def test_micro_batches_of_a_spread_batch_stay_where_they_are(lines):
     assert lines["gathers"].startswith("0 reduces: ")
     assert not lines["gathers"].endswith(" 0"), "the gradients are summed over the devices"
     assert lines["equal"] == "True"
+
+
+def test_an_array_of_a_checkpoint_is_read_into_the_place_of_the_one_it_stands_for(lines):
+    """One of another shape, or that nothing stands for, goes where the rest goes."""
+    assert lines["read"] == "[True, True, True, True]"
