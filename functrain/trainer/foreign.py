@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol, runtime_checkable
 
+from functrain.trainer.errors import ConfigurationError, kind
 from functrain.trainer.world import World
 
 # loggers; `Logger` is ours
@@ -175,3 +176,16 @@ class PredictData(Protocol):
 
 
 DATA_OF: dict[str, type] = {"fit": TrainData, "validate": ValData, "test": TestData, "predict": PredictData}
+
+
+def check_datamodule(stage: str, datamodule: Any) -> None:
+    """Raises ConfigurationError where something else than an object is given as a data module; None is none."""
+    if isinstance(datamodule, type):
+        raise ConfigurationError(
+            f"trainer.{stage}(datamodule={datamodule.__name__}): this is a class; give an instance of it."
+        )
+    if datamodule is not None and not hasattr(datamodule, "__dict__"):
+        raise ConfigurationError(
+            f"trainer.{stage}(datamodule={datamodule!r}): {kind(datamodule)} is no data module; give an object "
+            "with train_dataloader() and its like."
+        )

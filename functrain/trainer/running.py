@@ -24,7 +24,7 @@ from functrain.trainer.hooks import Hooks, overrides
 from functrain.trainer.interrupt import ended, graceful, under_way
 from functrain.trainer.loaders import LoaderFinder, RandomState
 from functrain.trainer.logger_states import begin_run, finalize, share
-from functrain.trainer.module import give_back
+from functrain.trainer.module import give_back, runner_of, set_context
 from functrain.trainer.narrow import class_of
 from functrain.trainer.planning import plan_of
 from functrain.trainer.random_states import continue_with, load_random_state, random_state
@@ -33,6 +33,16 @@ from functrain.trainer.world import on_first
 
 STAGE_OF = {"fit": "train", "validate": "validation", "test": "test", "predict": "predict"}
 SHORT = {"validate": "val", "test": "test", "predict": "predict"}
+
+
+def attach(run: Run) -> None:
+    """Have this run be the one that runs its module, until it is over."""
+    run.around = runner_of(run.module)
+    run.module.trainer = run.owner
+    if run.datamodule is not None:
+        run.datamodule.trainer = run.owner
+    run.metrics.serve(run.module, run.inspector, rows=bool(run.loggers))
+    set_context(run.module, run.context)
 
 
 @contextmanager

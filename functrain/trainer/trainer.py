@@ -18,17 +18,16 @@ from functrain.trainer import ckpt_path as ckpt_paths
 from functrain.trainer.arguments import add_arguments, flags_of
 from functrain.trainer.callback import Callback, Checkpoint, EarlyStop, Progress
 from functrain.trainer.ckpt_path import BEST_IF_ANY, CkptPath, Default
-from functrain.trainer.errors import ConfigurationError, kind
+from functrain.trainer.errors import ConfigurationError
 from functrain.trainer.flag_checks import callbacks_of, max_time
 from functrain.trainer.flagged import Flagged
-from functrain.trainer.foreign import DATA_OF, HasDirectory, RunLogger
+from functrain.trainer.foreign import DATA_OF, HasDirectory, RunLogger, check_datamodule
 from functrain.trainer.functional import check_state
 from functrain.trainer.hooks import Hooks, overrides, warn_of_misspelt
 from functrain.trainer.identity import Identity
 from functrain.trainer.interrupt import EXIT_TERMINATED
 from functrain.trainer.loaders import either
 from functrain.trainer.metrics import Metrics
-from functrain.trainer.module import runner_of, set_context
 from functrain.trainer.parsing import varied
 from functrain.trainer.planning import max_epochs
 from functrain.trainer.run import Run, in_order, print_above
@@ -226,39 +225,27 @@ class Trainer(Flagged):
 
     def _attach(self, stage: str, model: Any, datamodule: Any) -> Run:
         """Return a run of this module, which becomes the Trainer's."""
-        if isinstance(model, type):
-            raise ConfigurationError(f"trainer.{stage}({model.__name__}): this is a class; give an instance of it.")
-        if model is None:
-            raise ConfigurationError(
-                f"trainer.{stage}(): no module was given; give an instance of functrain_torch.LightningModule or "
-                "functrain_jax.Module."
-            )
-        make = adapters.find(model, self.flags)
-        if make is None:
-            raise ConfigurationError(
-                f"trainer.{stage}({type(model).__name__}): not a module of any adapter; subclass "
-                "functrain_torch.LightningModule or functrain_jax.Module."
-            )
+        make = adapters.find(stage, model, self.flags)
         if self._busy:
             raise ConfigurationError(
                 f"trainer.{stage}() was called while trainer.{self.stage}() of the same Trainer runs; call it "
                 "afterwards, use another Trainer, or set the run aside meanwhile: `with trainer.stacked():`."
             )
-        if isinstance(datamodule, type):
-            raise ConfigurationError(
-                f"trainer.{stage}(datamodule={datamodule.__name__}): this is a class; give an instance of it."
-            )
-        if datamodule is not None and not hasattr(datamodule, "__dict__"):
-            raise ConfigurationError(
-                f"trainer.{stage}(datamodule={datamodule!r}): {kind(datamodule)} is no data module; give an object "
-                "with train_dataloader() and its like."
-            )
+        check_datamodule(stage, datamodule)
         for owner in (model, datamodule, *self.callbacks):
             warn_of_misspelt(owner)
-        before = self.run
-        same_run = stage != "fit" and before is not None and model is before.module
+        run = self._new_run(stage, model, datamodule)
+        # What may still refuse comes before anything of the Trainer changes.
+        run.use(make(model, run))
+        self._busy, self.run = True, run
+        running.attach(run)
+        return run
+
+    def _new_run(self, stage: str, model: Any, datamodule: Any) -> Run:
+        before, outer = self.run, self._outer
+        same_run = before is not None and stage != "fit" and model is before.module
         metrics = before.metrics if same_run and before is not None else Metrics()
-        run = Run(
+        return Run(
             stage=stage,
             flags=self.flags,
             owner=self,
@@ -271,23 +258,13 @@ class Trainer(Flagged):
             profiler=self.profiler,
             identity=Identity() if stage == "fit" or before is None else before.identity,
             world=self.world,
-            outer=self._outer,
+            outer=outer,
             stop=Stop(
                 max_time(self.flags.max_time) if stage == "fit" else None,
                 alone=self.world.size == 1,
-                outer=None if self._outer is None else self._outer.stop,
+                outer=None if outer is None else outer.stop,
             ),
         )
-        # What may still refuse comes before anything of the Trainer changes.
-        run.use(make(model, run))
-        self._busy, self.run = True, run
-        run.around = runner_of(model)
-        model.trainer = self
-        if datamodule is not None:
-            datamodule.trainer = self
-        metrics.serve(model, run.inspector, rows=bool(self.loggers))
-        set_context(model, run.context)
-        return run
 
     @contextmanager
     def _running(self, run: Run) -> Generator[None]:
