@@ -4,13 +4,14 @@ of a run. Imports no torchmetrics."""
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
 from torch import Tensor, nn
 
 from functrain.trainer.errors import ConfigurationError
+from functrain.trainer.metric_objects import Unknown
 from functrain.trainer.world import World
 from functrain_torch import metric_states
 
@@ -45,6 +46,16 @@ class MetricObjects:
 
     def at(self, path: str) -> Any:
         return metric_states.found(self.module)[path]
+
+    def kept(self, logged: Sequence[Any]) -> Callable[[], None]:
+        states, parts = metric_states.states(self.module, copied=True), {id(part) for part in self.module.modules()}
+        put_back_others = Unknown().kept([metric for metric in logged if id(metric) not in parts])
+
+        def put_back() -> None:
+            metric_states.load_states(self.module, states)
+            put_back_others()
+
+        return put_back
 
     @contextmanager
     def of_all(self, metric: nn.Module, name: str, world: World) -> Iterator[None]:

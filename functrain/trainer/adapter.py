@@ -219,6 +219,11 @@ class MetricObjects(Protocol):
         """Return the metric object at a place."""
         ...
 
+    def kept(self, logged: Sequence[Any], /) -> Callable[[], None]:
+        """Copy what metric objects have accumulated: those that were logged, and others of the module that are known.
+        Returns what puts it back."""
+        ...
+
     def of_all(self, metric: Any, name: str, world: World, /) -> AbstractContextManager[None]:
         """Within it `metric.compute()` returns the value over what all processes have seen. Every process enters it
         with the object of the same place, and computes once."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from copy import copy
 from typing import Any
 
 from functrain.trainer.adapter import MetricObjects
@@ -22,6 +24,17 @@ class LoggedObjects:
     def __init__(self, kinds: MetricObjects, by_stage: dict[str, list[Any]]) -> None:
         self.kinds = kinds
         self.by_stage = by_stage
+        self._put_back: Callable[[], None] | None = None
+
+    def set_aside(self) -> None:
+        """Another run of the module is under way, which has not read them yet."""
+        self._put_back = self.kinds.kept([metric for objects in self.by_stage.values() for metric in objects])
+
+    def give_back(self) -> None:
+        """The run is over: those that were set aside are as they were."""
+        if self._put_back is not None:
+            self._put_back()
+            self._put_back = None
 
     def start(self, stage: str) -> None:
         """A run begins: what they still hold of runs that were cut short is not its own."""
@@ -67,6 +80,20 @@ class Unknown:
     def at(self, path: str) -> Any:
         """Nothing has a place."""
         raise LookupError(path)
+
+    def kept(self, logged: Sequence[Any]) -> Callable[[], None]:
+        """The attributes of those that were logged, and what is in lists and dicts among them."""
+        all_attributes: list[dict[str, Any]] = [vars(metric) for metric in logged]
+        states = [
+            (attributes, {name: copy(value) for name, value in attributes.items()}) for attributes in all_attributes
+        ]
+
+        def put_back() -> None:
+            for attributes, before in states:
+                attributes.clear()
+                attributes.update(before)
+
+        return put_back
 
     def of_all(self, metric: Any, name: str, world: World) -> AbstractContextManager[None]:
         """Nothing changes."""

@@ -42,6 +42,8 @@ def attach(run: Run) -> None:
     if run.datamodule is not None:
         run.datamodule.trainer = run.owner
     run.metrics.serve(run.module, run.inspector, rows=bool(run.loggers))
+    if run.around[1] is not None:
+        run.metrics.objects.set_aside()
     set_context(run.module, run.context)
 
 
@@ -209,6 +211,7 @@ def _finish(run: Run, status: str) -> None:
         run.hooks.call("teardown", run.stage)
         whole = True
     finally:
+        run.metrics.objects.give_back()
         give_back(run.module, *run.around)
         # A teardown that fails makes a failed run of a good one, which is finished as such.
         if whole or status == "failed":

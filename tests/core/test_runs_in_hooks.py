@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 import pytest
 import torch
+from torchmetrics import SumMetric
 
 import functrain_jax as ft
 import functrain_torch as pl
@@ -64,6 +65,47 @@ def test_a_fit_logs_on_after_another_trainer_has_validated_its_module_in_a_hook(
     assert fitted(LambdaCallback(**{hook: validate})) == fitted()
     assert len(seen) == 2
     assert torch.is_grad_enabled()
+
+
+class Sum:
+    """A metric object of nobody's library."""
+
+    def __init__(self):
+        self.seen = []
+
+    def update(self, value):
+        self.seen.append(value)
+
+    def compute(self):
+        return sum(self.seen)
+
+    def reset(self):
+        self.seen.clear()
+
+
+@pytest.mark.parametrize("world", WORLDS)
+@pytest.mark.parametrize(("hook", "stage"), [("on_train_batch_end", "fit"), ("on_validation_batch_end", "validate")])
+@pytest.mark.parametrize("owned", [True, False], ids=["of the module", "of nobody"])
+def test_another_trainer_in_a_hook_does_not_empty_the_metric_objects_that_a_fit_has_logged(world, hook, stage, owned):
+    package, module, zeros = WORLDS[world]
+    batches = [zeros(2)] * 4
+    model = module()
+    total = SumMetric() if world == "torch" else Sum()
+    if owned:
+        model.total = total
+
+    def at_a_batch(trainer, model, outputs, batch, batch_idx, *loader):
+        total.update(1.0)
+        model.log("total", total, on_step=False, on_epoch=True)
+        if batch_idx == 1:
+            inner = package.Trainer(max_epochs=1, num_sanity_val_steps=0, **QUIET)
+            loaders = (batches,) if stage == "validate" else (batches, batches)
+            getattr(inner, stage)(model, *loaders)
+
+    callback = LambdaCallback(**{hook: at_a_batch})
+    run = package.Trainer(max_epochs=1, num_sanity_val_steps=0, callbacks=[callback], **QUIET)
+    run.fit(model, batches, batches)
+    assert float(run.callback_metrics["total"]) == 4
 
 
 def test_a_run_within_an_evaluation_leaves_its_gradients_off():
