@@ -279,6 +279,23 @@ TORCH_AND_LIGHTNING: tuple[Difference, ...] = (
         ),
     ),
     Difference(
+        "a state is ranked by a training metric at the end of each epoch; where validations are further apart than "
+        "epochs, pytorch-lightning waits for one",
+        lambda program: (
+            program.checkpoint is not None
+            and program.checkpoint.monitor is not None
+            and program.flags.get("check_val_every_n_epoch", 1) != 1
+            and bool(program.val)
+        ),
+        Program(
+            train=Loader(kind="sized"),
+            val=(Loader(kind="sized"),),
+            logs=(Log(on_step=False, on_epoch=True),),
+            checkpoint=Checkpoint(monitor="loss"),
+            flags={"max_epochs": 1, "check_val_every_n_epoch": 2},
+        ),
+    ),
+    Difference(
         "a row of a single validation step carries the fit's step, so that a run that continues knows which rows it "
         "writes again; pytorch-lightning counts the steps of validations",
         lambda program: (
