@@ -105,7 +105,7 @@ class Module(HyperparametersMixin, TransferHooks, ModuleBase):
         """
         from functrain_jax.load import load_module
 
-        return load_module(cls, os.fspath(checkpoint_path), overrides)
+        return load_module(cls, checkpoint_path, overrides)
 
     def freeze(self) -> None:
         """Not available: say {'attribute': None} in `configure_optimizers` instead."""

@@ -13,8 +13,7 @@ import optax
 
 from functrain import kernel
 from functrain.kernel import Clip, Rule, ScaleRule, TrainState
-from functrain.trainer.functional import LossStep, StepReport
-from functrain.trainer.narrow import is_count
+from functrain.trainer.functional import LossStep, StepReport, check_loss_step
 from functrain.trainer.step_outputs import apart, parts_of
 from functrain_jax.backend import JaxBackend
 from functrain_jax.keys import key_of
@@ -72,7 +71,7 @@ def make_step(
     Raises:
         ValueError: an option that cannot be, or, while tracing, a batch or a loss that does not fit.
     """
-    _check(accumulate=accumulate, tbptt=tbptt)
+    check_loss_step(loss_fn, optimizer, "update", accumulate=accumulate, tbptt=tbptt)
     policy = policy_of(precision)
     scale = policy.scale if loss_scale is None else loss_scale
     rule = Rule(Clip(clip_norm, clip_value), scale if isinstance(scale, ScaleRule) else None, skip_nonfinite)
@@ -110,12 +109,6 @@ def make_step(
 
     old = (0,) if donate else ()
     return LossStep(init, jax.jit(step, donate_argnums=old), jax.jit(epoch, donate_argnums=old))
-
-
-def _check(**counts: int | None) -> None:
-    for name, value in counts.items():
-        if value is not None and not is_count(value, 1):
-            raise ValueError(f"make_step({name}={value!r}): must be an int >= 1.")
 
 
 def _name(function: Callable[..., Any]) -> str:

@@ -16,7 +16,7 @@ from functrain.kernel.scale import Clip, ScaleRule
 from functrain.kernel.state import Accumulator, LossScale, Player, TrainState
 from functrain.kernel.step import Rule, Rules
 from functrain.kernel.step import step as kernel_step
-from functrain.trainer.functional import LossStep, StepReport
+from functrain.trainer.functional import LossStep, StepReport, check_loss_step
 from functrain.trainer.step_outputs import apart
 from functrain_torch.backend import TorchBackend
 from functrain_torch.optimizers import Configured, learning_rates
@@ -58,7 +58,11 @@ def make_step(
         The triple (init, step, epoch). `init(params, vars=None)` takes a module, or a dict of tensors, which are
         copied. `step` returns a `StepReport`, with tbptt a list of reports, one an update; `epoch` a list of what
         steps return.
+
+    Raises:
+        ConfigurationError: an option that cannot be.
     """
+    check_loss_step(loss_fn, optimizer, "__call__", accumulate=accumulate, tbptt=tbptt)
     policy = policy_of(precision)
     if isinstance(loss_scale, int | float):
         loss_scale = ScaleRule(init=float(loss_scale), growth=1.0, backoff=1.0)

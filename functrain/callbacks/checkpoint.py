@@ -113,6 +113,8 @@ class ModelCheckpoint(Checkpoint):
         self.filename = filename
         self.monitor = monitor
         self.verbose = verbose
+        if save_last not in (True, False, None, "link"):
+            raise ConfigurationError(f"ModelCheckpoint(save_last={save_last!r}): must be True or False.")
         self.save_last = bool(save_last)
         self.save_top_k = 1 if save_top_k is None else save_top_k
         self.mode = direction(mode, monitor, "ModelCheckpoint")

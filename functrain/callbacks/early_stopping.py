@@ -60,6 +60,8 @@ class EarlyStopping(EarlyStop):
             raise ConfigurationError(
                 f"EarlyStopping(min_delta={min_delta!r}): must be a number, not {kind(min_delta)}."
             )
+        if not math.isfinite(min_delta):
+            raise ConfigurationError(f"EarlyStopping(min_delta={min_delta!r}): must be a finite number.")
         self.min_delta = abs(min_delta)
         self.patience = patience
         self.verbose = verbose

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from functrain.callbacks import state_values
-from functrain.trainer.errors import ConfigurationError, nearest
+from functrain.trainer.errors import ConfigurationError, kind, nearest
 from functrain.trainer.events import Moment
 from functrain.trainer.metrics import TRAIN
+from functrain.trainer.narrow import is_text
 
 _HIGHER_IS_BETTER = ("acc", "auc", "auroc", "bleu", "f1", "fmeasure", "iou", "precision", "recall")
 
@@ -19,8 +20,10 @@ def direction(mode: str, monitor: str | None, owner: str) -> str:
     """'min' or 'max'; 'auto' guesses from the metric's name (accuracy, auc, f1 and the like: 'max').
 
     Raises:
-        ConfigurationError: another mode.
+        ConfigurationError: another mode, or a monitor that is no name.
     """
+    if monitor is not None and not is_text(monitor):
+        raise ConfigurationError(f"{owner}(monitor={monitor!r}): must be the name of a metric, not {kind(monitor)}.")
     if mode in ("min", "max"):
         return mode
     if mode != "auto":

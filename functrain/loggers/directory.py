@@ -10,6 +10,7 @@ from typing import Any
 
 from functrain import files
 from functrain.loggers.base import Logger
+from functrain.trainer.errors import ConfigurationError
 from functrain.trainer.hparams import save_hparams_yaml
 from functrain.trainer.plain import as_dict
 from functrain.trainer.world import World, on_first
@@ -35,6 +36,8 @@ class DirectoryLogger(Logger):
         prefix: str = "",
         sub_dir: str | os.PathLike[str] | None = None,
     ) -> None:
+        if not isinstance(save_dir, str | os.PathLike):
+            raise ConfigurationError(f"{type(self).__name__}(save_dir={save_dir!r}): must be a path or a URL.")
         self._save_dir = os.path.expanduser(os.fspath(save_dir))
         self._name = name or ""
         self._version = version

@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from functrain.kernel.state import Report, Scalar, TrainState
-from functrain.trainer.errors import ConfigurationError
+from functrain.trainer.errors import ConfigurationError, kind
 from functrain.trainer.flags import Flags
 from functrain.trainer.module import ModuleBase
+from functrain.trainer.narrow import is_count
 from functrain.trainer.parsing import parse
 
 
@@ -143,6 +144,27 @@ def check_module(module: Any, package: str) -> None:
         )
 
 
+def check_loss_step(loss_fn: Any, optimizer: Any, has: str, **counts: int | None) -> None:
+    """Check the arguments of `make_step` that both worlds have.
+
+    Args:
+        has: what an optimizer has, as one attribute; '__call__' for what makes one.
+
+    Raises:
+        ConfigurationError: one of them cannot be; names it.
+    """
+    if not callable(loss_fn):
+        raise ConfigurationError(f"make_step({loss_fn!r}, ...): give a loss function, called with (params, batch).")
+    if isinstance(optimizer, str) or not hasattr(optimizer, has):
+        wanted = "a function of the parameters that makes one" if has == "__call__" else "an optax transformation"
+        raise ConfigurationError(
+            f"make_step(optimizer={optimizer!r}): {kind(optimizer)} is no optimizer; give {wanted}."
+        )
+    for name, value in counts.items():
+        if value is not None and not is_count(value, 1):
+            raise ConfigurationError(f"make_step({name}={value!r}): must be an int >= 1.")
+
+
 def check_state(state: Any) -> None:
     """Raises ConfigurationError where something else than a state is given for one."""
     if not isinstance(state, TrainState):
@@ -192,7 +214,10 @@ def flags_of_step(given: Mapping[str, Any]) -> Flags:
     Raises:
         ConfigurationError: one is unknown, has an impossible value, or says nothing of a step.
     """
-    flags = parse(given)
+    try:
+        flags = parse(given)
+    except ConfigurationError as error:
+        raise ConfigurationError(str(error).replace("Trainer(", "functional(", 1)) from None
     pointless = [name for name in given if name not in OF_A_STEP]
     if pointless:
         raise ConfigurationError(

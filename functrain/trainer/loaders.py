@@ -108,6 +108,8 @@ class LoaderFinder:
             loaders = [self.tools.unshuffled(self._train_loader(train))]
             return loaders, evaluation_limits(loaders, self.dev_batches or overfit, stage)
         loaders = self._defined(stage, given)
+        if not loaders and given is not None:
+            raise ConfigurationError(f"dataloaders={given!r}: there is no loader and no batch in it.")
         if not loaders:
             raise ConfigurationError(
                 f"{type(self.owners[-1]).__name__}: no loader was given, and it has no {stage}_dataloader; give "

@@ -31,6 +31,11 @@ def is_sequence(value: object) -> TypeGuard[list[Any] | tuple[Any, ...]]:
     return isinstance(value, list | tuple)
 
 
+def is_text(value: object) -> TypeGuard[str]:
+    """Return whether it is a string."""
+    return isinstance(value, str)
+
+
 def is_count(value: object, least: int = 0) -> TypeGuard[int]:
     """Return whether it is an int, and no bool, of at least `least`."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= least

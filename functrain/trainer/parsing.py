@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from numbers import Integral, Real
 from typing import Any
 
 from functrain.trainer.errors import ConfigurationError, nearest
@@ -84,7 +85,7 @@ def _present_names(given: Mapping[str, Any], older: bool) -> dict[str, Any]:
             )
         if name in RENAMED:
             warnings.warn(f"Trainer({name}=...) is the older name of {now!r}: use {now}.", FutureWarning, stacklevel=4)
-        value = _translate(name, value)
+        value = _builtin(_translate(name, value))
         if name == "early_stop_callback":
             present["callbacks"] = [*_as_list(present.get("callbacks", given.get("callbacks"))), *_as_list(value)]
             continue
@@ -97,6 +98,15 @@ def _present_names(given: Mapping[str, Any], older: bool) -> dict[str, Any]:
         if value is not None or now not in ("progress_bar_refresh_rate",):
             present[now], said_as[now] = value, name
     return present
+
+
+def _builtin(value: Any) -> Any:
+    """Return a number of numpy's as Python's, which it says in another type."""
+    if isinstance(value, int | float):
+        return value
+    if isinstance(value, Integral):
+        return int(value)
+    return float(value) if isinstance(value, Real) else value
 
 
 def _as_list(value: Any) -> list[Any]:

@@ -4,12 +4,19 @@ do."""
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 
+import numpy as np
+import optax
 import pytest
+import torch
 
+import functrain_jax as ft
 import functrain_torch as pl
 from functrain.callbacks import EarlyStopping, GradientAccumulationScheduler, ModelCheckpoint
+from functrain.loggers import CSVLogger, TensorBoardLogger
+from functrain.trainer.errors import CheckpointError
 from tests.adapters.jax.common import Plain as JaxPlain
 from tests.errors.torch_parts import Net, fit, loader, net, trainer
 
@@ -48,6 +55,13 @@ def test_an_empty_resume_from_checkpoint():
         (lambda: ModelCheckpoint(filename=3), "ModelCheckpoint(filename=3): must be a str, not an int"),
         (lambda: ModelCheckpoint(filename=Path("a")), "must be a str, not a PosixPath"),
         (lambda: EarlyStopping("loss", min_delta="x"), "EarlyStopping(min_delta='x'): must be a number, not a str"),
+        (
+            lambda: EarlyStopping("loss", min_delta=float("nan")),
+            "EarlyStopping(min_delta=nan): must be a finite number",
+        ),
+        (lambda: EarlyStopping(3), "EarlyStopping(monitor=3): must be the name of a metric, not an int"),
+        (lambda: ModelCheckpoint(monitor=3), "ModelCheckpoint(monitor=3): must be the name of a metric, not an int"),
+        (lambda: ModelCheckpoint(save_last="x"), "ModelCheckpoint(save_last='x'): must be True or False"),
         (
             lambda: GradientAccumulationScheduler(3),
             "GradientAccumulationScheduler(scheduling=3): must be a dict {from_epoch: int}, not an int",
@@ -119,3 +133,52 @@ def test_log_dict_takes_a_collection_of_metrics():
             return super().training_step(batch, batch_idx)
 
     assert float(fit(Measured(), max_epochs=1).callback_metrics["sum"]) == 3.0
+
+
+@pytest.mark.parametrize("kind", [CSVLogger, TensorBoardLogger])
+def test_a_directory_that_is_no_path(kind):
+    with says(f"{kind.__name__}(save_dir=3): must be a path or a URL"):
+        kind(3)
+
+
+@pytest.mark.parametrize("package", [pl, ft], ids=["torch", "jax"])
+def test_the_step_of_a_loss_function_or_an_optimizer_that_is_none(package):
+    optimizer = optax.sgd(0.1) if package is ft else partial(torch.optim.SGD, lr=0.1)
+    with says("make_step(None, ...): give a loss function, called with (params, batch)"):
+        package.make_step(None, optimizer)
+    with says("make_step(optimizer=None): a NoneType is no optimizer; give"):
+        package.make_step(lambda params, batch: 0, None)
+    for name, value in (("accumulate", 0), ("accumulate", 2.0), ("tbptt", -1)):
+        with says(f"make_step({name}={value!r}): must be an int >= 1"):
+            package.make_step(lambda params, batch: 0, optimizer, **{name: value})
+
+
+@pytest.mark.parametrize(("package", "module"), [(pl, Net), (ft, JaxPlain)], ids=["torch", "jax"])
+def test_flags_of_a_step_are_those_of_functional_also_where_they_are_wrong(package, module):
+    for name, value in (("foo", 1), ("precision", "x"), ("accumulate_grad_batches", 0)):
+        with says(f"functional({name}={value!r}): "):
+            package.functional(module(), **{name: value})
+
+
+@pytest.mark.parametrize("module", [Net, JaxPlain], ids=["torch", "jax"])
+def test_a_number_in_the_place_of_a_checkpoint(module):
+    with says("3: an int names no checkpoint; give a path", error=CheckpointError):
+        module.load_from_checkpoint(3)
+
+
+def test_an_evaluation_of_an_empty_list():
+    with says("dataloaders=[]: there is no loader and no batch in it"):
+        trainer().validate(Net(), [])
+
+
+@pytest.mark.parametrize("flag", ["max_epochs", "accumulate_grad_batches", "limit_val_batches", "log_every_n_steps"])
+def test_numbers_of_numpy_are_numbers(flag):
+    for kind in (np.int64, np.int32, np.uint8):
+        run = trainer(**{flag: kind(3)})
+        assert (getattr(run, flag), type(getattr(run, flag))) == (3, int)
+
+
+def test_fractions_of_numpy_are_fractions():
+    run = trainer(limit_train_batches=np.float32(0.5), gradient_clip_val=np.float32(0.25))
+    assert [run.limit_train_batches, run.gradient_clip_val] == [0.5, 0.25]
+    assert {type(run.limit_train_batches), type(run.gradient_clip_val)} == {float}
