@@ -119,7 +119,7 @@ def test_wrong_values(name, value, says):
         ({"progress_bar_refresh_rate": 0, "enable_progress_bar": True}, "two names of one flag"),
         ({"checkpoint_callback": False, "callbacks": [ModelCheckpoint()]}, "these contradict each other"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else ", ".join(value),
 )
 def test_contradictions(flags, says):
     with pytest.raises(ConfigurationError, match=re.escape(says)):

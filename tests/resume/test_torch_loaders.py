@@ -28,7 +28,9 @@ class Read(Dataset[Any]):
         return self.x[index], self.y[index]
 
 
-@pytest.mark.parametrize("more", [{}, {"num_workers": 2}, {"sampler": cases.FromGlobalState()}], ids=str)
+@pytest.mark.parametrize(
+    "more", [{}, {"num_workers": 2}, {"sampler": cases.FromGlobalState()}], ids=["plain", "workers", "sampler"]
+)
 def test_what_was_seen_is_not_read(more, tmp_path):
     given = more if "sampler" in more else {**more, "shuffle": True}
     case = (cases.Plain, lambda: DataLoader(Read(), batch_size=cases.SIZE, **given), {})
