@@ -6,6 +6,7 @@ SHELL := bash
 
 PYTHON ?= python3
 VENV ?= .venv
+JOBS ?= 2
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip --quiet --disable-pip-version-check install --constraint constraints.txt
 SOURCES := $(shell find functrain adapters -name '*.py' -o -name py.typed)
@@ -64,7 +65,7 @@ $(VENV)/.wheel: $(VENV)/.dev $(SOURCES) LICENSE README.md tests/wheel_check.sh t
 	@touch $@
 
 test: $(VENV)/.dev  ## the test suite
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
 
 bench: $(VENV)/.dev  ## measure against the peers, and write the figures into docs/
 	$(BIN)/python -m benchmarks

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import jax
@@ -27,10 +28,11 @@ from functrain.trainer.errors import ConfigurationError, NotFiniteError, describ
 from functrain.trainer.module import print_evaluating
 from functrain.trainer.run import Run
 from functrain.trainer.step_outputs import of_players
-from functrain_jax import snapshot
+from functrain_jax import moments, snapshot
 from functrain_jax.binding import Bindings
 from functrain_jax.context import STEP_HOOKS, Surroundings
 from functrain_jax.device import check_determinism, stacked_flags, window_ends
+from functrain_jax.digests import digest
 from functrain_jax.evaluator import Evaluator, Modes
 from functrain_jax.feed import LONGEST, Chunk, Feed, preparing
 from functrain_jax.frozen import frozen
@@ -147,6 +149,7 @@ class JaxEngine:
             lambda tracer: Training(tracer, backend, rules, turns, pieces, watch),
         )
         self.training = self.programs.maker
+        self.digests = bool(self.run.plan.observe_updates)
         self.launch = self.run.span("training_step", operator.call)
         self.transfer = self.run.span("batch_transfer", Chunk.on_device)
         self.feed.longest = 1 if self.one_by_one else longest_dispatch(self.run.plan)
@@ -188,7 +191,7 @@ class JaxEngine:
     def _dispatch(self, chunk: Chunk) -> Any:
         """Train on a chunk. Return what the step returned, where that is wanted."""
         parts = self.run.plan.passes_logs
-        kept = self.programs.find((chunk.spec, parts), self.kept.constants) or self._program(chunk, parts)
+        kept = self.programs.find((chunk.spec, parts, self.digests), self.kept.constants) or self._program(chunk, parts)
         program, found = kept.program, kept.found
         host, clock = self.run.metrics, self.run.clock
         found.logged.declare(host)
@@ -196,8 +199,9 @@ class JaxEngine:
         with jax.transfer_guard_host_to_device("allow"):
             running = found.logged.running(host, self.policy.store)
             metrics = jax.tree.map(self.placement.numbers, self.training.metrics(found, running))
-            ends = plans.log_places(self.run.plan, clock, chunk.count) if parts else []
-            calls = self._calls(found.slow, turns, ends, chunk)
+            ends = plans.noted_places(self.run.plan, clock, chunk.count) if parts else []
+            observed = self._observed(clock, ends, found.pieces)
+            calls = self._calls(found.slow, turns, ends, observed, chunk)
             buffers = self.transfer(chunk, self.placement.batch)
             self._place_clock()
         noted: list[Any] = []
@@ -207,6 +211,8 @@ class JaxEngine:
             self.state, after = self.launch(program, self.state, metrics, place, turn, buffers)
             metrics = {name: after[name] for name in metrics}
             noted.append(after["noted"])
+            if found.slow and len(noted) in ends and observed[ends.index(len(noted))]:
+                noted[-1] = (*noted[-1][:2], digest(self.state)[None])
             if "bad" in metrics and int(metrics["bad"]):
                 break
         metrics = after
@@ -223,13 +229,29 @@ class JaxEngine:
         self.throttle.add(metrics["done"])
         return self._output(metrics["outputs"], turns) if self.wants_outputs else None
 
-    def _calls(self, slow: bool, turns: np.ndarray | None, ends: list[int], chunk: Chunk) -> list[tuple[Any, Any]]:
-        """Return the arguments before the last of the calls that train on a chunk; see `Training.program`. `ends`: of
-        its parts, empty where nothing is noted."""
+    def _observed(self, clock: Clock, ends: list[int], pieces: int) -> list[bool]:
+        """Return, for each of the places where parts end, whether the state is observed there."""
+        if not self.digests:
+            return [False] * len(ends)
+        updates = [self._after(clock, pieces, count).update for count in (0, *ends)]
+        plan = self.run.plan
+        return [plans.observe_due(plan, clock._replace(update=now), before) for before, now in pairwise(updates)]
+
+    def _calls(
+        self, slow: bool, turns: np.ndarray | None, ends: list[int], observed: list[bool], chunk: Chunk
+    ) -> list[tuple[Any, Any]]:
+        """Return the arguments before the last of the calls that train on a chunk; see `Training.program`.
+
+        Args:
+            ends: of its parts, empty where nothing is noted.
+            observed: at which of them the state is observed.
+        """
         if not slow:
             if turns is not None and self.training.by_windows:
                 turns = window_ends(turns, chunk.count)
-            where = self._known(places(ends, chunk.size)) if ends else self._number(chunk.count)
+            where: Any = self._known(places(ends, chunk.size)) if ends else self._number(chunk.count)
+            if ends and self.digests:
+                where = where, self._known(moments.observed(ends, observed, chunk.size))
             return [(where, None if turns is None else self._known(turns))]
         if turns is None:
             return [(self._number(i), None) for i in range(chunk.count)]
@@ -273,8 +295,10 @@ class JaxEngine:
         ):
             found = self.training.discover(self.state, chunk.example(), self.placement.platform)  # type: ignore[arg-type]
         self.policy.warn_of_rounded(chunk.filled(), found.worked, "training_step", self.evaluator.warned)
-        program = self.training.program(found, self.unit_windows, self.wants_outputs, parts)
-        return self.programs.add((chunk.spec, parts), program, found, self.training.tracer.reads, self.kept.constants)
+        digests = parts and self.digests and not found.slow
+        program = self.training.program(found, self.unit_windows, self.wants_outputs, parts, digests)
+        form, reads = (chunk.spec, parts, self.digests), self.training.tracer.reads
+        return self.programs.add(form, program, found, reads, self.kept.constants)
 
     def _names_played(self, found: Discovery, turns: Any, start: int, end: int) -> Collection[Key]:
         """Return what was really logged in a part of this dispatch, in order: by the players whose turn came."""
@@ -307,8 +331,9 @@ class JaxEngine:
             part = replace(chunk, count=count)
             with jax.transfer_guard_host_to_device("allow"):
                 buffers = part.on_device(self.placement.batch)
-                ends = plans.log_places(self.run.plan, clock, count) if self.run.plan.passes_logs else []
-                for place, turn in self._calls(found.slow, turns, ends, part):
+                ends = plans.noted_places(self.run.plan, clock, count) if self.run.plan.passes_logs else []
+                observed = self._observed(clock, ends, found.pieces)
+                for place, turn in self._calls(found.slow, turns, ends, observed, part):
                     state, given = kept.program(state, metrics, place, turn, buffers)
                     metrics = {name: given[name] for name in metrics}
         try:
@@ -399,7 +424,9 @@ class JaxEngine:
 def longest_dispatch(plan: Plan) -> int:
     """More batches than this are never handed over at once: the closest two events may be apart."""
     window = plan.windows.at(0)
-    longest = [plan.dispatch] if plan.passes_logs else [plan.dispatch, plan.log_updates * window]
+    longest = [plan.dispatch]
+    if not plan.passes_logs:
+        longest += [n * window for n in (plan.log_updates, *plan.observe_updates)]
     longest += [n for n in (plan.batches, plan.val_batches) if n is not None]
     longest += [n * window for n in plan.checkpoint_updates]
     return max(1, min(longest))

@@ -1,5 +1,5 @@
-"""What a step's program keeps of the places that a dispatch runs past and where step metrics are written: the values of
-then, and the scalars by which learning rates are known.
+"""What a step's program keeps of the places that a dispatch runs past, where step metrics are written or the state is
+observed: the values of then, the scalars by which learning rates are known, digests of the state.
 
 A program writes them once a place, into arrays that the host reads when the dispatch is over.
 """
@@ -13,11 +13,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from functrain.kernel.state import Clock, Player, TrainState
 from functrain.trainer.entries import TRAIN, Key
 from functrain.trainer.metrics import Metrics
 from functrain_jax.collect import Logged
+from functrain_jax.digests import digested
 from functrain_jax.placement import Placement
 
 
@@ -29,14 +31,28 @@ def places(ends: Sequence[int], size: int) -> np.ndarray:
     return array
 
 
-def room(logged: Logged, state: TrainState, n: int) -> Any:
-    """Room for n places. Traced."""
-    return jax.tree.map(lambda x: jnp.zeros((n, *x.shape), x.dtype), seen(logged, state))
+def observed(ends: Sequence[int], which: Sequence[bool], size: int) -> np.ndarray:
+    """Return, beside `places`, at which of the ends the state is observed."""
+    array = np.zeros(max(size, 1) + 1, np.bool_)
+    array[: len(ends)] = which
+    return array
 
 
-def noted(room: Any, i: Any, logged: Logged, state: TrainState) -> Any:
-    """Return the room with what is seen now as that of place i. Traced."""
-    return jax.tree.map(lambda room, x: room.at[i].set(x), room, seen(logged, state))
+def room(logged: Logged, state: TrainState, n: int, digests: bool = False) -> Any:
+    """Room for n places, with `digests` for those of the state too. Traced."""
+    shapes = jax.eval_shape(digested, state) if digests else None
+    values, scalars = seen(logged, state)
+    return jax.tree.map(lambda x: jnp.zeros((n, *x.shape), x.dtype), (values, scalars, shapes))
+
+
+def noted(room: Any, i: Any, logged: Logged, state: TrainState, observed: Any = False) -> Any:
+    """Return the room with what is seen now as that of place i; with digests of the state where it is observed.
+    Traced."""
+    *room, digests = room
+    values, scalars = jax.tree.map(lambda room, x: room.at[i].set(x), tuple(room), seen(logged, state))
+    if digests is not None:
+        digests = lax.cond(observed, lambda room: room.at[i].set(digested(state)), lambda room: room, digests)
+    return values, scalars, digests
 
 
 def seen(logged: Logged, state: TrainState) -> tuple[dict[Key, Any], list[Any]]:
@@ -57,7 +73,9 @@ class Noted:
         placement: where the arrays live.
     """
 
-    def __init__(self, arrays: tuple[dict[Key, jax.Array], list[jax.Array]], placement: Placement) -> None:
+    def __init__(
+        self, arrays: tuple[dict[Key, jax.Array], list[jax.Array], jax.Array | None], placement: Placement
+    ) -> None:
         self.arrays = arrays
         self.placement = placement
 
@@ -70,6 +88,11 @@ class Noted:
     def scalars(self) -> list[Any]:
         """The players' scalars."""
         return self.placement.host(self.arrays[1])
+
+    @cached_property
+    def digests(self) -> Any:
+        """The digests of the state; None where it was observed nowhere."""
+        return self.placement.host(self.arrays[2])
 
 
 class Moment(NamedTuple):
@@ -84,6 +107,10 @@ class Moment(NamedTuple):
         """Leave its values on the host, as if the run were here."""
         last = {key: values[self.number] for key, values in self.noted.values.items()}
         host.put(TRAIN, last, {}, self.names)
+
+    def digests(self) -> list[int]:
+        """Return the digests of the state of here, where it is observed; waits for the device."""
+        return self.noted.digests[self.number].tolist()
 
     def players(self, present: Sequence[Player]) -> list[Player]:
         """Return the players with the scalars of here; for what has axes, the present values."""

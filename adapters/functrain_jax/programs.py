@@ -135,7 +135,7 @@ class Training:
         return replace(self.backend, loss=loss, open_windows=not unit_windows, branches=not found.slow)
 
     def program(
-        self, found: Discovery, unit_windows: bool, outputs: bool, parts: bool
+        self, found: Discovery, unit_windows: bool, outputs: bool, parts: bool, digests: bool
     ) -> Callable[..., tuple[TrainState, dict[str, Any]]]:
         """`run(state, metrics, where, turns, buffers) -> (state, metrics)`, compiled at its first call.
 
@@ -148,12 +148,16 @@ class Training:
             outputs: give what the steps return (of the last batch).
             parts: train in parts, and note in the metrics' 'noted' what `moments.seen` returns at the end of each;
                 `where` is as `moments.places` makes it then.
+            digests: note digests of the state too, where it is observed; `where` has `moments.observed` behind it then.
+                Not where loops are slow: they would be computed together with the step, and change its bits.
         """
 
         backend = self.stepping(found, unit_windows, outputs)
 
         def run(state: TrainState, metrics: Any, where: Any, turns: Any, buffers: Any) -> Any:
-            kept, noted = state.rng, None
+            kept, noted, observed = state.rng, None, None
+            if digests:
+                where, observed = where
             if outputs:
                 metrics = {**metrics, "outputs": jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), found.outputs)}
             if self.pieces is not None:
@@ -167,14 +171,15 @@ class Training:
 
             def part(i: Any, both: tuple[TrainState, Any]) -> tuple[TrainState, Any]:
                 state = self._part(backend, body, at(where, i), at(where, i + 1), both[0], turns)
-                return state, moments.noted(both[1], i, found.logged, state)
+                whole = state if found.drew else state._replace(rng=kept)
+                return state, moments.noted(both[1], i, found.logged, whole, digests and at(observed, i))
 
             if found.slow:
                 state = body(where, state, turns)
                 if parts:
                     noted = moments.noted(moments.room(found.logged, state, 1), 0, found.logged, state)
             elif parts:
-                room = moments.room(found.logged, state, len(where) - 2)
+                room = moments.room(found.logged, state._replace(rng=kept), len(where) - 2, digests)
                 state, noted = lax.fori_loop(0, where[-1], part, (state, room))
             else:
                 state = self._part(backend, body, 0, where, state, turns)

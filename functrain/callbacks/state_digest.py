@@ -6,13 +6,15 @@ from __future__ import annotations
 import json
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from functrain import files, seed
 from functrain.append_file import AppendFile
 from functrain.callbacks import state_values
+from functrain.kernel.plan import after, passed
 from functrain.kernel.state import Clock
 from functrain.trainer.callback import Callback
 from functrain.trainer.digests import PARTS, Digester, Digests, Names, chained, sealed
@@ -30,8 +32,7 @@ class StateDigest(Callback):
     changes by itself, of the optimizers, of the random states, and of all batches drawn so far.
 
     `python -m functrain.compare RUN_A RUN_B` reads two of these files, and says where the runs part. Digests are
-    computed on the device, and read when an epoch ends or a checkpoint is written: no step waits for them. A compiled
-    run comes back to the host at every one of them.
+    computed on the device, and read when an epoch ends or a checkpoint is written: no step waits for them.
 
     Args:
         every_n_updates: a row every so many updates; there is one before the first update and one at the end, too.
@@ -41,6 +42,8 @@ class StateDigest(Callback):
     Raises:
         ConfigurationError: the interval is no number above 0; at the start of a fit, an adapter that makes no digests.
     """
+
+    may_lag = True
 
     def __init__(self, every_n_updates: int = 10, dirpath: str | os.PathLike[str] | None = None) -> None:
         wrong = isinstance(every_n_updates, bool) or not isinstance(every_n_updates, int) or every_n_updates < 1
@@ -60,6 +63,7 @@ class StateDigest(Callback):
         self._update = -1
         self._held = 0
         self._data = _Data()
+        self._random: dict[tuple[int, int], dict[str, int]] = {}
         self._kept: tuple[str, int] | None = None
 
     @property
@@ -67,7 +71,7 @@ class StateDigest(Callback):
         """The file of the run under way, or of the last one; None where it writes none."""
         return None if self._file is None else self._file.path
 
-    def every_n_updates(self) -> int:
+    def observes_every_n_updates(self) -> int:
         """Return the interval of the rows."""
         return self._every
 
@@ -86,7 +90,17 @@ class StateDigest(Callback):
                 f"StateDigest: the adapter of {type(pl_module).__name__} makes no digests; leave the callback out."
             )
         self._digester, self._run = run.digester, run
-        run.watches.append(self._data.watch(run.digester))
+        run.watches.append(partial(self._drawn, run))
+
+    def _drawn(self, run: Any, epoch: int, count: int, batch: Any) -> None:
+        """A batch was drawn. A run that goes past the places where the state is observed has drawn further ones by
+        then, and so moved the generators; nothing else of it does."""
+        self._data.add(count, run.digester.batch(batch))
+        plan = run.plan
+        if plan.passes_logs:
+            before, now = (after(plan, run.clock, n - run.clock.batch) for n in (count - 1, count))
+            if passed(self._every, before.update, now.update):
+                self._random[epoch, count] = seed.rng_digests()
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Open the file, and write what the run begins with."""
@@ -102,9 +116,9 @@ class StateDigest(Callback):
         if files.exists(path):
             self._names = _rewind(path, *self._kept)
 
-    def checkpoint(self, trainer: Any, pl_module: Any, moment: Moment) -> None:
+    def observe(self, trainer: Any, pl_module: Any, moment: Moment) -> None:
         """A row, where one is due."""
-        if self._file is not None and moment == "steps" and moment.passed(self._every):
+        if self._file is not None and moment.passed(self._every):
             self._write(trainer.run)
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
@@ -155,13 +169,16 @@ class StateDigest(Callback):
         row = {
             "update": run.clock.update, "epoch": run.clock.epoch, "batch": run.clock.batch,
             "data": f"{self._data.at(run.clock):08x}",
-            "random": {name: f"{value:08x}" for name, value in seed.rng_digests().items()},
+            "random": {name: f"{value:08x}" for name, value in self._random_at(run.clock).items()},
         }  # fmt: skip
         metrics = run.metrics.step_metrics()
         self._file.append(lambda: _line(_whole(row, digests, metrics)))
         self._update, self._held = run.clock.update, self._held + 1
         if self._held >= MOST_HELD:
             self._flush()
+
+    def _random_at(self, clock: Clock) -> dict[str, int]:
+        return self._random.pop((clock.epoch, clock.batch), None) or seed.rng_digests()
 
     def _flush(self) -> None:
         self._held = 0
@@ -183,14 +200,10 @@ class _Data:
         """Stand behind so many batches of an epoch."""
         self._at, self._before = {batch: digest}, digest
 
-    def watch(self, digester: Digester) -> Callable[[int, int, Any], None]:
-        """Return what is to be called with every batch as it is drawn."""
-
-        def drawn(epoch: int, count: int, batch: Any) -> None:
-            # The first batch of an epoch comes behind the last one that was trained on, not the last one drawn.
-            self._at[count] = chained(self._at.get(count - 1, self._before), digester.batch(batch))
-
-        return drawn
+    def add(self, count: int, digest: int) -> None:
+        """A batch was drawn, which makes so many of the epoch."""
+        # The first batch of an epoch comes behind the last one that was trained on, not the last one drawn.
+        self._at[count] = chained(self._at.get(count - 1, self._before), digest)
 
     def at(self, clock: Clock) -> int:
         """Return what stands for the batches up to this position, and forget those before it."""

@@ -48,10 +48,11 @@ class Plan(NamedTuple):
         val_before: the batches of the epochs before this one, which count there.
         log_updates: write step metrics every so many updates.
         flush_updates: have the loggers written out every so many updates, where step metrics are written.
+        observe_updates: have the state observed every so many updates; empty for never.
         checkpoint_updates: let the checkpoint callbacks act every so many updates; empty for none.
         dispatch: at most so many batches are handed to the backend at once.
-        passes_logs: a dispatch runs past the places where step metrics are written; whoever trains keeps what they
-            were there.
+        passes_logs: a dispatch runs past the places where step metrics are written, and where the state is observed;
+            whoever trains keeps what they were there.
     """
 
     batches: int | None
@@ -66,6 +67,7 @@ class Plan(NamedTuple):
     val_before: int = 0
     log_updates: int = 50
     flush_updates: int = NO_EVENT
+    observe_updates: tuple[int, ...] = ()
     checkpoint_updates: tuple[int, ...] = ()
     dispatch: int = NO_EVENT
     passes_logs: bool = False
@@ -140,6 +142,11 @@ def log_due(plan: Plan, clock: Clock, before: int) -> bool:
     return passed(plan.log_updates, before, clock.update)
 
 
+def observe_due(plan: Plan, clock: Clock, before: int) -> bool:
+    """Return whether the state is observed now. `before`: the updates when the last dispatch began."""
+    return any(passed(every, before, clock.update) for every in plan.observe_updates)
+
+
 def flush_due(plan: Plan, clock: Clock, before: int) -> bool:
     """Return whether the loggers are written out with these step metrics. Where an interval has ended since the last
     ones were due."""
@@ -197,18 +204,19 @@ def checkpoint_due(plan: Plan, clock: Clock, before: int) -> bool:
 
 
 def batches_to_event(plan: Plan, clock: Clock) -> int:
-    """Return how many batches until the host must look: the next log, validation, checkpoint, limit or epoch's end.
+    """Return how many batches until the host must look: the next log, observation, validation, checkpoint, limit or
+    epoch's end.
 
     Law, for a run that is neither at its limit nor at its epoch's end: before the batch that this names,
     nothing is due and `may_stop` says what it says here; at that batch something is due, or `may_stop` turns
-    true, or the dispatch limit is reached. With `passes_logs` a log is nothing that the host must look at.
+    true, or the dispatch limit is reached. With `passes_logs` the host need not look at a log or an observation.
     """
     ahead = plan.dispatch
     if plan.batches is not None:
         ahead = min(ahead, plan.batches - clock.batch)
     if plan.val_batches is not None and in_turn(plan, clock):
         ahead = min(ahead, plan.val_batches - _val_counted(plan, clock) % plan.val_batches)
-    every = plan.checkpoint_updates if plan.passes_logs else (plan.log_updates, *plan.checkpoint_updates)
+    every = plan.checkpoint_updates if plan.passes_logs else (*_noted_updates(plan), *plan.checkpoint_updates)
     updates = min((n - clock.update % n for n in every), default=NO_EVENT)
     if plan.max_steps is not None:
         updates = min(updates, max(plan.max_steps - clock.update, 1))
@@ -217,16 +225,21 @@ def batches_to_event(plan: Plan, clock: Clock) -> int:
     return _batches_to_update(plan, clock, updates, max(1, ahead))
 
 
-def log_places(plan: Plan, clock: Clock, batches: int) -> list[int]:
-    """Return the next so many batches in parts, each of which ends where step metrics are written, but for the last,
-    which may end elsewhere: after how many batches each part ends."""
+def noted_places(plan: Plan, clock: Clock, batches: int) -> list[int]:
+    """Return the next so many batches in parts, each of which ends where step metrics are written or the state is
+    observed, but for the last, which may end elsewhere: after how many batches each part ends."""
     ends: list[int] = []
     done, now = 0, clock
     while done < batches:
-        count = _batches_to_update(plan, now, plan.log_updates - now.update % plan.log_updates, batches - done)
+        updates = min(every - now.update % every for every in _noted_updates(plan))
+        count = _batches_to_update(plan, now, updates, batches - done)
         done, now = done + count, after(plan, now, count)
         ends.append(done)
     return ends
+
+
+def _noted_updates(plan: Plan) -> tuple[int, ...]:
+    return plan.log_updates, *plan.observe_updates
 
 
 def _batches_to_update(plan: Plan, clock: Clock, updates: int, ahead: int) -> int:

@@ -26,8 +26,8 @@ class Traits(NamedTuple):
         players: when each player moves, one an optimizer, in order.
         per_batch: the engine needs the host at every batch (optimization by hand, batches in pieces), so a dispatch is
             one batch.
-        passes_logs: it keeps what was logged at the places where step metrics are written, so a dispatch may run past
-            them; see `Dispatch.passed`.
+        passes_logs: it keeps what was logged at the places where step metrics are written, and digests of the state at
+            those where it is observed, so a dispatch may run past them; see `Dispatch.passed`.
         keep: given a batch that was drawn, it returns a copy of it, and what puts the engine's state back to where it
             is now; the loop calls it for every batch. None where a run need not return to before a step.
     """
@@ -62,9 +62,10 @@ class Dispatch(NamedTuple):
         ended: the iterator has ended. False where they were as many as were asked for, or a stop came before.
         outputs: what the steps returned, one a batch, detached, unread; empty unless wanted. Of training steps in the
             form of `step_outputs`.
-        passed: the positions where step metrics are written, in order, up to the last batch. At each of them metrics
-            and learning rates are as they were there; they are as they are now again when the iterator is exhausted or
-            closed. To be read once, before the next dispatch; None where a dispatch ends at such places.
+        passed: the positions where step metrics are written or the state is observed, in order, up to the last batch.
+            At each of them metrics, learning rates and digests are as they were there; they are as they are now again
+            when the iterator is exhausted or closed. To be read once, before the next dispatch; None where a dispatch
+            ends at such places.
         failed: the error that ended it. An engine hands it over here, in place of raising it, where there may be
             something in `passed`, which is written first; the loop raises it.
     """

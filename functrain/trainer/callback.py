@@ -1,7 +1,8 @@
 """The base class of callbacks: every documented hook, empty. Touches nothing.
 
 An empty hook does not count as overridden, so a callback costs only what it defines. Beside the hooks a callback may
-act at the Trainer's own events, in the fixed order log, validate, checkpoint, stop; the plan is told when they are due.
+act at the Trainer's own events, in the fixed order observe, log, validate, checkpoint, stop; the plan is told when they
+are due.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ class Callback:
     - `log_step(trainer, pl_module, metrics)`: step metrics are about to be written; may add to `metrics`. With
       `may_lag = True` a class says of its own that it looks at these, the position and the learning rates only, and
       stops nothing: so it may be called, as if it were then, when a compiled run is some steps further.
+    - `observe(trainer, pl_module, moment)`: another so many updates are done, as `observes_every_n_updates()` asks.
+      With `may_lag = True` a class says of its own the same as there, but that it looks at digests of the state
+      (`trainer.run.digester`) too.
     - `checkpoint(trainer, pl_module, moment)`: the state is whole and may be saved; moment is 'steps', 'validation',
       'epoch' or 'interrupt', and knows by `before`, `now` and `passed(every)` where the run was.
     - `should_stop(trainer, pl_module, moment)`: after the checkpoint; moment is 'validation' or 'epoch'.
@@ -40,6 +44,10 @@ class Callback:
         """Step metrics are about to be written."""
 
     @default
+    def observe(self, trainer: Any, pl_module: Any, moment: Moment) -> None:
+        """The state may be observed, so many updates after the last time."""
+
+    @default
     def checkpoint(self, trainer: Any, pl_module: Any, moment: Moment) -> None:
         """The state is whole and may be saved."""
 
@@ -53,6 +61,10 @@ class Callback:
 
     def every_n_updates(self) -> int | None:
         """Return the interval of the 'steps' moment, in updates."""
+        return None
+
+    def observes_every_n_updates(self) -> int | None:
+        """Return the interval at which `observe` is called, in updates; None for never."""
         return None
 
     def accumulation(self) -> Mapping[int, int] | None:

@@ -115,7 +115,7 @@ class Moment(str):
 
     @property
     def kind(self) -> str:
-        """'steps', 'validation', 'epoch', 'tick' or 'interrupt'."""
+        """'observe', 'steps', 'validation', 'epoch', 'tick' or 'interrupt'."""
         return str(self)
 
     def passed(self, every: int) -> bool:

@@ -44,7 +44,8 @@ class FitLoop:
         called: the owners of the event under way that were called: a callback may save a checkpoint in its hook, and
             the run that continues from it calls the others.
         seen: the batches of the epochs before this one.
-        passed: the places where step metrics are written that the last dispatch has run past; None where none.
+        passed: the places where step metrics are written, or the state is observed, that the last dispatch has run
+            past; None where none.
         kept: what the step of the last batch read, before it; None where nobody may ask for it.
     """
 
@@ -59,6 +60,7 @@ class FitLoop:
         self.batches: Iterator[Any] = iter(())
         self.outputs: list[Any] = []
         self.passed: Generator[Clock] | None = None
+        self.observed = self.run.clock
         self.keeps_outputs = bool({"training_epoch_end", "on_train_epoch_end"} & self.hooks.takes_outputs)
         keep = run.traits.keep
         self.kept = replay.Kept(run, keep) if keep is not None and run.world.size == 1 else None
@@ -308,12 +310,15 @@ class FitLoop:
         self.in_epoch = True
 
     def log(self, kind: str) -> None:
+        """Observe and log, at the places that the last dispatch has run past and then here."""
         self.log_passed()
+        self.observe_here()
         self.log_here()
 
     def log_passed(self, alone: bool = False) -> None:
-        """Write the step metrics of those places that the last dispatch has run past. `alone`: it has failed."""
-        self.logged = self.run.before.update
+        """Observe, and write the step metrics, at those places that the last dispatch has run past. `alone`: it has
+        failed."""
+        self.logged, self.observed = self.run.before.update, self.run.before
         if self.passed is None:
             return
         clock, passed, self.passed = self.run.clock, self.passed, None
@@ -321,9 +326,23 @@ class FitLoop:
             with closing(passed):
                 for there in passed:
                     self.run.clock = there
+                    self.observe_here()
                     self.log_here(alone)
         finally:
             self.run.clock = clock
+
+    def observe_here(self) -> None:
+        plan, clock, before = self.run.plan, self.run.clock, self.observed
+        if not plan.observe_updates or not plans.observe_due(plan, clock, before.update):
+            return
+        if not plan.passes_logs:
+            self.engine.publish()  # who observes at once may look at the module too
+        moment, self.observed = Moment("observe", before, clock), clock
+        for key, observe in self.hooks.observe:
+            if plan.passes_logs:
+                observe(moment)
+            else:
+                self.call(f"observe: {key}", observe, moment)
 
     def log_here(self, alone: bool = False) -> None:
         plan, clock, before = self.run.plan, self.run.clock, self.logged

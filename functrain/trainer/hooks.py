@@ -197,6 +197,7 @@ BY_NAME: dict[str, Hook] = {hook.name: hook for hook in HOOKS}
 
 # The Trainer's own moments, in the order in which they come: callbacks act there one by one, each known by its key.
 MOMENTS: tuple[Hook, ...] = (
+    Hook("observe", ("moment",), (CALLBACK,), "The state may be observed, so many updates after the last time."),
     Hook("log_step", ("metrics",), (CALLBACK,), "Step metrics are about to be written."),
     Hook("checkpoint", ("moment",), (CALLBACK,), "The state is whole and may be saved."),
     Hook(
@@ -400,6 +401,7 @@ class Hooks:
     what the last owner that returned something returned (-1 from anybody counts, for `on_train_batch_start`).
     """
 
+    observe: Acting
     log_step: Acting
     checkpoint: Acting
     should_stop: Acting

@@ -60,12 +60,14 @@ def windows_of(flags: Flags, callbacks: Iterable[Callback]) -> Schedule:
 
 def plan_of(run: Run) -> Plan:
     """Return the plan of a fit, once its training loader and its optimizers are known."""
-    intervals = [n for callback in run.callbacks if (n := callback.every_n_updates())]
+    checkpoints = [n for callback in run.callbacks if (n := callback.every_n_updates())]
+    observers = [n for callback in run.callbacks if (n := callback.observes_every_n_updates())]
     logs = bool(run.loggers or run.hooks.log_step)
     windows, batches = windows_of(run.flags, run.callbacks), run.loaders.cap(run.source.batches)
     several = not (run.hooks.per_batch or run.traits.per_batch)
-    passes_logs = logs and several and run.traits.passes_logs and run.logs_may_lag
-    return make_plan(run.flags, batches, run.traits.players, intervals, windows, logs, passes_logs)
+    somebody = logs or bool(observers)
+    passes_logs = somebody and several and run.traits.passes_logs and run.logs_may_lag
+    return make_plan(run.flags, batches, run.traits.players, checkpoints, windows, logs, passes_logs, observers)
 
 
 def make_plan(
@@ -76,6 +78,7 @@ def make_plan(
     windows: Schedule,
     logs: bool = True,
     passes_logs: bool = False,
+    observers: Iterable[int] = (),
 ) -> Plan:
     """Return what is due when, for a training loader of so many batches (None: unknown).
 
@@ -84,6 +87,7 @@ def make_plan(
         windows: batches an update, by epoch.
         logs: somebody reads step metrics; where nobody does, no dispatch ends for them.
         passes_logs: nor where they may be read later.
+        observers: intervals, in updates, at which callbacks want to observe the state.
 
     Raises:
         ConfigurationError: the validation interval does not fit the loader.
@@ -101,6 +105,7 @@ def make_plan(
         val_epochs=flags.check_val_every_n_epoch,
         log_updates=flags.log_every_n_steps if logs else NO_EVENT,
         flush_updates=flags.flush_logs_every_n_steps,
+        observe_updates=tuple(observers),
         checkpoint_updates=tuple(checkpoints),
         dispatch=LONGEST_DISPATCH,
         passes_logs=passes_logs,

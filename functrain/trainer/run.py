@@ -200,9 +200,10 @@ class Run:
 
     @property
     def logs_may_lag(self) -> bool:
-        """May every logger and callback that gets step metrics get them later? Where one's own method does not say
-        so, it may look at the run or stop it."""
-        asked = [(callback, "log_step") for callback in self.callbacks if overrides(callback, "log_step")]
+        """May every logger and callback that gets step metrics, or observes the state, get them later? Where one's own
+        method does not say so, it may look at the run or stop it."""
+        methods = ("log_step", "observe")
+        asked = [(each, method) for each in self.callbacks for method in methods if overrides(each, method)]
         asked += [(logger, "log_metrics") for logger in self.loggers]
         return all(_says(owner, "may_lag", method) for owner, method in asked)
 

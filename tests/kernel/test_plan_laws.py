@@ -32,6 +32,7 @@ plans = st.builds(
     val_epochs=st.none() | st.integers(1, 3),
     val_before=st.integers(0, 30),
     log_updates=st.integers(1, 9),
+    observe_updates=st.lists(st.integers(1, 9), max_size=2).map(tuple),
     checkpoint_updates=st.lists(st.integers(1, 9), max_size=2).map(tuple),
     dispatch=st.integers(1, 20) | st.just(due.NO_EVENT),
 )
@@ -95,6 +96,7 @@ def what_is_due(plan, clock, before):
         "epoch over": due.epoch_over(plan, clock),
         "limit": due.at_limit(plan, clock),
         "log": not plan.passes_logs and due.log_due(plan, clock, before),
+        "observe": not plan.passes_logs and due.observe_due(plan, clock, before),
         "validate": due.validate_due(plan, clock),
         "checkpoint": due.checkpoint_due(plan, clock, before),
     }
@@ -176,7 +178,7 @@ def test_validations_counted_across_epochs_come_after_every_so_many_batches(ever
 
 
 @given(plans, st.integers(0, 3), st.integers(0, 14), st.integers(1, 14))
-def test_the_parts_of_a_dispatch_end_where_step_metrics_are_due_and_at_its_end(plan, epochs, start, batches):
+def test_the_parts_of_a_dispatch_end_where_something_is_noted_and_at_its_end(plan, epochs, start, batches):
     clock = reached(plan, epochs, start)
     assume(plan.batches is None or clock.batch < plan.batches)
     if plan.batches is not None:
@@ -184,9 +186,9 @@ def test_the_parts_of_a_dispatch_end_where_step_metrics_are_due_and_at_its_end(p
     want = set()
     for n in range(1, batches + 1):
         before, clock_ = due.after(plan, clock, n - 1).update, due.after(plan, clock, n)
-        if due.log_due(plan, clock_, before):
+        if due.log_due(plan, clock_, before) or due.observe_due(plan, clock_, before):
             want.add(n)
-    assert due.log_places(plan, clock, batches) == sorted(want | {batches})
+    assert due.noted_places(plan, clock, batches) == sorted(want | {batches})
 
 
 @given(plans, st.integers(0, 3), st.integers(0, 14), st.integers(1, 14))

@@ -197,9 +197,9 @@ def test_loops_that_jax_compiles_are_python_s(sizes):
     kind, rules = KINDS[2], (Rule(Clip(norm=1.0)),)
     rng = np.random.default_rng(0)
     start, windows = data.linear_params(rng), [[data.regression(rng, n) for n in sizes] for _ in range(3)]
-    backend = kind.backend(Part(linear, AdamW(0.05)))
-    own = JaxBackend(backend.loss, backend.optimizers, backend.owned, backend.policy)
     with jax.enable_x64(True):
+        backend = kind.backend(Part(linear, AdamW(0.05)))
+        own = JaxBackend(backend.loss, backend.optimizers, backend.owned, backend.policy)
         ours, [*reports] = epoch(backend, rules, kind.init(backend, start, rules), windows)
         theirs = kind.init(own, start, rules)
         for window, (report,) in zip(windows, reports, strict=True):
