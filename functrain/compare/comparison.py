@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from functrain.compare.records import PARTS, Recorded, RecordsError, Row
+from functrain.compare.records import PARTS, Part, Recorded, RecordsError, Row
 
-LEFT_OUT = ("format", "run", "started", "directory")
-"""What differs between any two manifests, and means nothing."""
+LEFT_OUT = ("format", "run", "started", "directory", "continues")
+"""What differs between any two manifests, and says nothing of what was trained; where a run was continued is told by
+itself."""
 
 KINDS = ("data", "randomness", "arithmetic")
 MISSING = "(not there)"
@@ -33,6 +34,23 @@ class Difference(NamedTuple):
     first: str
 
 
+class Setting(NamedTuple):
+    """What differs between two manifests.
+
+    Attributes:
+        name: as 'flags.max_epochs'.
+        a, b: the values of both.
+        update: from where on: 0, but for runs that were continued.
+        until: up to where, in such a run; None for the end.
+    """
+
+    name: str
+    a: Any
+    b: Any
+    update: int = 0
+    until: int | None = None
+
+
 class Comparison(NamedTuple):
     """What is to be said of two runs.
 
@@ -41,14 +59,14 @@ class Comparison(NamedTuple):
         difference: where they part; None where they are equal to the bit.
         generators: the random generators whose states differ, where the first ones do.
         shorter: the update at which the shorter run ends, where the other goes on; else None.
-        manifests: what differs between the manifests: name, one value, the other.
+        manifests: what differs between the manifests.
     """
 
     compared: tuple[int, ...]
     difference: Difference | None
     generators: tuple[str, ...]
     shorter: int | None
-    manifests: tuple[tuple[str, Any, Any], ...]
+    manifests: tuple[Setting, ...]
 
 
 def compare(a: Recorded, b: Recorded) -> Comparison:
@@ -66,9 +84,8 @@ def compare(a: Recorded, b: Recorded) -> Comparison:
     last = max(a.rows), max(b.rows)
     shorter = min(last) if last[0] != last[1] else None
     found = _Firsts(a, b, common)
-    return Comparison(
-        tuple(common), found.difference(), found.generators, shorter, tuple(_manifests(a.manifest, b.manifest))
-    )
+    settings = tuple(_settings(a.parts, b.parts, common[-1]))
+    return Comparison(tuple(common), found.difference(), found.generators, shorter, settings)
 
 
 class _Firsts:
@@ -118,10 +135,30 @@ def _differing(a: Mapping[str, str], b: Mapping[str, str]) -> Iterator[str]:
             yield name
 
 
-def _manifests(a: Mapping[str, Any] | None, b: Mapping[str, Any] | None) -> Iterator[tuple[str, Any, Any]]:
-    if a is not None and b is not None:
-        one, other = ({name: each[name] for name in each if name not in LEFT_OUT} for each in (a, b))
-        yield from _unequal("", one, other)
+def _settings(a: Sequence[Part], b: Sequence[Part], last: int) -> Iterator[Setting]:
+    """Yield what differs between the parts that cover the same updates."""
+    if not a or not b:
+        return
+    found: list[Setting] = []
+    holding: dict[str, int] = {}
+    for update in sorted({0, *(part.update for part in (*a, *b) if part.update < last)}):
+        one, other = (_in_force(parts, update) for parts in (a, b))
+        differing = {name: Setting(name, value, theirs, update) for name, value, theirs in _unequal("", one, other)}
+        for name, index in [*holding.items()]:
+            now = differing.pop(name, None)
+            if now is None or repr(now[1:3]) != repr(found[index][1:3]):
+                found[holding.pop(name)] = found[index]._replace(until=update)
+                differing.update({} if now is None else {name: now})
+        for name, setting in differing.items():
+            holding[name] = len(found)
+            found.append(setting)
+    yield from found
+
+
+def _in_force(parts: Sequence[Part], update: int) -> Mapping[str, Any]:
+    """Return the manifest of the latest part that has begun at this update, without what is left out."""
+    begun = [part for part in parts if part.update <= update] or [parts[0]]
+    return {name: value for name, value in begun[-1].manifest.items() if name not in LEFT_OUT}
 
 
 def _unequal(path: str, a: Any, b: Any) -> Iterator[tuple[str, Any, Any]]:

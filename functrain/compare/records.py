@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeGuard
 
@@ -42,6 +42,18 @@ class Row(NamedTuple):
     metrics: Mapping[str, float]
 
 
+class Part(NamedTuple):
+    """A part of a run that was continued, or the whole of one that was not.
+
+    Attributes:
+        update: where it began.
+        manifest: what it was started with.
+    """
+
+    update: int
+    manifest: Mapping[str, Any]
+
+
 @dataclass
 class Recorded:
     """A run as it was recorded.
@@ -51,7 +63,8 @@ class Recorded:
         run: its id.
         every: the interval of its rows, in updates.
         rows: by update.
-        manifest: what it was started with; None where it kept none.
+        parts: what it was started with, and what it was continued with each time, in that order; empty where it kept
+            no manifest.
         notes: what a reader should know: rows that were left out, another run in the same file.
     """
 
@@ -59,7 +72,7 @@ class Recorded:
     run: str = ""
     every: int = 0
     rows: dict[int, Row] = field(default_factory=dict)
-    manifest: Mapping[str, Any] | None = None
+    parts: Sequence[Part] = ()
     notes: list[str] = field(default_factory=list)
 
 
@@ -91,7 +104,8 @@ def read_run(path: str | os.PathLike[str]) -> Recorded:
             found.rows[row.update] = row
     if not found.rows:
         raise RecordsError(f"{file}: it holds no row of digests.")
-    found.manifest = _manifest(os.path.dirname(file), found)
+    found.parts = _parts(os.path.dirname(file), found)
+    found.notes += [f"it was continued at update {part.update}." for part in found.parts[1:]]
     return found
 
 
@@ -188,8 +202,8 @@ def _text(record: Mapping[str, Any], name: str, file: str) -> str:
     return value
 
 
-def _manifest(directory: str, found: Recorded) -> Mapping[str, Any] | None:
-    """Return the manifest of this run in its directory: the last one, if it was continued."""
+def _parts(directory: str, found: Recorded) -> list[Part]:
+    """Return the manifests of this run in its directory, one a part."""
     names = files.list_dir(directory or os.curdir)
     wanted = [name for name in names if name.startswith("manifest") and name.endswith(".json")]
     mine: list[tuple[int, Mapping[str, Any]]] = []
@@ -206,5 +220,10 @@ def _manifest(directory: str, found: Recorded) -> Mapping[str, Any] | None:
             mine.append((int(number) if number.isdecimal() else 1, manifest))
     if not mine:
         found.notes.append(f"{directory or os.curdir}: no manifest of this run; a logger with a directory keeps one.")
-        return None
-    return max(mine, key=lambda each: each[0])[1]
+    return [Part(_began(manifest), manifest) for _, manifest in sorted(mine, key=lambda each: each[0])]
+
+
+def _began(manifest: Mapping[str, Any]) -> int:
+    continues = manifest.get("continues")
+    update = continues.get("update") if isinstance(continues, dict) else 0
+    return update if _is_count(update) else 0

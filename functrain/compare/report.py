@@ -26,11 +26,12 @@ def lines(a: Recorded, b: Recorded, found: Comparison) -> Iterator[str]:
     if found.shorter is not None:
         longer = "B" if max(b.rows) > max(a.rows) else "A"
         yield f"The runs have other lengths: {longer} goes on after update {found.shorter}."
-    if a.manifest is not None and b.manifest is not None:
+    if a.parts and b.parts:
         if found.manifests:
             yield "The manifests differ in:"
-            for name, one, other in found.manifests:
-                yield f"  {plain(name)}: {_short(one)} | {_short(other)}"
+            for name, one, other, update, until in found.manifests:
+                where = (f", from update {update} on" if update else "") + (f", up to update {until}" if until else "")
+                yield f"  {plain(name)}: {_short(one)} | {_short(other)}{where}"
         else:
             yield "The manifests say the same."
     for run, letter in ((a, "A"), (b, "B")):
