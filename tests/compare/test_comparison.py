@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from functrain.compare import Recorded, RecordsError, compare, read_run
 from functrain.compare.__main__ import main
+from functrain.compare.picture import curves
 from functrain.compare.records import PARTS, Row
 
 NAMES = {"parameters": ["net.weight", "net.bias"], "variables": ["norm.mean"], "optimizer": ["0.exp_avg.net.weight"]}
@@ -210,6 +211,24 @@ def test_a_picture_of_both_curves(tmp_path: Path, capsys: Any):
     assert main([str(a), str(b), "--plot", str(picture)]) == 0
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert "curves.png: loss" in capsys.readouterr().out
+
+
+def test_a_picture_has_both_curves_their_difference_and_the_update_at_which_they_part(tmp_path: Path):
+    other = lines()
+    for update in (4, 5, 6):
+        other[1 + update]["parameters"][0] = "ffffffff"
+        other[1 + update]["metrics"]["loss"] += 0.25
+    a, b = recorded(lines()), recorded(other)
+    above, below = curves(a, b, compare(a, b), "loss").axes
+    losses = [1.0 / (1 + update) for update in range(7)]
+    one, two, parted = above.lines
+    assert [one.get_label(), two.get_label()] == ["A", "B"]
+    assert list(one.get_xdata()) == list(range(7))
+    assert list(one.get_ydata()) == losses
+    assert list(two.get_ydata()) == losses[:4] + [loss + 0.25 for loss in losses[4:]]
+    assert list(below.lines[0].get_ydata()) == pytest.approx([0] * 4 + [0.25] * 3)
+    assert list(parted.get_xdata()) == [4, 4]
+    assert above.get_ylabel() == "loss"
 
 
 def test_odd_numbers_and_names_end_in_no_traceback(tmp_path: Path, capsys: Any):
