@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -15,12 +16,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from functrain import kernel
 from functrain.kernel import plan as plans
 from functrain.kernel.metrics import Running
-from functrain.kernel.state import Clock, TrainState
+from functrain.kernel.state import Clock, Report, TrainState
 from functrain.trainer import metrics_state
 from functrain.trainer.checkpoint import check_format, clock_of, naming
-from functrain.trainer.entries import TRAIN, Entry
+from functrain.trainer.entries import TRAIN, Declared, Entry, Key
 from functrain.trainer.errors import ConfigurationError
 from functrain.trainer.functional import (
     EpochReport,
@@ -129,6 +131,8 @@ class _Functional:
         self.hooks = Hooks(None, module, (), None, Metrics())
         self.feed = Feed(preparing(self.hooks, self.placement.device), self.policy.name == "64")
         self.found: dict[Any, Discovery] = {}
+        self.loaded: dict[Key, Declared] = {}
+        """What checkpoints have brought into running epochs."""
         # No gradient goes backwards through a loop whose length is a value, so a gradient is that of the batch alone.
         self._differentiable = jax.custom_vjp(lambda state, batch, last: self._made(state, batch, last))
         self._differentiable.defvjp(self._forward, lambda pull, given: pull(given))
@@ -136,6 +140,7 @@ class _Functional:
         self.compiled = jax.jit(self._step, donate_argnums=old)
         self.compiled_in_epoch = jax.jit(self._step_in_epoch, donate_argnums=old)
         self.scanned = jax.jit(self._scanned, donate_argnums=old)
+        self.closing = jax.jit(self._updated, donate_argnums=old, static_argnums=1)
 
     # what a user calls
 
@@ -168,7 +173,7 @@ class _Functional:
             state, report = self.compiled_in_epoch(state, taken, last)
             reports.append(report)
         if not reports:
-            raise ConfigurationError("epoch(state, batches): there is no batch.")
+            state, reports = self._closed(state)
         return self._ended(state, reports)
 
     def evaluate(self, state: TrainState, batches: Iterable[Any], stage: str = "validation") -> dict[str, Any]:
@@ -211,8 +216,18 @@ class _Functional:
             state = self._formed(self.parts.init(jax.random.key(0)))
             state = snapshot.restored(state, whole, type(self.module).__name__, self.parts.backend)
             numbers = Clock(*(jnp.int32(n) for n in clock))._replace(skipped=state.clock.skipped)
-            metrics = _running(whole["metrics"], self.policy.store) if clock.batch else None
+            metrics = self._running(whole["metrics"]) if clock.batch else None
         return self.placement.state(jax.tree.map(jnp.array, state._replace(clock=numbers, metrics=metrics)))
+
+    def _running(self, metrics: Mapping[str, Any]) -> dict[Key, Running]:
+        """Return the running values of the epoch under way, of those that the training step logs."""
+        held = Metrics()
+        metrics_state.load_state(held, metrics)
+        entries = [e for e in held.entries.get(TRAIN, {}).values() if e.hook == STEPS[TRAIN] and e.options.on_epoch]
+        declared = [Declared(STEPS[TRAIN], entry.base, entry.suffix, entry.options) for entry in entries]
+        self.loaded.update({each.key: each for each in declared})
+        values = [Running(*(jnp.asarray(x, self.policy.store) for x in entry.running)) for entry in entries]
+        return {each.key: running for each, running in zip(declared, values, strict=True)}
 
     # one step, traced
 
@@ -301,12 +316,32 @@ class _Functional:
     def _ended(self, state: TrainState, reports: Any) -> tuple[TrainState, EpochReport]:
         assert isinstance(state.metrics, dict)
         values: dict[str, Any] = {}
-        known = {key: metric for found in self.found.values() for key, metric in found.logged.metrics.items()}
+        traced = {key: metric for found in self.found.values() for key, metric in found.logged.metrics.items()}
+        known = {**self.loaded, **traced}
         for key, running in state.metrics.items():
             entry = Entry(TRAIN, *known[key], MONOIDS[known[key].options.reduce_fx])
             entry.at, entry.running = 1, running
             values[entry.epoch_name] = entry.epoch_value()
         return state._replace(metrics=None), EpochReport(reports, values)
+
+    def _closed(self, state: TrainState) -> tuple[TrainState, list[StepReport]]:
+        """The epoch has ended with the batch before: what its windows hold still counts."""
+        if not int(state.clock.batch):
+            raise ConfigurationError("epoch(state, batches): there is no batch.")
+        open_ = tuple(player.acc.grads is not None and int(player.acc.count) > 0 for player in state.players)
+        state, report = self.closing(state, open_)
+        return state, [report] if any(open_) else []
+
+    def _updated(self, state: TrainState, open_: tuple[bool, ...]) -> tuple[TrainState, StepReport]:
+        backend = replace(self.parts.backend, open_windows=True)
+        rates, reports = self._rates(state), list[Report | None]()
+        for player, holds in enumerate(open_):
+            state, report = kernel.update(backend, self.parts.rules, state, player) if holds else (state, None)
+            reports.append(report)
+        clock = state.clock
+        turned = clock.next_epoch()._replace(update=clock.update + any(open_))
+        report = StepReport(tuple(reports), {}, rates, any(open_))
+        return jax.tree.map(jnp.asarray, (state._replace(clock=turned), report))
 
     def _scanned(self, state: TrainState, batches: Any) -> tuple[TrainState, EpochReport]:
         n = length(batches)
@@ -356,15 +391,3 @@ def _with_last(batches: Iterable[Any]) -> Iterator[tuple[Any, bool]]:
         after = next(drawn, missing)
         yield batch, after is missing
         batch = after
-
-
-def _running(metrics: Mapping[str, Any], store: Any) -> dict[Any, Running]:
-    """The running values of the epoch under way, of those that the training step logs."""
-    held = Metrics()
-    metrics_state.load_state(held, metrics)
-    entries = held.entries.get(TRAIN, {})
-    return {
-        key: Running(*(jnp.asarray(x, store) for x in entry.running))
-        for key, entry in entries.items()
-        if entry.hook == STEPS[TRAIN] and entry.options.on_epoch
-    }

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 import functrain_jax as ft
 import functrain_torch as pl
 from tests import inside
-from tests.adapters.jax.common import Batches, Plain, bits, same
+from tests.adapters.jax.common import Batches, Endless, Plain, bits, same
 from tests.adapters.jax.common import trainer as jax_trainer
 from tests.functional.test_jax import Logs, Turns, values
 from tests.functional.test_torch import Net, fitted, of_state, of_trainer
@@ -82,6 +82,44 @@ def test_the_checkpoint_that_is_saved_as_an_epoch_ends_goes_on_where_the_run_wou
     state, report = step.epoch(state, batches)
     same(bits(values(state)), bits(values(inside.train_state(rest))))
     assert all(float(value) == float(rest.callback_metrics[name]) for name, value in report.metrics.items())
+
+
+@pytest.mark.parametrize("world", ["torch", "jax"])
+@pytest.mark.parametrize("sized", [True, False], ids=["known length", "unknown length"])
+def test_an_epoch_whose_batches_were_all_seen_ends_without_one(tmp_path, world, sized):
+    """The checkpoint was saved in the last batch's hook: its window and the epoch's metrics come after it."""
+    package, module = (pl, Net) if world == "torch" else (ft, Logs)
+    of_torch = [(torch.randn(4, 3), torch.randn(4, 1)) for _ in range(4)]
+    batches = of_torch if world == "torch" else Batches().batches[:4]
+    loader, path, flags = batches if sized else Endless(batches), tmp_path / "a.ckpt", {"accumulate_grad_batches": 3}
+
+    def saves(trainer, pl_module, outputs, batch, batch_idx):
+        if trainer.current_epoch == 0 and batch_idx == 3:
+            trainer.save_checkpoint(path)
+
+    def run(**more):
+        return package.Trainer(
+            logger=False, checkpoint_callback=False, progress_bar_refresh_rate=0, weights_summary=None, **flags, **more
+        )
+
+    package.seed_everything(2)
+    first = run(max_epochs=1, callbacks=[package.callbacks.LambdaCallback(on_train_batch_end=saves)])
+    first.fit(module(), loader)
+    rest, trained = run(max_epochs=2), module()
+    rest.fit(trained, loader, ckpt_path=str(path))
+    step = package.functional(module(), **flags)
+    state, ended = step.epoch(package.load_state(path, step), [])
+    assert tuple(int(n) for n in state.clock[:3]) == (1, 0, 2)
+    assert len(ended.steps) == (not sized)
+    assert {name: float(value) for name, value in ended.metrics.items()} == {
+        name: float(first.callback_metrics[name]) for name in ended.metrics
+    }
+    assert ended.metrics
+    state, _ = step.epoch(state, batches)
+    if world == "torch":
+        assert of_state(state) == of_trainer(trained, rest)
+    else:
+        same(bits(values(state)), bits(values(inside.train_state(rest))))
 
 
 def fit(flags, directory):
