@@ -47,7 +47,7 @@ from functrain_jax.order import plain
 from functrain_jax.parts import always, check_pieces, has_unit_windows, pieces_of, policy_of_flags, step_parts
 from functrain_jax.placement import placement_of
 from functrain_jax.players import Spec
-from functrain_jax.programs import BAD_LOSS, Discovery, Training
+from functrain_jax.programs import BAD_LOSS, BAD_PARAMETER, Discovery, Training
 from functrain_jax.rates import Rates
 from functrain_jax.throttle import Throttle
 from functrain_jax.values import Values
@@ -377,6 +377,8 @@ class JaxEngine:
         self.state = self.training.closing(self.state, self.placement.numbers(flags))
         self.run.clock = self.run.clock._replace(update=self.run.clock.update + 1)
         self.publish()
+        if self.training.watch:
+            self._find_nan(BAD_PARAMETER)
         return True
 
     def close_epoch(self, metrics: Mapping[str, Any]) -> None:

@@ -163,7 +163,8 @@ class FitLoop:
         """A loader that ended by itself may have left a window open; closing it is the update of its last batch."""
         if self.ended:
             position, self.position = self.position, None
-            self.engine.close_window()
+            with replay.written(self.run, self.between_batches, self.kept):
+                self.engine.close_window()
             self.position = position
 
     def close_carried(self) -> bool:

@@ -33,12 +33,14 @@ class Kept:
 
     Attributes:
         drawn: the random state once the batch was drawn.
+        holds: a batch was drawn.
     """
 
     def __init__(self, run: Run, keep: Callable[[Any], tuple[Any, Callable[[], None]]]) -> None:
         self.run = run
         self.keep = keep
         self.drawn: dict[str, Any] = {}
+        self.holds = False
 
     def each(self, batches: Iterator[Any]) -> Iterator[Any]:
         """Yield the batches; of each, what its step reads is kept, in the place of what was kept before."""
@@ -51,6 +53,7 @@ class Kept:
                 return
             self.drawing, self.drawn = drawing, self.random.now()
             self.batch, self.back = self.keep(batch)
+            self.holds = True
             self.metrics, self.clock = metrics_state.kept(self.run.metrics), self.run.clock
             yield batch
 
@@ -82,9 +85,9 @@ def written(
     try:
         yield
     except NotFiniteError as error:
-        before = error.before if kept is None else kept.before
+        before = error.before if kept is None else kept.before if kept.holds else None
         error.before = None
-        if before is not None and run.world.size == 1:
+        if before is not None and error.path is None and run.world.size == 1:
             with note_secondary(error):
                 _write(run, between_batches, error, before, {} if kept is None else {RANDOM: kept.drawn})
         raise

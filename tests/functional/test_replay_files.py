@@ -44,3 +44,32 @@ def test_two_runs_that_end_at_the_same_batch_leave_a_file_each(first: str, secon
     assert left[0][1] != left[1][1]
     for package, path, value in left:
         assert [float(x) for x in package.failing_batch(path)] == [value, value]
+
+
+class Unsized:
+    """Batches of which nobody knows how many they are."""
+
+    def __init__(self, batches: list[Any]) -> None:
+        self.batches = batches
+
+    def __iter__(self) -> Any:
+        return iter(self.batches)
+
+
+@pytest.mark.parametrize("world", RUNS)
+def test_an_update_at_the_end_that_nobody_foresaw_is_looked_at_too(world: str, tmp_path: Path):
+    """The window is longer than the epoch, whose losses are all finite; its update is not."""
+    package, module, batch = RUNS[world]
+    model = module()
+    model.rate = 3e38
+    trainer = package.Trainer(
+        max_epochs=2, terminate_on_nan=True, accumulate_grad_batches=5, default_root_dir=tmp_path, **QUIET
+    )
+    with pytest.raises(package.NotFiniteError, match="is not finite after epoch 0, batch 2") as error:
+        trainer.fit(model, Unsized([batch(100.0)] * 3))
+    if world == "torch":
+        (written,) = tmp_path.iterdir()
+        assert error.value.path == str(written)
+        step = package.functional(module(), accumulate_grad_batches=5)
+        state = package.load_state(error.value.path, step)
+        assert (state.clock.batch, state.players[0].acc.count) == (2, 2)
