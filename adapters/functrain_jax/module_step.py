@@ -5,6 +5,7 @@ Nothing here is a second way to compute: the step is that of `Training`, the eva
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -34,7 +35,7 @@ from functrain.trainer.functional import (
     flags_of_step,
     step_of,
 )
-from functrain.trainer.hooks import Hooks
+from functrain.trainer.hooks import Hooks, overrides
 from functrain.trainer.loop_state import ends_epoch
 from functrain.trainer.metrics import Metrics
 from functrain.trainer.planning import windows_of
@@ -209,6 +210,9 @@ class _Functional:
         path = "the checkpoint" if isinstance(saved, Mapping) else os.fspath(saved)
         given = saved if isinstance(saved, Mapping) else checkpoint.read(path, self.placement.sharding)
         whole = check_format(dict(given), path)
+        if overrides(self.module, "on_load_checkpoint"):
+            # The module is never written, and the hook may write into it.
+            copy.deepcopy(self.module).on_load_checkpoint(whole)
         with naming(path):
             clock = clock_of(whole)
             if ends_epoch(whole["loop"]):

@@ -194,6 +194,11 @@ class TrainSource:
         """Return the cursor of a place in an epoch that begins with the random state of now."""
         return {"seen": seen, "epoch_rng": self._random_state()}
 
+    def replayed(self, seen: int) -> dict[str, Any]:
+        """Return the cursor of a place in the open epoch that is found by going through it from its start, whatever was
+        drawn since."""
+        return {"seen": seen, "epoch_rng": self._epoch_rng}
+
     def look_ahead(self, batches: Iterator[Any], seen: int) -> dict[str, Any] | None:
         """Draw one batch more of the open epoch, `seen` batches into it: the cursor to find that batch again with,
         random states as before; None where there is none."""
@@ -273,7 +278,7 @@ class TrainSource:
             return {"seen": seen, "loader": self.loader.state_dict()}
         if seen and isinstance(self._iterator, StatefulIterator):
             return {"seen": seen, "iterator": self._iterator.get_state()}
-        return {"seen": seen, "epoch_rng": self._epoch_rng}
+        return self.replayed(seen)
 
     def _reopen(self, cursor: dict[str, Any]) -> Iterator[Any]:
         if "loader" in cursor:
@@ -285,7 +290,8 @@ class TrainSource:
             return iterator
         # Begin the epoch as it began, under its random state, and go past what was seen.
         self._epoch_rng = cursor["epoch_rng"]
-        self._set_random_state(cursor["epoch_rng"])
+        if self._epoch_rng is not None:
+            self._set_random_state(self._epoch_rng)
         return self._begin(cursor["seen"])
 
 

@@ -511,12 +511,14 @@ class FitLoop:
 
     @contextmanager
     def between_batches(self) -> Generator[None]:
-        """Within it the loop stands behind all that was due after the batch before: a checkpoint may be taken."""
+        """Within it the loop stands behind all that was due after the batch before, though further ones were drawn: a
+        checkpoint may be taken."""
         position, self.position = self.position, ("batch", len(EVENTS["batch"]))
+        cursor, self.cursor = self.cursor, self.cursor or self.run.source.replayed(self.run.clock.batch)
         try:
             yield
         finally:
-            self.position = position
+            self.position, self.cursor = position, cursor
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Take `state()` back; before `epochs`."""
