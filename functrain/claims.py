@@ -85,11 +85,13 @@ def hidden(path: str) -> str:
 
 def tidy(directory: str) -> None:
     """Remove the claims of killed processes on names that stand for nothing in a local directory."""
-    if files.is_remote(directory) or fcntl is None or not os.path.isdir(directory):
+    has_no_claims = files.is_remote(directory) or fcntl is None or not os.path.isdir(directory)
+    if has_no_claims:
         return
     for name in sorted(os.listdir(directory)):
         claimed = os.path.join(directory, name[1 : -len(_SUFFIX)])
-        if not name.startswith(".") or not name.endswith(_SUFFIX) or os.path.lexists(claimed):
+        is_left_alone = not name.startswith(".") or not name.endswith(_SUFFIX) or os.path.lexists(claimed)
+        if is_left_alone:
             continue
         with contextlib.suppress(OSError):
             young = time.time() - os.lstat(hidden(claimed)).st_mtime < _TIDY_AGE

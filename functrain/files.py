@@ -271,7 +271,8 @@ def sweep(directory: str | os.PathLike[str], killed: Collection[str] = ()) -> li
     `killed`, ids of writers, has made them; a directory that was moved aside while its successor never came is put back
     under its name. Nothing is done to a URL, or without file locks.
     """
-    if is_remote(directory) or not disk.LOCKS or not os.path.isdir(_local(directory)):
+    cannot_be_swept = is_remote(directory) or not disk.LOCKS or not os.path.isdir(_local(directory))
+    if cannot_be_swept:
         return []
     local, done = _local(directory), []
     for name in sorted(os.listdir(local)):

@@ -40,6 +40,7 @@ def is_regular(path: str, below: str) -> bool:
             mode = os.lstat(os.path.join(start, *names[:i])).st_mode
         except (OSError, ValueError):
             return False
-        if not stat.S_ISDIR(mode) and not (i == len(names) and stat.S_ISREG(mode)):
+        leads_elsewhere = not stat.S_ISDIR(mode) and not (i == len(names) and stat.S_ISREG(mode))
+        if leads_elsewhere:
             return False
     return True

@@ -233,7 +233,8 @@ def _fitting(name: str, stored: Any, dtype: np.dtype, shape: tuple[int, ...]) ->
     chunk = stored.chunk_layout.read_chunk.shape or ()  # None, where the array has no axes
     plain = stored.codec.to_json().get("compressor") is None
     same = stored.shape == shape and stored.dtype.numpy_dtype == dtype
-    if same and plain and all(c <= max(n, 1) for c, n in zip(chunk, shape, strict=True)):
+    as_declared = same and plain and all(c <= max(n, 1) for c, n in zip(chunk, shape, strict=True))
+    if as_declared:
         return stored
     form = f"{stored.dtype.name} {stored.shape} in chunks of {chunk}{'' if plain else ', compressed'}"
     raise ValueError(f"the array {name!r} is stored as {form}, and declared as {dtype} {shape}")

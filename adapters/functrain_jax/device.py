@@ -95,7 +95,10 @@ def choose_device(flags: Flags) -> Any:
 def check_determinism(flags: Flags, platform: str) -> None:
     """Raises ConfigurationError where the flags forbid that a run computes otherwise than the last, and such a device
     may."""
-    if flags.deterministic and platform == "gpu" and "xla_gpu_deterministic_ops" not in os.environ.get("XLA_FLAGS", ""):
+    may_differ = (
+        flags.deterministic and platform == "gpu" and "xla_gpu_deterministic_ops" not in os.environ.get("XLA_FLAGS", "")
+    )
+    if may_differ:
         raise ConfigurationError(
             "Trainer(deterministic=True): on a GPU XLA must be told when Python starts; set the environment variable "
             "XLA_FLAGS=--xla_gpu_deterministic_ops=true, or leave the flag out."
@@ -104,7 +107,8 @@ def check_determinism(flags: Flags, platform: str) -> None:
 
 def check_one_device(leaf: Any, what: str) -> None:
     """Raises ConfigurationError where an array is spread over several devices, which no run keeps."""
-    if isinstance(leaf, jax.Array) and not isinstance(leaf, Tracer) and len(leaf.sharding.device_set) > 1:
+    is_spread = isinstance(leaf, jax.Array) and not isinstance(leaf, Tracer) and len(leaf.sharding.device_set) > 1
+    if is_spread:
         raise ConfigurationError(
             f"{what} is spread over {len(leaf.sharding.device_set)} devices ({leaf.sharding}): the Trainer does not "
             "support meshes yet, and would gather it on one. Use functrain_jax.make_step, which keeps shardings, or "

@@ -82,7 +82,8 @@ def _encode_array(value: Any, arrays: dict[str, Any], where: str, kind: str) -> 
         )
     if not dtype.isnative:
         value, dtype = value.astype(dtype.newbyteorder("=")), dtype.newbyteorder("=")
-    if value.ndim == 0 and kind == ARRAY and dtype.kind in "biuf":
+    is_number = value.ndim == 0 and kind == ARRAY and dtype.kind in "biuf"
+    if is_number:
         return {SCALAR: [str(dtype), np.asarray(value).item()]}
     name = _own_name(where, arrays)
     if value.size:  # orbax stores no empty ones; their form says all
@@ -168,7 +169,8 @@ def dtype_of(name: Any) -> np.dtype:
 
 
 def _shape(shape: Any) -> tuple[int, ...]:
-    if not isinstance(shape, list) or len(shape) > 32 or not all(type(n) is int and n >= 0 for n in shape):
+    impossible = not isinstance(shape, list) or len(shape) > 32 or not all(type(n) is int and n >= 0 for n in shape)
+    if impossible:
         raise ValueError(f"{shape!r} is no shape of an array")
     return tuple(shape)
 

@@ -183,7 +183,8 @@ class JaxEngine:
             count += given
         # Hooks may look at the module now: every batch, or because the epoch or the run has ended, or on_exception.
         over = plans.epoch_over(run.plan, run.clock) or plans.at_limit(run.plan, run.clock)
-        if self.one_by_one or count < n or over or run.stop.raised:
+        somebody_looks = self.one_by_one or count < n or over or run.stop.raised
+        if somebody_looks:
             self.publish()
         ended = failed is None and (not count or (count < n and not run.stop.raised))
         return Dispatch(run.clock, count, ended, outputs, self.moments.passed(run.metrics, run.clock), failed)
@@ -211,7 +212,8 @@ class JaxEngine:
             self.state, after = self.launch(program, self.state, metrics, place, turn, buffers)
             metrics = {name: after[name] for name in metrics}
             noted.append(after["noted"])
-            if found.slow and len(noted) in ends and observed[ends.index(len(noted))]:
+            digests_now = found.slow and len(noted) in ends and observed[ends.index(len(noted))]
+            if digests_now:
                 noted[-1] = (*noted[-1][:2], digest(self.state)[None])
             if "bad" in metrics and int(metrics["bad"]):
                 break

@@ -267,10 +267,12 @@ class Feed:
             raise _unusable(leaf, batch, index, str(error)) from error
         if dtype == np.float64 and not self.x64:
             dtype = np.dtype(np.float32)
-        if dtype.kind not in "biufcV" or (dtype.kind == "V" and not jnp.issubdtype(dtype, np.number)):
+        no_number = dtype.kind not in "biufcV" or (dtype.kind == "V" and not jnp.issubdtype(dtype, np.number))
+        if no_number:
             raise _unusable(leaf, batch, index, f"its type is {array.dtype}")
         kept = array.astype(dtype, copy=False)
-        if dtype.kind in "iu" and dtype != array.dtype and not (kept == array).all():
+        wraps = dtype.kind in "iu" and dtype != array.dtype and not (kept == array).all()
+        if wraps:
             lost = array.flat[np.argmax(kept != array)]
             raise _unusable(
                 leaf,

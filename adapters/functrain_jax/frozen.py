@@ -81,7 +81,8 @@ def _frozen(value: Any, depth: int, seen: dict[int, int]) -> Any:
     if isinstance(value, functools.partial):
         parts = value.func, value.args, value.keywords
         return kind, tuple(_frozen(part, depth - 1, seen) for part in parts)
-    if (of_library(kind) and kind is not types.SimpleNamespace) or isinstance(value, ModuleBase):
+    is_told_by_identity = (of_library(kind) and kind is not types.SimpleNamespace) or isinstance(value, ModuleBase)
+    if is_told_by_identity:
         return Same(value)
     return Same(value), _container(_inside(value), depth - 1, seen), _frozen(kind, depth - 1, seen)
 
@@ -158,7 +159,8 @@ def _class(cls: type, seen: set[int]) -> Iterator[Any]:
 
 def _reached(function: Any, owner: type, seen: set[int]) -> Iterator[Any]:
     function = inspect.unwrap(function) if callable(function) else function
-    if not isinstance(function, types.FunctionType) or id(function) in seen or of_library(function):
+    leads_nowhere = not isinstance(function, types.FunctionType) or id(function) in seen or of_library(function)
+    if leads_nowhere:
         return
     seen.add(id(function))
     yield frozen(function)

@@ -85,7 +85,8 @@ def _look(value: Any, name: str, found: dict[str, str], seen: set[int]) -> None:
             name += "'"
         found[name] = text
         return
-    if id(value) in seen or (isinstance(value, Sized) and len(value) > MANY):
+    looked_at = id(value) in seen or (isinstance(value, Sized) and len(value) > MANY)
+    if looked_at:
         return
     seen.add(id(value))
     if isinstance(value, FunctionType):

@@ -266,7 +266,8 @@ class _Functional:
         if training.watch:
             metrics["bad"] = jnp.int32(0)
         state = state._replace(metrics=metrics, rng=key if found.drew else None)
-        if turns is None and training.pieces is None and not found.slow and not straight:
+        in_the_loop = turns is None and training.pieces is None and not found.slow and not straight
+        if in_the_loop:
             state, reports = training.looped(backend, state, batch)
         else:
             state, reports = training.move(backend, state, batch, turns)

@@ -48,7 +48,8 @@ def _mapped(tree: Any, kind: type, make: Callable[..., Any]) -> Any:
     if type(tree) in (dict, Ordered):
         items = {key: _mapped(value, kind, make) for key, value in tree.items()}
         return make(items) if type(tree) is kind else type(tree)(items)
-    if type(tree) not in (list, tuple) and not (isinstance(tree, tuple) and hasattr(tree, "_fields")):
+    no_container = type(tree) not in (list, tuple) and not (isinstance(tree, tuple) and hasattr(tree, "_fields"))
+    if no_container:
         return tree
     parts = [_mapped(part, kind, make) for part in tree]
     if all(new is old for new, old in zip(parts, tree, strict=True)):

@@ -62,7 +62,8 @@ def players_of(given: Any, attributes: Iterable[str], owner: str) -> tuple[Spec,
             f"{owner} holds no parameters: give it an attribute with an nnx module, `functrain_jax.from_linen(...)`, "
             "or a tree of arrays in self.params, set in __init__ or setup."
         )
-    if is_optimizer(given) or (isinstance(given, Mapping) and "optimizer" in given):
+    is_single = is_optimizer(given) or (isinstance(given, Mapping) and "optimizer" in given)
+    if is_single:
         specs = (_spec(given, None, "", attributes, where),)
     elif isinstance(given, Mapping):
         specs = tuple(_spec(v, (name,), name, attributes, where) for name, v in given.items() if v is not None)
@@ -98,7 +99,8 @@ def spec_frequency(value: Any) -> int | None:
 
 
 def _values(given: Any) -> list[Any]:
-    if is_optimizer(given) or (isinstance(given, Mapping) and "optimizer" in given):
+    is_single = is_optimizer(given) or (isinstance(given, Mapping) and "optimizer" in given)
+    if is_single:
         return [given]
     return [v for v in (given.values() if isinstance(given, Mapping) else given) if v is not None]
 

@@ -250,7 +250,10 @@ def _check_pickle(archive: zipfile.ZipFile) -> None:
 
 
 def _first_line(error: BaseException) -> str:
-    if isinstance(error, KeyError) or (isinstance(error, OSError) and error.filename is None and error.errno):
+    says_nothing = isinstance(error, KeyError) or (
+        isinstance(error, OSError) and error.filename is None and error.errno
+    )
+    if says_nothing:
         return "its content is none that torch.save writes"
     return next(iter(str(error).splitlines()), type(error).__name__)
 
@@ -263,7 +266,8 @@ def _plain(value: Any, where: str) -> Any:
     """Return the value, if it can be read back without running code; numpy scalars become Python's. Containers are
     new."""
     kind: type = type(value)
-    if kind in PLAIN or (isinstance(value, Tensor) and kind is Tensor):
+    is_plain = kind in PLAIN or (isinstance(value, Tensor) and kind is Tensor)
+    if is_plain:
         return value
     if isinstance(value, Tensor):
         return value.detach().as_subclass(Tensor)

@@ -169,7 +169,8 @@ def ends(loader: Any) -> tuple[Any, Any] | None:
 
     Nor where worker processes read the data set: it may open files when it is first read, which is for them to do.
     """
-    if type(loader) is not DataLoader or isinstance(loader.dataset, IterableDataset) or loader.num_workers:
+    cannot_be_read = type(loader) is not DataLoader or isinstance(loader.dataset, IterableDataset) or loader.num_workers
+    if cannot_be_read:
         return None
     dataset: Any = loader.dataset
     batched, count = loader.batch_sampler is not None, len(dataset)

@@ -24,7 +24,8 @@ def choose_device(flags: Flags) -> torch.device:
             f"Trainer({what}): needs a CUDA device, and torch {torch.__version__} sees none here; use "
             "accelerator='cpu'."
         )
-    if wants_gpu or (flags.accelerator == "auto" and torch.cuda.is_available()):
+    takes_gpu = wants_gpu or (flags.accelerator == "auto" and torch.cuda.is_available())
+    if takes_gpu:
         return torch.device("cuda", torch.cuda.current_device())
     return torch.device("cpu")
 

@@ -142,7 +142,8 @@ def _forward(loss_fn: Callable[..., Any], tbptt: bool, seen: dict[str, Any]) -> 
         output, aux = apart(loss_fn(state.params, batch, **extras), tbptt, called)
         seen.clear()
         seen.update(detached(aux))
-        if weight is None or (isinstance(output, dict) and "weight" in output):
+        has_a_weight = weight is None or (isinstance(output, dict) and "weight" in output)
+        if has_a_weight:
             return output
         return {**(output if isinstance(output, dict) else {"loss": output}), "weight": weight}
 

@@ -34,7 +34,8 @@ def check_shapes(state: Mapping[str, Any], optimizer: Optimizer, names: Names, w
         for key, value, shape in _expected(state["state"].get(i, {}), optimizer, parameters, parameter):
             found = tuple(value.shape) if isinstance(value, Tensor) else None
             is_scalar = found is None or value.numel() == 1
-            if found == shape or (shape == () and is_scalar):
+            fits = found == shape or (shape == () and is_scalar)
+            if fits:
                 continue
             holds = kind(value) if found is None else f"a tensor of shape {found}"
             raise CheckpointError(

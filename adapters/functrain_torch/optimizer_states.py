@@ -97,7 +97,8 @@ def _options(values: Mapping[str, Any], of: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for name, value in values.items():
         value = value.item() if isinstance(value, Tensor) and value.numel() == 1 else value
-        if name not in MOVING and not name.startswith("_") and _is_option(value):
+        is_told = name not in MOVING and not name.startswith("_") and _is_option(value)
+        if is_told:
             found[f"{name}{of}"] = str(dict(value) if isinstance(value, Mapping) else value)
     return found
 

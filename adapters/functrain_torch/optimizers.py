@@ -61,7 +61,10 @@ def parse_optimizers(given: Any, module: str) -> Configured:
     """
     if given is None:
         return Configured([], [], [])
-    if isinstance(given, Sequence) and len(given) == 2 and all(isinstance(part, list | tuple) for part in given):
+    is_two_lists = (
+        isinstance(given, Sequence) and len(given) == 2 and all(isinstance(part, list | tuple) for part in given)
+    )
+    if is_two_lists:
         optimizers, schedulers = given
         entries: list[Any] = [{"optimizer": optimizer} for optimizer in optimizers]
         extra = [_scheduler(s, _owner(s, optimizers, i), module) for i, s in enumerate(schedulers)]

@@ -163,7 +163,8 @@ def _check_parameters(module: LightningModule, configured: Configured, name: str
     """Every trainable parameter has an optimizer, and every optimizer's parameter is the module's."""
     own = {id(p) for p in module.parameters()}
     moved = {id(p) for optimizer in configured.optimizers for p in parameters_of(optimizer)}
-    if configured.optimizers and not own & moved and own:
+    moves_others_only = configured.optimizers and not own & moved and own
+    if moves_others_only:
         raise ConfigurationError(
             f"{name}.configure_optimizers: the optimizer has none of the module's parameters; was it made of a copy?"
         )

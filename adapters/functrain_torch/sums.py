@@ -129,7 +129,8 @@ def _pieces(words: Tensor) -> list[Piece]:
 def _view(tensor: Tensor) -> Tensor | None:
     """Return a tensor's memory as words; None where that is not what its words are."""
     plain = tensor.layout is torch.strided and not tensor.is_conj() and not tensor.is_neg()
-    if not plain or not tensor.is_contiguous() or tensor.element_size() < 4 or not tensor.numel():
+    has_other_words = not plain or not tensor.is_contiguous() or tensor.element_size() < 4 or not tensor.numel()
+    if has_other_words:
         return None
     tensor = torch.view_as_real(tensor) if tensor.is_complex() else tensor
     return tensor.reshape(-1).view(torch.int32)

@@ -106,7 +106,8 @@ def _names(slots: Any) -> tuple[str, ...]:
 def _ragged(items: Any) -> bool:
     """Tensors that differ along their first axis only: sequences of several lengths, not the parts of a batch."""
     first = items[0]
-    if len(items) == 1 or not isinstance(items[1], Tensor) or items[1].ndim != first.ndim:
+    is_regular = len(items) == 1 or not isinstance(items[1], Tensor) or items[1].ndim != first.ndim
+    if is_regular:
         return False
     alike = all(isinstance(t, Tensor) and t.shape[1:] == first.shape[1:] for t in items)
     return alike and len({t.shape[0] for t in items}) > 1

@@ -253,7 +253,8 @@ class ModelCheckpoint(Checkpoint):
     def tick(self, trainer: Any, pl_module: Any) -> None:
         """Between two dispatches: is it time? Not while a validation runs."""
         fitting = trainer.stage == "fit" and trainer.run.metrics.current.stage == TRAIN
-        if fitting and not self._idle(trainer) and self._time_is_up():
+        is_due = fitting and not self._idle(trainer) and self._time_is_up()
+        if is_due:
             self.checkpoint(trainer, pl_module, Moment("tick", trainer.run.before, trainer.run.clock))
 
     def checkpoint(self, trainer: Any, pl_module: Any, moment: Moment) -> None:
@@ -269,7 +270,8 @@ class ModelCheckpoint(Checkpoint):
         due_now = self._is_due(trainer, moment)
         self._due = self._due or due_now
         saved = self._due and self._save(trainer, moment)
-        if self.save_last and (due_now or saved):
+        saves_last = self.save_last and (due_now or saved)
+        if saves_last:
             self._save_last(trainer, moment)
 
     def _would_be_lost(self, trainer: Any) -> bool:
@@ -312,7 +314,8 @@ class ModelCheckpoint(Checkpoint):
 
     def _save(self, trainer: Any, moment: Moment) -> bool:
         """Keep the present state if it belongs to the best; return whether a state was looked at."""
-        if self.save_top_k == 0 or (self._saved_at is not None and trainer.run.stands_at(self._saved_at)):
+        nothing_to_save = self.save_top_k == 0 or (self._saved_at is not None and trainer.run.stands_at(self._saved_at))
+        if nothing_to_save:
             return False
         if self.monitor is None:
             score = float(trainer.global_step)

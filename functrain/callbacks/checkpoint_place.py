@@ -71,7 +71,8 @@ class Place:
         """Look for a file that a checkpoint names, which was written when the directory was `old`."""
         below = old.rstrip("/") + "/"
         parts = path.removeprefix(below).split("/")
-        if not path.startswith(below) or not path.endswith(self.suffix) or not self._safe(parts):
+        is_elsewhere = not path.startswith(below) or not path.endswith(self.suffix) or not self._safe(parts)
+        if is_elsewhere:
             return Found()
         here = files.join(self.directory, *parts)
         there = files.exists(here) if files.is_remote(here) else is_regular(here, self.directory)

@@ -61,7 +61,8 @@ class Records(NamedTuple):
         ranked = self.ranked()
         if k < 0 or len(ranked) < k:
             return []
-        if k == 0 or (self.by != "new" and rank(score, self.by) >= rank(ranked[-1][1], self.by)):
+        is_not_kept = k == 0 or (self.by != "new" and rank(score, self.by) >= rank(ranked[-1][1], self.by))
+        if is_not_kept:
             return None
         return [path for path, _ in ranked[k - 1 :]]
 

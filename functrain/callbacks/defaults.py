@@ -98,7 +98,8 @@ def default_loggers(trainer: Any, standard: Callable[[Any], Any]) -> list[Any]:
         ConfigurationError: something that is no logger.
     """
     given = trainer.flags.logger
-    if trainer.flags.fast_dev_run or given is None or given is False:
+    wants_none = trainer.flags.fast_dev_run or given is None or given is False
+    if wants_none:
         return []
     if given is True:
         return [standard(trainer)]

@@ -130,7 +130,8 @@ class EarlyStopping(EarlyStop):
         if reason is not None:
             trainer.should_stop = True
             self.stopped_epoch, self.stopping_reason = epoch, reason
-        if self.verbose and (improved or reason):
+        is_news = self.verbose and (improved or reason)
+        if is_news:
             trainer.print(f"EarlyStopping: {reason or f'{self.monitor} improved to {value:.6g}'} (epoch {epoch})")
 
     def _alarm(self, value: float) -> str | None:

@@ -75,7 +75,8 @@ class CSVLogger(DirectoryLogger):
             row["step"] = step
         self.experiment.write(row)
         before, self._step = self._step, self._step if step is None else step
-        if step is None or before is None or step < before or passed(self._every, before, step):
+        is_due = step is None or before is None or step < before or passed(self._every, before, step)
+        if is_due:
             self.save()
 
     def _warn_of_step(self, value: float) -> None:

@@ -27,7 +27,8 @@ def samples(law: str, arrays: Sequence[np.ndarray], axis: int = 0) -> int:
 def sizes_of(law: str, count: int, k: int, sizes: Sequence[int] | None) -> list[int]:
     """Return how many samples each micro-batch gets: as even as can be, or the given sizes, which are looked at."""
     if sizes is not None:
-        if len(sizes) < 2 or min(sizes) < 1 or sum(sizes) != count:
+        impossible = len(sizes) < 2 or min(sizes) < 1 or sum(sizes) != count
+        if impossible:
             raise ValueError(f"{law}(sizes={list(sizes)}): give 2 sizes or more that add up to the {count} samples.")
         return list(sizes)
     if k < 2:
@@ -56,7 +57,8 @@ def changed(arrays: Sequence[np.ndarray], places: Any, axis: int, length: int, s
     random = np.random.default_rng(seed)
     made: list[np.ndarray] = []
     for array in arrays:
-        if array.ndim > axis and array.shape[axis] == length and array.dtype.kind not in "OUS":
+        is_moved = array.ndim > axis and array.shape[axis] == length and array.dtype.kind not in "OUS"
+        if is_moved:
             where = (slice(None),) * axis + (places,)
             array = array.copy()
             array[where] = _other(random, array, array[where])

@@ -63,7 +63,8 @@ def updated(
     for _ in range(MOST):
         state, report = step.step(state, batch)
         updates = made(report)
-        if bool(report.closed) and (optimizer is None or updates[optimizer] is not None):
+        has_updated = bool(report.closed) and (optimizer is None or updates[optimizer] is not None)
+        if has_updated:
             return state, updates
     which = "no optimizer" if optimizer is None else f"optimizer {optimizer}"
     nothing(law, f"{which} makes an update within {MOST} batches; does the step return a loss?")

@@ -73,7 +73,8 @@ def opened(tools: Tools, step: Step, start: Any, batches: Sequence[Any]) -> Open
             state, _ = step.step(state._replace(clock=clock._replace(batch=clock.batch * 0 + place)), batch)
         first = state if first is None else first
         for i, (player, sums) in enumerate(zip(state.players, tools.gradients(state), strict=True)):
-            if found[i] is None and int(player.acc.count) and float(player.acc.weight):
+            has_closed = found[i] is None and int(player.acc.count) and float(player.acc.weight)
+            if has_closed:
                 found[i] = _window(player, sums)
         if None not in found:
             break

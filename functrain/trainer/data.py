@@ -252,7 +252,8 @@ class TrainSource:
             seen: batches of the open epoch that were seen; None between epochs.
             waiting: the cursor of a checkpoint that the run continues from, not opened yet: it still holds.
         """
-        if self._by_index and (seen or getattr(self.loader, "persistent_workers", False)):
+        reads_copies = self._by_index and (seen or getattr(self.loader, "persistent_workers", False))
+        if reads_copies:
             warn_of_copies(self.loader, "train_dataloader")
         return {
             "cursor": waiting if waiting is not None or seen is None else self._cursor(seen),

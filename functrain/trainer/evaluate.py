@@ -93,7 +93,8 @@ def _run_loader(
                 outputs = _one_by_one(run, stage, index, drawn, hooks, wants)
             else:
                 outputs = _many_at_once(run, stage, index, drawn)
-        if not drawn.count and batches != 0 and not run.stop.interrupted:
+        is_empty = not drawn.count and batches != 0 and not run.stop.interrupted
+        if is_empty:
             raise ConfigurationError(
                 f"{stage} loader {index}: the {type(loaders[index]).__name__} gave no batch. Is its data empty, or was "
                 "it an iterator that is used up?"

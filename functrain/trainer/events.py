@@ -76,7 +76,8 @@ def numbered(table: Table[Any], saved: Any) -> Position:
                 "written?"
             )
         kind, event = known[event]
-    if not isinstance(kind, str) or kind not in table or event not in _names(table, kind):
+    is_unknown = not isinstance(kind, str) or kind not in table or event not in _names(table, kind)
+    if is_unknown:
         raise CheckpointError(
             f"its place is before {event!r} of {kind!r}, an event that this version does not know; was it changed "
             "after it was written?"

@@ -92,7 +92,8 @@ class FitLoop:
             if (kind, done) == ("batch", 0):
                 self.find_end()  # a checkpoint of a batch's last hook was taken before it was known
             self.run_events(kind, done) if kind != "batch" else self.after_batches(kind, done)
-            if kind != "epoch" or (self.in_epoch and not self.over()):
+            goes_on = kind != "epoch" or (self.in_epoch and not self.over())
+            if goes_on:
                 self.rest_of_epoch()
             while not self.over():
                 self.run_events("start", 0)
@@ -132,7 +133,8 @@ class FitLoop:
             self.after_batches("batch" if self.dispatch() else "end", 0)
         self.engine.publish()
         self.size.settle(self.run)
-        if not self.run.stop.interrupted or (not self.mid_epoch() and not self.pending()):
+        ends_epoch = not self.run.stop.interrupted or (not self.mid_epoch() and not self.pending())
+        if ends_epoch:
             self.run_events("epoch", 0)
 
     def after_batches(self, kind: str, done: int) -> None:
@@ -148,7 +150,8 @@ class FitLoop:
         it, once, and the run that continues finds that batch again."""
         clock = self.run.clock
         is_known = self.looked or self.run.source.sized
-        if is_known or not self.mid_epoch() or self.run.stop.interrupted:
+        needs_no_look = is_known or not self.mid_epoch() or self.run.stop.interrupted
+        if needs_no_look:
             return False
         if not self.stops(clock):
             return False
@@ -170,12 +173,14 @@ class FitLoop:
     def close_carried(self) -> bool:
         """A checkpoint within a window, and a loader too short now for where it was taken: the epoch is over, and no
         window crosses its end."""
-        if not self.in_epoch or self.mid_epoch() or self.over():
+        nothing_to_close = not self.in_epoch or self.mid_epoch() or self.over()
+        if nothing_to_close:
             return False
         before, position, self.position = self.run.clock, self.position, None
         closed = self.engine.close_window()
         self.position = position
-        if closed and not (self.pending() and self.run.before.update <= before.update):
+        is_new = closed and not (self.pending() and self.run.before.update <= before.update)
+        if is_new:
             self.run.before = before
         return closed
 
@@ -211,7 +216,8 @@ class FitLoop:
                     if done.failed is not None:
                         self.fail(done.failed)
                 self.close_window()
-            if not count and not self.run.clock.batch and not self.skipped:
+            is_empty = not count and not self.run.clock.batch and not self.skipped
+            if is_empty:
                 raise ConfigurationError(self.run.source.why_empty(self.run.clock.epoch))
             self.find_end()
         self.position = ("batch", 0)
@@ -295,7 +301,8 @@ class FitLoop:
         """Ask for the loaders again, where the flag says so and an epoch starts."""
         run, epoch = self.run, self.run.clock.epoch
         every = run.flags.reload_dataloaders_every_n_epochs
-        if every and epoch and plans.passed(every, epoch - 1, epoch):
+        is_due = every and epoch and plans.passed(every, epoch - 1, epoch)
+        if is_due:
             train, val = run.given
             run.source = run.loaders.train(train)
             run.plan = plan_of(run)

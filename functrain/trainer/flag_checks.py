@@ -79,10 +79,12 @@ def _choices(flags: Flags) -> None:
     if clip is not None and not bounds:
         _fail(f"Trainer(gradient_clip_val={clip!r}): must be a number >= 0; 0 leaves gradients as they are.")
     norm = flags.track_grad_norm
-    if norm not in (-1, "inf") and not (isinstance(norm, int | float) and norm > 0):
+    is_norm = norm in (-1, "inf") or (isinstance(norm, int | float) and norm > 0)
+    if not is_norm:
         _fail(f"Trainer(track_grad_norm={norm!r}): must be a p > 0, 'inf', or -1 for none.")
     size: Any = flags.accumulate_grad_batches
-    if isinstance(size, bool) or not (isinstance(size, int) or is_mapping(size)):
+    is_no_size = isinstance(size, bool) or not (isinstance(size, int) or is_mapping(size))
+    if is_no_size:
         _fail(f"Trainer(accumulate_grad_batches={size!r}): must be an int >= 1, or a dict {{from_epoch: int}}.")
     try:
         Schedule(size)
@@ -113,7 +115,8 @@ def _paths(flags: Flags) -> None:
 def _pairs(flags: Flags) -> None:
     for low, high in (("min_epochs", "max_epochs"), ("min_steps", "max_steps")):
         least, most = getattr(flags, low), getattr(flags, high)
-        if least is not None and most is not None and 0 <= most < least:
+        contradict = least is not None and most is not None and 0 <= most < least
+        if contradict:
             _fail(f"Trainer({low}={least}, {high}={most}): the minimum is above the maximum.")
     if flags.check_val_every_n_epoch is None and not isinstance(flags.val_check_interval, int):
         _fail(

@@ -188,7 +188,8 @@ def set_loader_rng(loader: Any, saved: Mapping[str, str]) -> None:
         CheckpointError: the loader has other generators now.
     """
     generators = of_loader(loader)
-    if is_mapping(saved) and len(generators) == len(saved) and generators.keys() != saved.keys():
+    are_renamed = is_mapping(saved) and len(generators) == len(saved) and generators.keys() != saved.keys()
+    if are_renamed:
         # The same loader within another, or without it.
         saved = dict(zip(generators, saved.values(), strict=True))
     if not is_mapping(saved) or generators.keys() != saved.keys():

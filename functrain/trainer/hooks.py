@@ -246,7 +246,8 @@ def warn_of_misspelt(owner: object) -> None:
         if base.__module__.split(".")[0] in NOT_THE_USERS:
             continue
         for name, value in vars(base).items():
-            if name in known or name.startswith("_") or not inspect.isfunction(value):
+            is_none_of_ours = name in known or name.startswith("_") or not inspect.isfunction(value)
+            if is_none_of_ours:
                 continue
             for meant in difflib.get_close_matches(name, known, n=1, cutoff=0.93):
                 warnings.warn(
@@ -355,7 +356,8 @@ def _index_of(name: str, args: tuple[str, ...], place: int, taken: set[int]) -> 
     name = OLD_ARGUMENTS.get(name, name)
     if name in args:
         return args.index(name)
-    if place < len(args) and place not in taken and args[place] not in OPTIONAL:
+    is_at_its_place = place < len(args) and place not in taken and args[place] not in OPTIONAL
+    if is_at_its_place:
         return place
     return None
 
@@ -449,10 +451,12 @@ def _calls(
     hook: Hook, trainer: object, module: object, callbacks: tuple[object, ...], data: object | None
 ) -> Iterator[tuple[str, str, Callable[..., Any]]]:
     """Yield who is called at a hook, in order: the owner's key, 'Class.hook', the call."""
-    if DATA in hook.owners and data is not None and overrides(data, hook.name):
+    asks_data = DATA in hook.owners and data is not None and overrides(data, hook.name)
+    if asks_data:
         what = f"{type(data).__name__}.{hook.name}"
         yield DATA, what, adapt(getattr(data, hook.name), hook.args, what)
-        if MODULE in hook.owners and CALLBACK not in hook.owners and hook.args:
+        stands_for_module = MODULE in hook.owners and CALLBACK not in hook.owners and hook.args
+        if stands_for_module:
             return  # a data module's transfer hooks stand for the module's
     if CALLBACK in hook.owners and hook.name not in ("on_save_checkpoint", "on_load_checkpoint"):
         for key, callback in keyed(callbacks):
@@ -472,7 +476,8 @@ def _takes_outputs(hook: Hook, callbacks: tuple[object, ...], module: object) ->
         if overrides(owner, hook.name):
             parameters = list(inspect.signature(getattr(owner, hook.name)).parameters.values())
             picked = {args[index] for _, index in _picks(parameters, args, f"{type(owner).__name__}.{hook.name}")}
-            if "outputs" in picked or (parameters and not hook.name.startswith("on_")):
+            takes_them = "outputs" in picked or (parameters and not hook.name.startswith("on_"))
+            if takes_them:
                 return True
     return False
 

@@ -78,7 +78,8 @@ def arguments_of(
 def _together(cls: type, hparams: Mapping[str, Any], given: Mapping[str, Any], name: str | None) -> dict[str, Any]:
     """Stored and given arguments; the stored ones all in one where `__init__` takes them so."""
     parameters = inspect.signature(cls).parameters
-    if name is None and "hparams" in parameters and "hparams" not in hparams:
+    takes_them_whole = name is None and "hparams" in parameters and "hparams" not in hparams
+    if takes_them_whole:
         name = "hparams"
     if name is None or name not in parameters or name in given:
         return {**hparams, **given}

@@ -104,7 +104,10 @@ class LoaderFinder:
             ConfigurationError: there are none.
         """
         overfit = self.flags.overfit_batches if stage != "predict" else 0
-        if overfit and (train is not None or any(overrides(owner, "train_dataloader") for owner in self.owners)):
+        validates_training = overfit and (
+            train is not None or any(overrides(owner, "train_dataloader") for owner in self.owners)
+        )
+        if validates_training:
             loaders = [self.tools.unshuffled(self._train_loader(train))]
             return loaders, evaluation_limits(loaders, self.dev_batches or overfit, stage)
         loaders = self._defined(stage, given)

@@ -66,7 +66,8 @@ def _present_names(given: Mapping[str, Any], older: bool) -> dict[str, Any]:
     said_as: dict[str, str] = {}
     for name, value in given.items():
         if name in LATER:
-            if value is not None and value != LATER[name] and value is not False:
+            is_asked_for = value is not None and value != LATER[name] and value is not False
+            if is_asked_for:
                 raise ConfigurationError(
                     f"Trainer({name}={value!r}): this flag is documented but not available in this version; leave it "
                     "out."

@@ -178,7 +178,10 @@ def _plain(value: Any, where: str, parents: tuple[int, ...]) -> Any:
     if is_sequence(value):
         items = [_plain(item, f"{where}[{index}]", parents) for index, item in enumerate(value)]
         return items if is_list(value) else tuple(items)
-    if isinstance(value, argparse.Namespace) or (dataclasses.is_dataclass(value) and not isinstance(value, type)):
+    has_fields = isinstance(value, argparse.Namespace) or (
+        dataclasses.is_dataclass(value) and not isinstance(value, type)
+    )
+    if has_fields:
         value = as_dict(value, where)
     if is_mapping(value):
         return {_plain_key(key, where): _plain(item, f"{where}[{key!r}]", parents) for key, item in value.items()}

@@ -115,7 +115,8 @@ def make_plan(
 def val_batches(interval: int | float, batches: int | None, across_epochs: bool = False) -> int | None:
     """Validate after every so many batches, of an epoch or across epochs; None: when the loader has ended."""
     if isinstance(interval, int):
-        if batches is not None and interval > batches and not across_epochs:
+        is_never_reached = batches is not None and interval > batches and not across_epochs
+        if is_never_reached:
             raise ConfigurationError(
                 f"Trainer(val_check_interval={interval}): an epoch has only {batches} batches; use at most {batches}, "
                 "or count across epochs with check_val_every_n_epoch=None."

@@ -12,7 +12,8 @@ def warn_of_short_run(run: Run) -> None:
     """Say it where the values of steps were logged and the run is too short for a row of them."""
     plan, clock, names = run.plan, run.clock, run.metrics.step_metrics()
     is_read = names and run.loggers
-    if is_read and clock.update < plan.log_updates and plans.reaches_log(plan, clock) is False:
+    writes_no_row = is_read and clock.update < plan.log_updates and plans.reaches_log(plan, clock) is False
+    if writes_no_row:
         warnings.warn(
             f"the run makes fewer than Trainer(log_every_n_steps={plan.log_updates}) updates, so the loggers get "
             f"no row of the steps' {', '.join(names)}; give a smaller log_every_n_steps.",

@@ -80,7 +80,8 @@ def results(run: Run, stage: str, loaders: int, verbose: bool) -> list[dict[str,
     found: list[dict[str, float]] = []
     for index in range(max(loaders, 1)):
         found.append({name: value for name, value in values.items() if is_of_loader(name, index)})
-    if verbose and values and run.world.rank == 0:
+    prints = verbose and values and run.world.rank == 0
+    if prints:
         for index, result in enumerate(found):
             print(f"{stage} results, loader {index}")
             for name, value in result.items():

@@ -70,7 +70,8 @@ def warn_of_changes(run: Run, saved: Mapping[str, Texts] | None, path: str) -> N
     said: list[str] = []
     if loader:
         means, batches = f"they hold from epoch {clock.epoch} on", run.plan.batches
-        if clock.batch and batches is not None and clock.batch >= batches:
+        is_over = clock.batch and batches is not None and clock.batch >= batches
+        if is_over:
             means = f"epoch {clock.epoch} stood at batch {clock.batch}, so it ends at once"
         elif clock.batch:
             means = (

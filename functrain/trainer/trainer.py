@@ -118,9 +118,11 @@ class Trainer(Flagged):
         """
         train = either("train_dataloaders", train_dataloaders, "train_dataloader", train_dataloader)
         val = either("val_dataloaders", val_dataloaders, "val_dataloader", val_dataloader)
-        if datamodule is None and train is not None and isinstance(train, DATA_OF["fit"]):
+        is_data = datamodule is None and train is not None and isinstance(train, DATA_OF["fit"])
+        if is_data:
             train, datamodule = None, train
-        if datamodule is not None and (train is not None or val is not None):
+        are_both_given = datamodule is not None and (train is not None or val is not None)
+        if are_both_given:
             raise ConfigurationError("trainer.fit: loaders and a datamodule were both given; give one of them.")
         if state is not None:
             check_state(state)
@@ -286,7 +288,8 @@ class Trainer(Flagged):
             model = self.module if fitted is None else fitted.module
         if model is None:
             raise ConfigurationError(f"trainer.{stage}(): no module was given and none was fitted before.")
-        if datamodule is None and loaders is not None and isinstance(loaders, DATA_OF[stage]):
+        is_data = datamodule is None and loaders is not None and isinstance(loaders, DATA_OF[stage])
+        if is_data:
             loaders, datamodule = None, loaders
         if datamodule is None and model is self.module:
             datamodule = self.datamodule
