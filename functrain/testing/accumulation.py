@@ -70,7 +70,7 @@ def furthest(one: Mapping[str, np.ndarray | None], other: Mapping[str, np.ndarra
 
     def apart(path: str) -> float:
         a, b = one[path], other[path]
-        error = _size(b if a is None else a if b is None else a - b)
+        error = _size(a - b) if a is not None and b is not None else max(_size(a), _size(b))
         # What is zero but for rounding is compared with the gradients of the others.
         return error / max(_size(a), 1e-2 * largest, 1e-300)
 

@@ -85,9 +85,11 @@ def written(
     try:
         yield
     except NotFiniteError as error:
-        before = error.before if kept is None else kept.before if kept.holds else None
-        error.before = None
-        if before is not None and error.path is None and run.world.size == 1:
+        before, error.before = error.before, None
+        if kept is not None:
+            before = kept.before if kept.holds else None
+        alone_and_first = run.world.size == 1 and error.path is None
+        if before is not None and alone_and_first:
             with note_secondary(error):
                 _write(run, between_batches, error, before, {} if kept is None else {RANDOM: kept.drawn})
         raise
