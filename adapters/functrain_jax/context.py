@@ -17,7 +17,7 @@ STEP_HOOKS = (
 )  # fmt: skip
 
 
-class Context(NamedTuple):
+class StepContext(NamedTuple):
     """What a module sees of the run while one of its steps is traced: the position, the mode, its keys, and where to
     note what it reads of the Trainer."""
 

@@ -1,4 +1,4 @@
-"""Which device a run uses, and the turns of the players as arrays for a compiled program."""
+"""Which device a run uses, and the actions of the players as arrays for a compiled program."""
 
 from __future__ import annotations
 
@@ -125,11 +125,11 @@ def stacked_flags(plan: Plan, clock: Clock, count: int, size: int) -> np.ndarray
     return flags
 
 
-def window_ends(turns: np.ndarray, count: int) -> np.ndarray:
+def window_ends(actions: np.ndarray, count: int) -> np.ndarray:
     """For each of `count` batches and the one after them the end of the only player's window: the place after its last
     batch, or `OPEN` where it does not close among them; int32[size + 1]."""
-    ends = np.full(len(turns) + 1, OPEN, np.int32)
-    closed = np.flatnonzero(turns[:count, 0, 1]) + 1
+    ends = np.full(len(actions) + 1, OPEN, np.int32)
+    closed = np.flatnonzero(actions[:count, 0, 1]) + 1
     if len(closed):
         ends[: closed[-1]] = np.repeat(closed, np.diff(closed, prepend=0))
     return ends

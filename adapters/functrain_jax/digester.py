@@ -29,7 +29,7 @@ class JaxDigester:
         structure = jax.tree.structure(parts(state))
         if structure not in self._layouts:
             self._layouts[structure] = _layout(parts(state))
-        here = self.engine.moments.here
+        here = self.engine.noted_places.here
         if here is not None:
             return Digests(self._layouts[structure], here.digests, (KEY,))
         values = digest(state)

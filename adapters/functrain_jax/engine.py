@@ -28,7 +28,7 @@ from functrain.trainer.errors import ConfigurationError, NotFiniteError, describ
 from functrain.trainer.module import print_evaluating
 from functrain.trainer.run import Run
 from functrain.trainer.step_outputs import of_players
-from functrain_jax import moments, snapshot
+from functrain_jax import noted_places, snapshot
 from functrain_jax.binding import Bindings
 from functrain_jax.context import STEP_HOOKS, Surroundings
 from functrain_jax.device import check_determinism, stacked_flags, window_ends
@@ -37,16 +37,16 @@ from functrain_jax.evaluator import Evaluator, Modes
 from functrain_jax.feed import LONGEST, Chunk, Feed, preparing
 from functrain_jax.frozen import frozen
 from functrain_jax.identity import facts
-from functrain_jax.kept import Entry
 from functrain_jax.keys import STREAM
 from functrain_jax.loaders import register_generators
 from functrain_jax.module import Module
 from functrain_jax.module_programs import ModulePrograms
-from functrain_jax.moments import Moment, Moments, Noted, places
+from functrain_jax.noted_places import Noted, NotedPlace, NotedPlaces, places
 from functrain_jax.order import plain
 from functrain_jax.parts import always, check_pieces, has_unit_windows, pieces_of, policy_of_flags, step_parts
 from functrain_jax.placement import placement_of
 from functrain_jax.players import Spec
+from functrain_jax.program_cache import CachedProgram
 from functrain_jax.programs import BAD_LOSS, BAD_PARAMETER, Discovery, Training
 from functrain_jax.rates import Rates
 from functrain_jax.throttle import Throttle
@@ -65,7 +65,7 @@ class JaxEngine:
         self.placement = placement_of(run.flags)
         self.policy = policy_of_flags(run.flags)
         self.state: TrainState | None = None
-        self.moments = Moments()
+        self.noted_places = NotedPlaces()
         self.specs: tuple[Spec, ...] = ()
         self.pieces = pieces_of(module, run.flags)
         self.throttle = Throttle()
@@ -142,11 +142,12 @@ class JaxEngine:
         state = self.backend.closed(self.state) if self.unit_windows else self.backend.opened(self.state)
         self.state = self.placement.state(state)
         # What stays with the module knows nothing of this run.
-        backend, turns = replace(self.backend, loss=None, open_windows=False), always(self.specs)
+        backend, always_plays = replace(self.backend, loss=None, open_windows=False), always(self.specs)
         rules, pieces, watch = self.rules, self.pieces, bool(flags.terminate_on_nan)
+        form = (always_plays, rules, pieces, watch, self.unit_windows, wants_outputs)
         self.programs = self.kept.training(
-            (turns, rules, pieces, watch, self.unit_windows, wants_outputs, backend.owned, frozen(backend.optimizers)),
-            lambda tracer: Training(tracer, backend, rules, turns, pieces, watch),
+            (*form, backend.owned, frozen(backend.optimizers)),
+            lambda tracer: Training(tracer, backend, rules, always_plays, pieces, watch),
         )
         self.training = self.programs.maker
         self.digests = bool(self.run.plan.observe_updates)
@@ -164,7 +165,7 @@ class JaxEngine:
     def train(self, batches: Iterator[Any], n: int) -> Dispatch:
         """Up to n batches, as many as fit a buffer in one compiled call."""
         run, outputs, failed = self.run, list[Any](), None
-        self.moments.clear()
+        self.noted_places.clear()
         assert self.state is not None
         self.state = self.values.adopted(self.state)
         count, given = 0, -1
@@ -187,7 +188,7 @@ class JaxEngine:
         if somebody_looks:
             self.publish()
         ended = failed is None and (not count or (count < n and not run.stop.raised))
-        return Dispatch(run.clock, count, ended, outputs, self.moments.passed(run.metrics, run.clock), failed)
+        return Dispatch(run.clock, count, ended, outputs, self.noted_places.passed(run.metrics, run.clock), failed)
 
     def _dispatch(self, chunk: Chunk) -> Any:
         """Train on a chunk. Return what the step returned, where that is wanted."""
@@ -196,20 +197,20 @@ class JaxEngine:
         program, found = kept.program, kept.found
         host, clock = self.run.metrics, self.run.clock
         found.logged.declare(host)
-        turns = None if self.unit_windows else stacked_flags(self.run.plan, clock, chunk.count, chunk.size)
+        actions = None if self.unit_windows else stacked_flags(self.run.plan, clock, chunk.count, chunk.size)
         with jax.transfer_guard_host_to_device("allow"):
             running = found.logged.running(host, self.policy.store)
             metrics = jax.tree.map(self.placement.numbers, self.training.metrics(found, running))
             ends = plans.noted_places(self.run.plan, clock, chunk.count) if parts else []
             observed = self._observed(clock, ends, found.pieces)
-            calls = self._calls(found.slow, turns, ends, observed, chunk)
+            calls = self._calls(found.slow, actions, ends, observed, chunk)
             buffers = self.transfer(chunk, self.placement.batch)
             self._place_clock()
         noted: list[Any] = []
         # What a call is given is gone after it; of a run that looks for NaN it can be had again.
         start, first = (jax.tree.map(jnp.copy, self.state), metrics) if self.training.watch else (None, metrics)
-        for place, turn in calls:
-            self.state, after = self.launch(program, self.state, metrics, place, turn, buffers)
+        for place, action in calls:
+            self.state, after = self.launch(program, self.state, metrics, place, action, buffers)
             metrics = {name: after[name] for name in metrics}
             noted.append(after["noted"])
             digests_now = found.slow and len(noted) in ends and observed[ends.index(len(noted))]
@@ -221,15 +222,15 @@ class JaxEngine:
         bad = int(metrics["bad"]) if "bad" in metrics else 0
         done = int(metrics["done"]) - clock.batch if bad else chunk.count
         if parts:
-            self.moments.begin(host, found.logged)
-        host.put(TRAIN, metrics["last"], metrics["running"], self._names_played(found, turns, 0, done))
+            self.noted_places.begin(host, found.logged)
+        host.put(TRAIN, metrics["last"], metrics["running"], self._names_played(found, actions, 0, done))
         self.run.clock = self.placed = self._after(clock, found.pieces, done)
         if parts:
-            self._note(found, turns, clock, [end for end in ends if not bad or end < done], noted)
+            self._note(found, actions, clock, [end for end in ends if not bad or end < done], noted)
         if bad:
-            self._raise_on_nan(bad, partial(self._rewound, kept, start, first, turns, clock, chunk, done - 1))
+            self._raise_on_nan(bad, partial(self._rewound, kept, start, first, actions, clock, chunk, done - 1))
         self.throttle.add(metrics["done"])
-        return self._output(metrics["outputs"], turns) if self.wants_outputs else None
+        return self._output(metrics["outputs"], actions) if self.wants_outputs else None
 
     def _observed(self, clock: Clock, ends: list[int], pieces: int) -> list[bool]:
         """Return, for each of the places where parts end, whether the state is observed there."""
@@ -240,7 +241,7 @@ class JaxEngine:
         return [plans.observe_due(plan, clock._replace(update=now), before) for before, now in pairwise(updates)]
 
     def _calls(
-        self, slow: bool, turns: np.ndarray | None, ends: list[int], observed: list[bool], chunk: Chunk
+        self, slow: bool, actions: np.ndarray | None, ends: list[int], observed: list[bool], chunk: Chunk
     ) -> list[tuple[Any, Any]]:
         """Return the arguments before the last of the calls that train on a chunk; see `Training.program`.
 
@@ -249,25 +250,25 @@ class JaxEngine:
             observed: at which of them the state is observed.
         """
         if not slow:
-            if turns is not None and self.training.by_windows:
-                turns = window_ends(turns, chunk.count)
+            if actions is not None and self.training.by_windows:
+                actions = window_ends(actions, chunk.count)
             where: Any = self._known(places(ends, chunk.size)) if ends else self._number(chunk.count)
             if ends and self.digests:
-                where = where, self._known(moments.observed(ends, observed, chunk.size))
-            return [(where, None if turns is None else self._known(turns))]
-        if turns is None:
+                where = where, self._known(noted_places.observed(ends, observed, chunk.size))
+            return [(where, None if actions is None else self._known(actions))]
+        if actions is None:
             return [(self._number(i), None) for i in range(chunk.count)]
-        return [(self._number(i), tuple(map(tuple, turns[i].tolist()))) for i in range(chunk.count)]
+        return [(self._number(i), tuple(map(tuple, actions[i].tolist()))) for i in range(chunk.count)]
 
     def _note(
-        self, found: Discovery, turns: np.ndarray | None, clock: Clock, ends: list[int], noted: list[Any]
+        self, found: Discovery, actions: np.ndarray | None, clock: Clock, ends: list[int], noted: list[Any]
     ) -> None:
         """Keep what there is to know of the parts that ended there."""
         whole, start = Noted(noted[0], self.placement), 0
         for number, end in enumerate(ends):
-            names = tuple(self._names_played(found, turns, start, end))
+            names = tuple(self._names_played(found, actions, start, end))
             where = (Noted(noted[end - 1], self.placement), 0) if found.slow else (whole, number)
-            self.moments.parts.append(Moment(self._after(clock, found.pieces, end), names, *where))
+            self.noted_places.parts.append(NotedPlace(self._after(clock, found.pieces, end), names, *where))
             start = end
 
     def _number(self, n: int) -> jax.Array:
@@ -290,7 +291,7 @@ class JaxEngine:
             moved = {name: self.placement.numbers(np.array(n, np.int32)) for name, before, n in pairs if n != before}
             self.state = self.state._replace(clock=self.state.clock._replace(**moved))
 
-    def _program(self, chunk: Chunk, parts: bool) -> Entry:
+    def _program(self, chunk: Chunk, parts: bool) -> CachedProgram:
         epoch, batch = self.run.clock[:2]
         with noted(
             lambda: f"while training_step was traced for batch {batch} of epoch {epoch}{describe(chunk.first())}"
@@ -302,11 +303,11 @@ class JaxEngine:
         form, reads = (chunk.spec, parts, self.digests), self.training.tracer.reads
         return self.programs.add(form, program, found, reads, self.kept.constants)
 
-    def _names_played(self, found: Discovery, turns: Any, start: int, end: int) -> Collection[Key]:
+    def _names_played(self, found: Discovery, actions: Any, start: int, end: int) -> Collection[Key]:
         """Return what was really logged in a part of this dispatch, in order: by the players whose turn came."""
-        if turns is None or len(self.specs) == 1:
+        if actions is None or len(self.specs) == 1:
             return found.logged.metrics
-        played = turns[start:end, :, 0].any(axis=0)
+        played = actions[start:end, :, 0].any(axis=0)
         own = {name for i, names in enumerate(found.names) if played[i] for name in names}
         return [name for name in found.logged.metrics if name in own]
 
@@ -315,15 +316,16 @@ class JaxEngine:
             return plans.after(self.run.plan, clock, count)
         return clock._replace(batch=clock.batch + count, update=clock.update + pieces * count)
 
-    def _output(self, outputs: tuple[Any, ...], turns: np.ndarray | None) -> Any:
+    def _output(self, outputs: tuple[Any, ...], actions: np.ndarray | None) -> Any:
         """Of a dispatch of one batch, as hooks get it."""
-        played = {i: output for i, output in enumerate(outputs) if turns is None or turns[0, i, 0]}
+        played = {i: output for i, output in enumerate(outputs) if actions is None or actions[0, i, 0]}
         return of_players(played, len(self.specs) > 1)
 
     @contextmanager
     def _rewound(
-        self, kept: Entry, state: Any, metrics: Any, turns: np.ndarray | None, clock: Clock, chunk: Chunk, count: int
-    ) -> Generator[Any]:
+        self, kept: CachedProgram, state: Any, metrics: Any, actions: np.ndarray | None, clock: Clock, chunk: Chunk,
+        count: int,
+    ) -> Generator[Any]:  # fmt: skip
         """Within it the run is as it was after `count` batches of a chunk, at whose start it had this state and these
         metrics: the same program runs them again. Gives the batch after them."""
         found, entries = kept.found, self.run.metrics.entries[TRAIN]
@@ -335,8 +337,8 @@ class JaxEngine:
                 buffers = part.on_device(self.placement.batch)
                 ends = plans.noted_places(self.run.plan, clock, count) if self.run.plan.passes_logs else []
                 observed = self._observed(clock, ends, found.pieces)
-                for place, turn in self._calls(found.slow, turns, ends, observed, part):
-                    state, given = kept.program(state, metrics, place, turn, buffers)
+                for place, action in self._calls(found.slow, actions, ends, observed, part):
+                    state, given = kept.program(state, metrics, place, action, buffers)
                     metrics = {name: given[name] for name in metrics}
         try:
             self.state, self.run.clock = state, self._after(clock, found.pieces, count)
@@ -376,7 +378,7 @@ class JaxEngine:
         flags = np.array([int(player.acc.count) > 0 for player in self.state.players])
         if not flags.any():
             return False
-        self.state = self.training.closing(self.state, self.placement.numbers(flags))
+        self.state = self.training.close_windows(self.state, self.placement.numbers(flags))
         self.run.clock = self.run.clock._replace(update=self.run.clock.update + 1)
         self.publish()
         if self.training.watch:

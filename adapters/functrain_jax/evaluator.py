@@ -20,9 +20,9 @@ from functrain_jax.binding import Bindings, Mode
 from functrain_jax.binding.composite import evaluating, restore
 from functrain_jax.device import looking
 from functrain_jax.feed import Chunk, Feed
-from functrain_jax.kept import Programs
 from functrain_jax.module_programs import ModulePrograms
 from functrain_jax.placement import Placement
+from functrain_jax.program_cache import Programs
 from functrain_jax.programs import Evaluation
 
 

@@ -26,7 +26,7 @@ class JaxInspector:
         """By player, of its next update; of one whose rate cannot be known it is told once."""
         engine = self.engine
         assert engine.state is not None
-        return engine.rates.read(engine.specs, engine.moments.players(engine.state.players))
+        return engine.rates.read(engine.specs, engine.noted_places.players(engine.state.players))
 
     def momenta(self) -> None:
         """An optax transformation does not tell."""

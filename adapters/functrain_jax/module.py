@@ -14,7 +14,7 @@ from functrain.trainer.hooks import default
 from functrain.trainer.hparams import HyperparametersMixin
 from functrain.trainer.module import ModuleBase
 from functrain.trainer.module_hooks import TransferHooks
-from functrain_jax.context import Context
+from functrain_jax.context import StepContext
 from functrain_jax.in_step import TracedTrainer
 from functrain_jax.keys import STREAM
 from functrain_jax.step import cut_time
@@ -50,7 +50,7 @@ class Module(HyperparametersMixin, TransferHooks, ModuleBase):
         ...         return optax.adam(1e-3)
     """
 
-    _step: Context | None = None
+    _step: StepContext | None = None
     _of_a_run = (*ModuleBase._of_a_run, "_step", "_programs", "device")
     device: Any = None
     """The device that the run puts arrays on; None before."""

@@ -10,10 +10,10 @@ from functrain_jax.binding import Bindings
 from functrain_jax.context import Surroundings
 from functrain_jax.device import debugging
 from functrain_jax.frozen import Same, code_of, frozen
-from functrain_jax.kept import Constants, Kept, Programs
 from functrain_jax.module import Module
 from functrain_jax.placement import Placement
 from functrain_jax.precision import Policy
+from functrain_jax.program_cache import Constants, ProgramCache, Programs
 from functrain_jax.programs import Evaluation, Training
 from functrain_jax.trace import Tracer
 
@@ -41,7 +41,7 @@ class ModulePrograms:
         self.placement = placement
         self.datamodule = datamodule
         self.around = around
-        self.kept = Kept.of(module)
+        self.kept = ProgramCache.of(module)
         self.constants = Constants(binding)
 
     def begin(self) -> None:

@@ -141,7 +141,7 @@ class _Functional:
         self.compiled = jax.jit(self._step, donate_argnums=old)
         self.compiled_in_epoch = jax.jit(self._step_in_epoch, donate_argnums=old)
         self.scanned = jax.jit(self._scanned, donate_argnums=old)
-        self.closing = jax.jit(self._updated, donate_argnums=old, static_argnums=1)
+        self.compiled_end = jax.jit(self._updated, donate_argnums=old, static_argnums=1)
 
     # what a user calls
 
@@ -257,7 +257,7 @@ class _Functional:
         unit = all(player.acc.grads is None for player in state.players)
         backend = training.stepping(found, unit)
         batch = lax.optimization_barrier(batch)
-        turns = None if unit else self._turns(state.clock, last)
+        actions = None if unit else self._actions(state.clock, last)
         rates, key, running, clock = self._rates(state), state.rng, state.metrics, state.clock
         empty = {key: _nothing(room) for key, room in found.logged.last.items()}
         metrics = {"last": empty, "running": running or {}}
@@ -266,11 +266,11 @@ class _Functional:
         if training.watch:
             metrics["bad"] = jnp.int32(0)
         state = state._replace(metrics=metrics, rng=key if found.drew else None)
-        in_the_loop = turns is None and training.pieces is None and not found.slow and not straight
+        in_the_loop = actions is None and training.pieces is None and not found.slow and not straight
         if in_the_loop:
             state, reports = training.looped(backend, state, batch)
         else:
-            state, reports = training.move(backend, state, batch, turns)
+            state, reports = training.move(backend, state, batch, actions)
         assert isinstance(state.metrics, dict)
         logged = {name: value for (_, name), value in state.metrics["last"].items()}
         kept = None if running is None else state.metrics["running"]
@@ -286,7 +286,7 @@ class _Functional:
             self.found[form] = self.training.discover(bare, batch, self.placement.platform)
         return self.found[form]
 
-    def _turns(self, clock: Clock, last: Any) -> jax.Array:
+    def _actions(self, clock: Clock, last: Any) -> jax.Array:
         """Return for each player whether it plays and whether its window closes."""
         size: Any = self.windows.starts[-1][1]
         for start, each in reversed(self.windows.starts[:-1]):
@@ -334,7 +334,7 @@ class _Functional:
         if not int(state.clock.batch):
             raise ConfigurationError("epoch(state, batches): there is no batch.")
         open_ = tuple(player.acc.grads is not None and int(player.acc.count) > 0 for player in state.players)
-        state, report = self.closing(state, open_)
+        state, report = self.compiled_end(state, open_)
         return state, [report] if any(open_) else []
 
     def _updated(self, state: TrainState, open_: tuple[bool, ...]) -> tuple[TrainState, StepReport]:

@@ -26,7 +26,7 @@ from functrain.trainer.errors import ConfigurationError
 from functrain.trainer.hooks import adapt, overrides
 from functrain.trainer.scopes import Record
 from functrain.trainer.step_outputs import parts_of
-from functrain_jax import counting, moments
+from functrain_jax import counting, noted_places
 from functrain_jax.backend import JaxBackend, check_scalar, keep_form
 from functrain_jax.collect import Logged, check_same
 from functrain_jax.device import Guarded, debugging, looking
@@ -137,24 +137,24 @@ class Training:
     def program(
         self, found: Discovery, unit_windows: bool, outputs: bool, parts: bool, digests: bool
     ) -> Callable[..., tuple[TrainState, dict[str, Any]]]:
-        """`run(state, metrics, where, turns, buffers) -> (state, metrics)`, compiled at its first call.
+        """`run(state, metrics, where, actions, buffers) -> (state, metrics)`, compiled at its first call.
 
-        It trains on the first `where` batches of the buffers, whose `turns` are an array. Where loops are slow it
-        trains on the one batch whose number `where` is, whose turns are tuples of Python bools, and any of them
+        It trains on the first `where` batches of the buffers, whose `actions` are an array. Where loops are slow it
+        trains on the one batch whose number `where` is, whose actions are tuples of Python bools, and any of them
         compiles a program of its own.
 
         Args:
-            unit_windows: every batch is a window of one for every player; then `turns` is None.
+            unit_windows: every batch is a window of one for every player; then `actions` is None.
             outputs: give what the steps return (of the last batch).
-            parts: train in parts, and note in the metrics' 'noted' what `moments.seen` returns at the end of each;
-                `where` is as `moments.places` makes it then.
-            digests: note digests of the state too, where it is observed; `where` has `moments.observed` behind it then.
-                Not where loops are slow: they would be computed together with the step, and change its bits.
+            parts: train in parts, and note in the metrics' 'noted' what `noted_places.seen` returns at the end of each;
+                `where` is as `noted_places.places` makes it then.
+            digests: note digests of the state too, where it is observed; `where` has `noted_places.observed` behind it
+                then. Not where loops are slow: they would be computed together with the step, and change its bits.
         """
 
         backend = self.stepping(found, unit_windows, outputs)
 
-        def run(state: TrainState, metrics: Any, where: Any, turns: Any, buffers: Any) -> Any:
+        def run(state: TrainState, metrics: Any, where: Any, actions: Any, buffers: Any) -> Any:
             kept, noted, observed = state.rng, None, None
             if digests:
                 where, observed = where
@@ -164,25 +164,25 @@ class Training:
                 metrics = {**metrics, "batch": jnp.int32(0)}
             state = state._replace(metrics=metrics, rng=kept if found.drew else None)
 
-            def body(i: Any, state: TrainState, turns: Any) -> TrainState:
+            def body(i: Any, state: TrainState, actions: Any) -> TrainState:
                 batch = lax.optimization_barrier(jax.tree.map(lambda x: at(x, i), buffers))
-                state, _ = self.move(backend, state, batch, turns)
+                state, _ = self.move(backend, state, batch, actions)
                 return self._marked(state) if self.watch else state
 
             def part(i: Any, both: tuple[TrainState, Any]) -> tuple[TrainState, Any]:
-                state = self._part(backend, body, at(where, i), at(where, i + 1), both[0], turns)
+                state = self._part(backend, body, at(where, i), at(where, i + 1), both[0], actions)
                 whole = state if found.drew else state._replace(rng=kept)
-                return state, moments.noted(both[1], i, found.logged, whole, digests and at(observed, i))
+                return state, noted_places.noted(both[1], i, found.logged, whole, digests and at(observed, i))
 
             if found.slow:
-                state = body(where, state, turns)
+                state = body(where, state, actions)
                 if parts:
-                    noted = moments.noted(moments.room(found.logged, state, 1), 0, found.logged, state)
+                    noted = noted_places.noted(noted_places.room(found.logged, state, 1), 0, found.logged, state)
             elif parts:
-                room = moments.room(found.logged, state._replace(rng=kept), len(where) - 2, digests)
+                room = noted_places.room(found.logged, state._replace(rng=kept), len(where) - 2, digests)
                 state, noted = lax.fori_loop(0, where[-1], part, (state, room))
             else:
-                state = self._part(backend, body, 0, where, state, turns)
+                state = self._part(backend, body, 0, where, state, actions)
             metrics = {**state.metrics, "done": state.clock.batch + 0, "noted": noted}
             return state._replace(metrics=None, rng=state.rng if found.drew else kept), metrics
 
@@ -190,9 +190,9 @@ class Training:
         donated, static = () if debugging() else 0, 3 if found.slow else None
         return Guarded(jax.jit(run, donate_argnums=donated, static_argnums=static), static)
 
-    def move(self, backend: JaxBackend, state: TrainState, batch: Any, turns: Any) -> tuple[TrainState, Reports]:
-        """One batch. `turns`: for each player whether it plays and whether its window closes; None where every batch is
-        a window of one for every player. Traced."""
+    def move(self, backend: JaxBackend, state: TrainState, batch: Any, actions: Any) -> tuple[TrainState, Reports]:
+        """One batch. `actions`: for each player whether it plays and whether its window closes; None where every batch
+        is a window of one for every player. Traced."""
         players = len(self.rules)
         if self.pieces is not None:
             # All pieces belong to one batch, though each counts as one while they run.
@@ -201,11 +201,11 @@ class Training:
             state = state._replace(vars=keep_form(cut.vars, state.vars))
             state, reports = kernel.tbptt(backend, self.rules, state, cut.output)
             return jax.tree.map(jnp.asarray, state), reports
-        if turns is None:
+        if actions is None:
             each, closes = (Action(True, True),) * players, True
         else:
-            each = tuple(Action(self.always[i] or turns[i][0], turns[i][1]) for i in range(players))
-            closes = turns[:, 1].any() if isinstance(turns, jax.Array) else any(turn.closes for turn in each)
+            each = tuple(Action(self.always[i] or actions[i][0], actions[i][1]) for i in range(players))
+            closes = actions[:, 1].any() if isinstance(actions, jax.Array) else any(action.closes for action in each)
         return kernel.micro_step(backend, self.rules, state, batch, each, closes)
 
     def looped(self, backend: JaxBackend, state: TrainState, batch: Any) -> tuple[TrainState, Reports]:
@@ -226,7 +226,7 @@ class Training:
         state = jax.tree.map(jnp.asarray, state._replace(metrics={**metrics, "reports": reports}))
         end = lax.optimization_barrier(jnp.int32(1))
         if self.watch:
-            state = self._watched(lambda i, s, turns: body(i, s), 0, end, state, None)
+            state = self._watched(lambda i, s, actions: body(i, s), 0, end, state, None)
         else:
             state = counting.updates(0, end, body, state, backend)
         metrics = state.metrics
@@ -238,20 +238,28 @@ class Training:
         return state._replace(metrics={**state.metrics, "bad": bad})
 
     def _part(
-        self, backend: JaxBackend, body: Callable[..., TrainState], start: Any, end: Any, state: TrainState, turns: Any
+        self,
+        backend: JaxBackend,
+        body: Callable[..., TrainState],
+        start: Any,
+        end: Any,
+        state: TrainState,
+        actions: Any,
     ) -> TrainState:
-        """Return the batches from number `start` to before `end`; `turns` are None where every batch is a window of
+        """Return the batches from number `start` to before `end`; `actions` are None where every batch is a window of
         one."""
         if self.watch:
-            return self._watched(body, start, end, state, turns)
-        if turns is not None and self.by_windows:
-            return self._windows(backend, body, start, end, state, turns)
-        if turns is not None or self.pieces is not None:
-            return lax.fori_loop(start, end, lambda i, s: body(i, s, None if turns is None else at(turns, i)), state)
+            return self._watched(body, start, end, state, actions)
+        if actions is not None and self.by_windows:
+            return self._windows(backend, body, start, end, state, actions)
+        if actions is not None or self.pieces is not None:
+            return lax.fori_loop(
+                start, end, lambda i, s: body(i, s, None if actions is None else at(actions, i)), state
+            )
         return counting.updates(start, end, lambda i, s: body(i, s, None), state, backend)
 
     def _watched(
-        self, body: Callable[..., TrainState], start: Any, end: Any, state: TrainState, turns: Any
+        self, body: Callable[..., TrainState], start: Any, end: Any, state: TrainState, actions: Any
     ) -> TrainState:
         """Return a loop that ends with the first batch whose loss, or what it left in the parameters, is not finite."""
 
@@ -260,7 +268,7 @@ class Training:
 
         def one(both: tuple[Any, TrainState]) -> tuple[Any, TrainState]:
             i, state = both
-            return i + 1, body(i, state, None if turns is None else at(turns, i))
+            return i + 1, body(i, state, None if actions is None else at(actions, i))
 
         return lax.while_loop(goes_on, one, (jnp.int32(start), state))[1]
 
@@ -285,7 +293,7 @@ class Training:
 
     @property
     def by_windows(self) -> bool:
-        """Does a program go from window to window? It is given the `window_ends` of the turns then."""
+        """Does a program go from window to window? It is given the `window_ends` of the actions then."""
         return self.always == (True,) and not self.watch
 
     def metrics(self, found: Discovery, running: Any) -> dict[str, Any]:
@@ -296,7 +304,7 @@ class Training:
         return {**metrics, "bad": np.int32(0)} if self.watch else metrics
 
     @cached_property
-    def closing(self) -> Callable[..., TrainState]:
+    def close_windows(self) -> Callable[..., TrainState]:
         """`run(state, flags) -> state`: the update of every player whose flag is set, with what its window
         holds."""
         backend = replace(self.backend, open_windows=True)

@@ -15,7 +15,7 @@ from functrain.trainer.metrics import Metrics
 from functrain.trainer.scopes import Record
 from functrain_jax.binding import Bindings
 from functrain_jax.collect import traced
-from functrain_jax.context import Context, Surroundings
+from functrain_jax.context import StepContext, Surroundings
 from functrain_jax.module import Module
 from functrain_jax.noting import reading
 from functrain_jax.order import batch_size, plain
@@ -84,7 +84,7 @@ class Tracer:
         params, vars_ = state
         keys = Keys(key)
         around = self.surroundings[-1] if self.surroundings else alone(self.module)
-        context = Context(clock, name == "training_step", keys, self.reads)
+        context = StepContext(clock, name == "training_step", keys, self.reads)
         collecting = around.metrics.collecting(traced)
         low = self.policy.compute if self.policy.low else None
 
@@ -114,7 +114,7 @@ class Tracer:
         return call
 
     @contextmanager
-    def _inside(self, context: Context, log: Callable[..., None]) -> Iterator[None]:
+    def _inside(self, context: StepContext, log: Callable[..., None]) -> Iterator[None]:
         before = self.module._context
         self.module._context, self.module._step = context.for_module(log), context
         try:

@@ -82,7 +82,7 @@ def _among(value: Any) -> Iterator[Tensor]:
             yield from _among(item)
 
 
-class Settings:
+class TorchSettings:
     """torch's own settings, which a step may set for its time."""
 
     def __enter__(self) -> None:

@@ -15,7 +15,7 @@ from functrain.trainer.digests import PARTS, Digests, Layout, tree_digest
 from functrain_torch.engine import TorchEngine
 from functrain_torch.sums import Sums
 
-Entry = tuple[dict[Any, Any], Any, Any]
+Slot = tuple[dict[Any, Any], Any, Any]
 """A dict, a key of it, and what stands there."""
 
 
@@ -24,12 +24,12 @@ class TorchDigester:
 
     def __init__(self, engine: TorchEngine) -> None:
         self.engine = engine
-        self._held: Held | None = None
+        self._held: HeldTensors | None = None
 
     def state(self) -> Digests:
         held = self._held
         if held is None or not held.is_so():
-            held = self._held = Held(self.engine)
+            held = self._held = HeldTensors(self.engine)
         numbers = [_number_digest(optimizer) for optimizer in self.engine.configured.optimizers]
         scales, read = self._scales(), held.sums.begin()
         read_scales = Sums(scales).begin() if scales else list[int]
@@ -44,7 +44,7 @@ class TorchDigester:
         return [torch.as_tensor(value) for player in players for value in player.scale or ()]
 
 
-class Held:
+class HeldTensors:
     """The tensors of a run's state by name, as far as they stay the same objects from row to row."""
 
     def __init__(self, engine: TorchEngine) -> None:
@@ -64,7 +64,7 @@ class Held:
         self._tensors, self._at = tensors, [_address(tensor) for tensor in tensors]
         self._dicts = list(_dicts(module, optimizers))
         self._sizes = list(map(len, self._dicts))
-        self._entries: list[Entry] = [(d, key, value) for d in self._dicts for key, value in d.items() if _kept(value)]
+        self._entries: list[Slot] = [(d, key, value) for d in self._dicts for key, value in d.items() if _kept(value)]
 
     def layout(self, scales: list[Tensor]) -> Layout:
         """Return names and forms of all, of so many loss scales too, and of what optimizers hold beside tensors."""

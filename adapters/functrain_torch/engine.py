@@ -40,7 +40,7 @@ from functrain_torch.strategy import OneDevice, Strategy
 from functrain_torch.transfer import Transfer
 from functrain_torch.tree import detached
 
-NOTHING = Configured([], [], [])
+UNCONFIGURED = Configured([], [], [])
 
 
 class TorchEngine:
@@ -120,7 +120,7 @@ class TorchEngine:
     @property
     def configured(self) -> Configured:
         """The optimizers and schedulers of the module; none in a run that does not train."""
-        return self.parts.configured if self.trains else NOTHING
+        return self.parts.configured if self.trains else UNCONFIGURED
 
     def start(self, wants_outputs: bool, one_by_one: bool) -> Facts:
         self.wants_outputs = wants_outputs

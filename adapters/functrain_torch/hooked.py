@@ -18,7 +18,7 @@ from functrain.trainer.spans import Span, unmeasured
 from functrain_torch.backend import Forward, MakesContext, TorchBackend, bound, multiply
 from functrain_torch.module import LightningModule
 from functrain_torch.strategy import Strategy
-from functrain_torch.surrounded import NOTHING, SurroundedBackend, Surroundings
+from functrain_torch.surrounded import NO_EXTRAS, StepExtras, SurroundedBackend
 
 IN_THE_VERBS = ("on_before_zero_grad", "optimizer_zero_grad", "on_before_backward", "backward", "on_after_backward")
 AT_THE_GRADIENTS = ("on_before_optimizer_step", "configure_gradient_clipping")
@@ -52,7 +52,7 @@ class HookedBackend(SurroundedBackend):
         hooks: Hooks,
         flags: Flags,
         span: Span = unmeasured,
-        around: Surroundings = NOTHING,
+        around: StepExtras = NO_EXTRAS,
     ) -> None:
         super().__init__(forward, context, strategy, span, around)
         self.flags = flags

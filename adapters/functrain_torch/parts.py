@@ -29,7 +29,7 @@ from functrain_torch.precision import Precision, precision
 from functrain_torch.schedulers import Schedulers
 from functrain_torch.steps import training_forward
 from functrain_torch.strategy import OneDevice, Strategy
-from functrain_torch.surrounded import NOTHING, SurroundedBackend, Surroundings
+from functrain_torch.surrounded import NO_EXTRAS, StepExtras, SurroundedBackend
 from functrain_torch.toggle import Toggle
 
 
@@ -90,10 +90,10 @@ def step_parts(
     toggle, reevaluation = Toggle(optimizers), None
     if hooks.optimizer_step is not None or any(map(needs_closure, optimizers)):
         reevaluation = Reevaluation(rules, hooks.optimizer_step, policy.autocast is not None, family.silent)
-    around = Surroundings(toggle if len(optimizers) > 1 else None, reevaluation)
+    around = StepExtras(toggle if len(optimizers) > 1 else None, reevaluation)
     if is_hooked(hooks, flags):
         backend: TorchBackend = HookedBackend(module, forward, makes_context, strategy, hooks, flags, span, around)
-    elif strategy.travels or around != NOTHING:
+    elif strategy.travels or around != NO_EXTRAS:
         backend = SurroundedBackend(forward, makes_context, strategy, span, around)
     else:
         backend = TorchBackend(forward, makes_context, strategy, span)

@@ -26,7 +26,7 @@ from functrain.trainer.functional import (
 from functrain.trainer.generators import set_known_rng_state
 from functrain.trainer.replay import batch_of
 from functrain_torch import ckpt
-from functrain_torch.copies import Settings
+from functrain_torch.copies import TorchSettings
 from functrain_torch.module import LightningModule
 from functrain_torch.stepper import Held, Stepper
 
@@ -167,7 +167,7 @@ def _at(state: TrainState | None) -> Generator[None]:
     """Within it generators are as the state has them; afterwards nothing global has moved."""
     if state is not None:
         _stepper(state)
-    with Settings(), isolate_rng(), _no_autocast():
+    with TorchSettings(), isolate_rng(), _no_autocast():
         if state is not None:
             set_known_rng_state(state.rng)
         yield

@@ -14,7 +14,7 @@ from functrain_torch.strategy import Strategy
 from functrain_torch.toggle import Toggle
 
 
-class Surroundings(NamedTuple):
+class StepExtras(NamedTuple):
     """What stands around the verbs, beside a strategy.
 
     Attributes:
@@ -26,7 +26,7 @@ class Surroundings(NamedTuple):
     reevaluation: Reevaluation | None = None
 
 
-NOTHING = Surroundings()
+NO_EXTRAS = StepExtras()
 
 
 class SurroundedBackend(TorchBackend):
@@ -38,7 +38,7 @@ class SurroundedBackend(TorchBackend):
         context: MakesContext | None,
         strategy: Strategy,
         span: Span = unmeasured,
-        around: Surroundings = NOTHING,
+        around: StepExtras = NO_EXTRAS,
     ) -> None:
         super().__init__(forward, context, strategy, span)
         self.travel = strategy.travel if strategy.travels else None

@@ -123,7 +123,7 @@ class StateDigest(Callback):
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         """Write out the rows of the epoch."""
-        self._data.turn(trainer.run.clock)
+        self._data.end_epoch(trainer.run.clock)
         self._flush()
 
     def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
@@ -211,7 +211,7 @@ class _Data:
         self._at = {count: digest for count, digest in self._at.items() if count >= clock.batch}
         return now
 
-    def turn(self, clock: Clock) -> None:
+    def end_epoch(self, clock: Clock) -> None:
         """The epoch has ended here."""
         self.begin(clock.batch, self.at(clock))
 

@@ -16,7 +16,7 @@ from functrain.trainer.identity import Mark
 from functrain.trainer.saving import Saving
 from functrain.trainer.world import World
 
-NOTHING: Mapping[str, str] = MappingProxyType({})
+NO_FACTS: Mapping[str, str] = MappingProxyType({})
 
 
 class Traits(NamedTuple):
@@ -48,9 +48,9 @@ class Facts(NamedTuple):
         kept: that of which it takes the checkpoint's value.
     """
 
-    now: Mapping[str, str] = NOTHING
-    timing: Mapping[str, str] = NOTHING
-    kept: Mapping[str, str] = NOTHING
+    now: Mapping[str, str] = NO_FACTS
+    timing: Mapping[str, str] = NO_FACTS
+    kept: Mapping[str, str] = NO_FACTS
 
 
 class Dispatch(NamedTuple):

@@ -63,7 +63,7 @@ class FitLoop:
         self.observed = self.run.clock
         self.keeps_outputs = bool({"training_epoch_end", "on_train_epoch_end"} & self.hooks.takes_outputs)
         keep = run.traits.keep
-        self.kept = replay.Kept(run, keep) if keep is not None and run.world.size == 1 else None
+        self.kept = replay.BeforeStep(run, keep) if keep is not None and run.world.size == 1 else None
         self.one_by_one = self.hooks.per_batch or self.keeps_outputs or run.traits.per_batch
         self.size = DispatchSize(run.look_up_seconds, run.stop.alone)
         self.in_epoch = False
@@ -452,7 +452,7 @@ class FitLoop:
         clock = self.run.turned = self.run.clock
         self.seen += clock.batch
         self.run.clock = clock.next_epoch()
-        self.metrics.turn(TRAIN)
+        self.metrics.advance_epoch(TRAIN)
         self.in_epoch, self.outputs, self.cursor = False, [], None
         self.close_epoch()
 

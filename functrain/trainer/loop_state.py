@@ -11,7 +11,7 @@ from functrain.trainer.errors import CheckpointError
 from functrain.trainer.narrow import is_mapping, is_sequence
 
 
-class Entry(NamedTuple):
+class Field(NamedTuple):
     """What an entry must be: in words, and asked."""
 
     words: str
@@ -66,26 +66,26 @@ def _is_by_name(value: Any) -> bool:
     return is_mapping(value) and all(isinstance(key, str) for key in value)
 
 
-FLAG = Entry("True or False", _is_flag)
-COUNT = Entry("a count", _is_count)
-BY_NAME = Entry("a dict by name", _is_by_name)
+FLAG = Field("True or False", _is_flag)
+COUNT = Field("a count", _is_count)
+BY_NAME = Field("a dict by name", _is_by_name)
 
 # What has come in after the first files of a format is not needed.
-ENTRIES: dict[str, Entry] = {
-    "position": Entry("a pair of names", _is_pair),
-    "called": Entry("a list", is_sequence),
-    "source": Entry("a dict with the 'cursor' and the 'loader_rng' of the training loader", _is_source),
+FIELDS: dict[str, Field] = {
+    "position": Field("a pair of names", _is_pair),
+    "called": Field("a list", is_sequence),
+    "source": Field("a dict with the 'cursor' and the 'loader_rng' of the training loader", _is_source),
     "in_epoch": FLAG,
     "ended": FLAG,
     "should_stop": FLAG,
     "before": COUNT,
     "before_batch": COUNT._replace(needed=False),
     "seen": COUNT._replace(needed=False),
-    "outputs": Entry("a list, or None", _is_list_or_none),
+    "outputs": Field("a list, or None", _is_list_or_none),
     "published": BY_NAME,
     "logged": BY_NAME,
     "draws": BY_NAME._replace(needed=False),
-    "val_loaders": Entry("a list", is_sequence),
+    "val_loaders": Field("a list", is_sequence),
 }
 
 
@@ -95,7 +95,7 @@ def check(state: Mapping[str, Any]) -> None:
     Raises:
         CheckpointError: one is missing, or is no such thing; names it.
     """
-    for name, entry in ENTRIES.items():
+    for name, entry in FIELDS.items():
         if name not in state:
             if entry.needed:
                 raise CheckpointError(f"its 'loop' has no {name!r}; was it changed after it was written?")

@@ -279,7 +279,7 @@ class Metrics:
         for entry in self.entries.get(stage, {}).values():
             entry.reset()
 
-    def turn(self, stage: str) -> None:
+    def advance_epoch(self, stage: str) -> None:
         """An epoch is over: what was computed starts empty. What was logged since (as `on_train_start` does in a run
         that continues here) is for the next epoch."""
         for entry in self.entries.get(stage, {}).values():

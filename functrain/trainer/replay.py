@@ -25,7 +25,7 @@ RANDOM = "failing_rng"
 checkpoint's own is that from before the draw, for a run that continues and draws it again."""
 
 
-class Kept:
+class BeforeStep:
     """What a step reads, as it was before the batch that was drawn last: for engines that move in place.
 
     Args:
@@ -78,7 +78,7 @@ class Kept:
 
 @contextmanager
 def written(
-    run: Run, between_batches: Callable[[], AbstractContextManager[None]], kept: Kept | None = None
+    run: Run, between_batches: Callable[[], AbstractContextManager[None]], kept: BeforeStep | None = None
 ) -> Generator[None]:
     """Where the block ends with a value that is not finite, the state before the step is written with its batch, as a
     checkpoint that the error names."""

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 from typing import Protocol
 
-_turn = threading.Lock()
+_writing = threading.Lock()
 """Held while a write begins, and while the process forks."""
 
 _last: InThread | None = None
@@ -77,7 +77,7 @@ def in_thread(write: Callable[[], None]) -> InThread:
     """Call `write` in a thread, once what was being written before is over."""
     global _last
     saving = InThread(write)
-    with _turn:
+    with _writing:
         _finish()
         try:
             saving.thread.start()
@@ -90,7 +90,7 @@ def in_thread(write: Callable[[], None]) -> InThread:
 
 def finish() -> None:
     """Wait until nothing is being written by this process. How it ended is told to the run that asked for it."""
-    with _turn:
+    with _writing:
         _finish()
 
 
@@ -105,12 +105,12 @@ def _finish() -> None:
 
 def _before_fork() -> None:
     """A child would have the locks that the thread holds, and nobody to let go of them."""
-    _turn.acquire()
+    _writing.acquire()
     _finish()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_parent=_turn.release, after_in_child=_turn.release)
+    os.register_at_fork(before=_before_fork, after_in_parent=_writing.release, after_in_child=_writing.release)
 
 
 class Writes:

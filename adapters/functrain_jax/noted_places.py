@@ -95,7 +95,7 @@ class Noted:
         return self.placement.host(self.arrays[2])
 
 
-class Moment(NamedTuple):
+class NotedPlace(NamedTuple):
     """The end of a part of a dispatch: the position, who logged in the part, and where in `noted` its values are."""
 
     clock: Clock
@@ -120,7 +120,7 @@ class Moment(NamedTuple):
         return [p._replace(opt=opt, updates=updates) for p, (opt, updates) in zip(present, pairs, strict=True)]
 
 
-class Moments:
+class NotedPlaces:
     """The parts of the last dispatch, in order, and what the metrics held of what they log before it."""
 
     def __init__(self) -> None:
@@ -128,8 +128,8 @@ class Moments:
 
     def clear(self) -> None:
         """Another dispatch begins."""
-        self.parts: list[Moment] = []
-        self.here: Moment | None = None
+        self.parts: list[NotedPlace] = []
+        self.here: NotedPlace | None = None
         self.before: dict[Key, tuple[int, Any]] = {}
         self.present: dict[Key, tuple[int, Any]] = {}
 

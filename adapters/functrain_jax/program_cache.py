@@ -34,7 +34,7 @@ OFTEN = 3
 """A constant that has changed so many times is told."""
 
 
-class Entry(NamedTuple):
+class CachedProgram(NamedTuple):
     """A program, what was found when it was traced, and the constants that it was traced with."""
 
     program: Callable[..., Any]
@@ -44,7 +44,7 @@ class Entry(NamedTuple):
     inside: tuple[Any, ...]
 
 
-class Kept:
+class ProgramCache:
     """All programs of one module. Copies and pickles of the module begin without."""
 
     def __init__(self, owner: ModuleBase | None = None) -> None:
@@ -55,10 +55,10 @@ class Kept:
         """Of the runs of the module that are under way: a run within a run is the last."""
 
     def __reduce__(self) -> Any:
-        return Kept, ()
+        return ProgramCache, ()
 
     @classmethod
-    def of(cls, module: ModuleBase) -> Kept:
+    def of(cls, module: ModuleBase) -> ProgramCache:
         """The module's own."""
         kept = vars(module).get("_programs")
         if kept is None or kept.owner is None or kept.owner() is not module:
@@ -87,9 +87,9 @@ class Programs(Generic[M]):
     def __init__(self, maker: M, changed: dict[str, int]) -> None:
         self.maker = maker
         self.changed = changed
-        self.entries: dict[Any, list[Entry]] = {}
+        self.entries: dict[Any, list[CachedProgram]] = {}
 
-    def find(self, form: Any, constants: Constants) -> Entry | None:
+    def find(self, form: Any, constants: Constants) -> CachedProgram | None:
         """Return the program of this form that was traced with the constants of now."""
         versions = self.entries.get(form, ())
         for entry in versions:
@@ -99,14 +99,16 @@ class Programs(Generic[M]):
             self._tell(versions[0], constants)
         return None
 
-    def add(self, form: Any, program: Callable[..., Any], found: Any, reads: set[str], constants: Constants) -> Entry:
+    def add(
+        self, form: Any, program: Callable[..., Any], found: Any, reads: set[str], constants: Constants
+    ) -> CachedProgram:
         """Keep a program that was traced just now."""
         names = constants.plain(reads)
-        entry = Entry(program, found, names, constants.values(names), constants.inside())
+        entry = CachedProgram(program, found, names, constants.values(names), constants.inside())
         self.entries[form] = [entry, *self.entries.get(form, ())[: VERSIONS - 1]]
         return entry
 
-    def _tell(self, last: Entry, constants: Constants) -> None:
+    def _tell(self, last: CachedProgram, constants: Constants) -> None:
         now = constants.values(last.reads)
         for name, before, after in zip(last.reads, last.values, now, strict=True):
             if before == after:
