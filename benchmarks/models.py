@@ -25,7 +25,7 @@ from flax import nnx
 import functrain_jax as fj
 from benchmarks.measure import machine, median, ratios
 
-ROUNDS = 9
+ROUNDS = 25
 HOPELESS = 1.5
 """A loop by hand that takes so many times the other's time is not measured again."""
 

@@ -16,6 +16,9 @@ from functrain_jax.keys import is_key
 FOLDS = 8, 16
 """Into so many parts long arrays are folded, one after another."""
 
+SHORT = 4096
+"""Arrays of fewer words are not worth it."""
+
 
 def parts(state: TrainState) -> tuple[Any, Any, Any]:
     """Return what `functrain.trainer.digests.PARTS` names of a state."""
@@ -51,10 +54,8 @@ def _sum(numbers: jax.Array) -> jax.Array:
     """Return their sum. XLA's compiler for the CPU adds up one array number by number, and two arrays many numbers at a
     time: so long ones are folded first."""
     rest = jnp.uint32(0)
-    for parts in FOLDS:
+    for parts in FOLDS if numbers.size >= SHORT else ():
         size = numbers.size // parts
-        if size < parts:
-            break
         rest += jnp.sum(numbers[size * parts :], dtype=jnp.uint32)
         # Each fold by itself: together they would be one loop over single numbers again.
         numbers = lax.optimization_barrier(sum(numbers[i * size : (i + 1) * size] for i in range(parts)))

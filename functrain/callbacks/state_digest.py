@@ -14,7 +14,7 @@ from typing import Any
 from functrain import files, seed
 from functrain.append_file import AppendFile
 from functrain.callbacks import state_values
-from functrain.kernel.plan import after, passed
+from functrain.kernel.plan import NO_EVENT, after, batches_to_update
 from functrain.kernel.state import Clock
 from functrain.trainer.callback import Callback
 from functrain.trainer.digests import PARTS, Digester, Digests, Names, chained, sealed
@@ -64,6 +64,7 @@ class StateDigest(Callback):
         self._held = 0
         self._data = _Data()
         self._random: dict[tuple[int, int], dict[str, int]] = {}
+        self._due: tuple[int, int] | None = None
         self._kept: tuple[str, int] | None = None
 
     @property
@@ -96,11 +97,18 @@ class StateDigest(Callback):
         """A batch was drawn. A run that goes past the places where the state is observed has drawn further ones by
         then, and so moved the generators; nothing else of it does."""
         self._data.add(count, run.digester.batch(batch))
-        plan = run.plan
-        if plan.passes_logs:
-            before, now = (after(plan, run.clock, n - run.clock.batch) for n in (count - 1, count))
-            if passed(self._every, before.update, now.update):
-                self._random[epoch, count] = seed.rng_digests()
+        if not run.plan.passes_logs:
+            return
+        if self._due is None or self._due[0] != epoch or self._due[1] < count:
+            self._due = epoch, self._next_due(run, count)
+        if self._due[1] == count:
+            self._random[epoch, count] = seed.rng_digests()
+
+    def _next_due(self, run: Any, count: int) -> int:
+        """Return at how many batches of the epoch, `count` or more, the next row is due."""
+        before = after(run.plan, run.clock, count - 1 - run.clock.batch)
+        updates = self._every - before.update % self._every
+        return count - 1 + batches_to_update(run.plan, before, updates, NO_EVENT)
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Open the file, and write what the run begins with."""

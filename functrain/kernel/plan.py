@@ -222,7 +222,7 @@ def batches_to_event(plan: Plan, clock: Clock) -> int:
         updates = min(updates, max(plan.max_steps - clock.update, 1))
     if plan.min_steps > clock.update and clock.epoch >= plan.min_epochs:
         updates = min(updates, plan.min_steps - clock.update)
-    return _batches_to_update(plan, clock, updates, max(1, ahead))
+    return batches_to_update(plan, clock, updates, max(1, ahead))
 
 
 def noted_places(plan: Plan, clock: Clock, batches: int) -> list[int]:
@@ -232,7 +232,7 @@ def noted_places(plan: Plan, clock: Clock, batches: int) -> list[int]:
     done, now = 0, clock
     while done < batches:
         updates = min(every - now.update % every for every in _noted_updates(plan))
-        count = _batches_to_update(plan, now, updates, batches - done)
+        count = batches_to_update(plan, now, updates, batches - done)
         done, now = done + count, after(plan, now, count)
         ends.append(done)
     return ends
@@ -242,7 +242,7 @@ def _noted_updates(plan: Plan) -> tuple[int, ...]:
     return plan.log_updates, *plan.observe_updates
 
 
-def _batches_to_update(plan: Plan, clock: Clock, updates: int, ahead: int) -> int:
+def batches_to_update(plan: Plan, clock: Clock, updates: int, ahead: int) -> int:
     """Return how many batches until so many more updates are done, at most `ahead`."""
     if plan.players == (PlayerPlan(),):
         size = plan.windows.at(clock.epoch)

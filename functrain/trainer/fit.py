@@ -4,7 +4,7 @@
         begin the epoch: on_epoch_start, on_train_epoch_start, open the loader
         while batches are left and not over:
             train on the batches up to the next event    # the engine; the kernel's accumulate and update
-            log, validate, checkpoint, stop              # each where it is due
+            observe, log, validate, checkpoint, stop     # each where it is due
         training_epoch_end, on_train_epoch_end, on_epoch_end
         write the epoch's metrics, step schedulers, checkpoint, stop, turn the clock
 
