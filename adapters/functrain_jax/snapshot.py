@@ -12,7 +12,7 @@ from jax.core import Tracer
 from functrain.kernel.state import Accumulator, Clock, LossScale, Player, TrainState, Tree
 from functrain.trainer.errors import CheckpointError, ConfigurationError
 from functrain.trainer.functional import check_state, moved_state
-from functrain.trainer.weights import Form, check_not_weights_only, check_weights
+from functrain.trainer.weights import ArraySpec, check_not_weights_only, check_weights
 from functrain.trainer.weights import differences as differing
 from functrain_jax.backend import JaxBackend
 from functrain_jax.identity import form
@@ -66,9 +66,9 @@ def check_alive(state: Any) -> None:
         raise moved_state()
 
 
-def forms(named: Mapping[str, Any]) -> dict[str, Form]:
+def forms(named: Mapping[str, Any]) -> dict[str, ArraySpec]:
     """Return what is compared of named arrays."""
-    return {name: Form(tuple(jnp.shape(leaf)), str(jnp.result_type(leaf))) for name, leaf in named.items()}
+    return {name: ArraySpec(tuple(jnp.shape(leaf)), str(jnp.result_type(leaf))) for name, leaf in named.items()}
 
 
 def _raw(leaf: Any) -> Any:

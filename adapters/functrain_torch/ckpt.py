@@ -23,7 +23,7 @@ from functrain.trainer import saving
 from functrain.trainer.errors import CheckpointError, ConfigurationError, kind
 from functrain.trainer.identity import Mark, decoded, encoded, mark_of
 from functrain.trainer.saving import Saving
-from functrain.trainer.weights import Form
+from functrain.trainer.weights import ArraySpec
 
 PLAIN = (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device, torch.Size)
 
@@ -292,10 +292,10 @@ def _plain(value: Any, where: str) -> Any:
     )
 
 
-def forms(named: Mapping[str, Any]) -> dict[str, Form | None]:
+def forms(named: Mapping[str, Any]) -> dict[str, ArraySpec | None]:
     """Return what is compared of the tensors of a `state_dict`, by name; None for what is no tensor."""
     return {name: _form(value) if isinstance(value, Tensor) else None for name, value in named.items()}
 
 
-def _form(tensor: Tensor) -> Form:
-    return Form(tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."))
+def _form(tensor: Tensor) -> ArraySpec:
+    return ArraySpec(tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."))

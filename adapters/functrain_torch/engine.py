@@ -51,7 +51,7 @@ class TorchEngine:
         parts: what its steps are made of.
         manual: serves a module that steps its optimizers itself.
         prepared: the optimizers and schedulers of a module that is in the midst of its training; None for a new fit.
-        told: called with the reports of every update; None where nobody asks.
+        on_reports: called with the reports of every update; None where nobody asks.
     """
 
     parts: StepParts
@@ -70,7 +70,7 @@ class TorchEngine:
         self.automatic = is_automatic(module, run.flags)
         self.pieces: int | None = run.flags.truncated_bptt_steps or module.truncated_bptt_steps
         self.prepared: Configured | None = None
-        self.told: Callable[[Sequence[Report | None]], None] | None = None
+        self.on_reports: Callable[[Sequence[Report | None]], None] | None = None
         self._given: dict[int, Any] = {}
         self._steps: dict[str, Callable[..., Any]] = {}
 
@@ -127,7 +127,7 @@ class TorchEngine:
         self.check_nan = bool(self.run.flags.terminate_on_nan)
         if wants_outputs:
             self.parts.backend.forward = self._keeping(self.parts.backend.forward)
-        self.looks_after = bool(self.parts.schedulers.by_update) or self.check_nan or self.told is not None
+        self.looks_after = bool(self.parts.schedulers.by_update) or self.check_nan or self.on_reports is not None
         self.single = self.run.plan.players == (PlayerPlan(),)
         self.special: Callable[[Any], None] | None = None
         if not self.automatic:
@@ -205,8 +205,8 @@ class TorchEngine:
         assert self.state is not None
         if self.check_nan:
             self._raise_on_nan(number)
-        if self.told is not None:
-            self.told(reports)
+        if self.on_reports is not None:
+            self.on_reports(reports)
         self.parts.schedulers.after_update(self.state, reports, self.run.callback_metrics)
 
     def _keeping(self, forward: Callable[..., Any]) -> Callable[..., Any]:

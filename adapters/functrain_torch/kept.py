@@ -52,9 +52,9 @@ def keep(engine: Holder, batch: Any) -> tuple[Any, Callable[[], None]]:
     windows = None if again is None else dict(again.windows)
     by_hand = None if engine.automatic else engine.manual.position()
 
-    def put_back() -> None:
+    def restore() -> None:
         engine.state = state
-        kept.put_back()
+        kept.restore()
         for parameter, gradient in gradients:
             parameter.grad = gradient()
         for parameter, required in flags[0]:
@@ -69,7 +69,7 @@ def keep(engine: Holder, batch: Any) -> tuple[Any, Callable[[], None]]:
         if by_hand is not None:
             engine.manual.go_to(by_hand)
 
-    return copied(batch), put_back
+    return copied(batch), restore
 
 
 def _with_gradients(engine: Holder) -> Iterable[Tensor]:
@@ -91,10 +91,10 @@ class _Kept:
         """Keep what is in a container."""
         self._taken.append(self.of(container))
 
-    def put_back(self) -> None:
+    def restore(self) -> None:
         """All that was taken is as it was."""
-        for put_back in self._taken:
-            put_back()
+        for restore in self._taken:
+            restore()
 
     def of(self, value: Any) -> Callable[[], Any]:
         """Return what puts a value back, and returns it."""
@@ -111,32 +111,32 @@ class _Kept:
     def _dict(self, value: dict[Any, Any]) -> Callable[[], Any]:
         items = [(key, self.of(item)) for key, item in value.items()]
 
-        def put_back() -> dict[Any, Any]:
+        def restore() -> dict[Any, Any]:
             then = {key: item() for key, item in items}
             value.clear()
             value.update(then)
             return value
 
-        return put_back
+        return restore
 
     def _list(self, value: list[Any]) -> Callable[[], Any]:
         items = [self.of(item) for item in value]
 
-        def put_back() -> list[Any]:
+        def restore() -> list[Any]:
             value[:] = [item() for item in items]
             return value
 
-        return put_back
+        return restore
 
 
 def _tensor(tensor: Tensor) -> Callable[[], Tensor]:
     then = tensor.detach().clone()
 
-    def put_back() -> Tensor:
+    def restore() -> Tensor:
         tensor.detach().copy_(then)
         return tensor
 
-    return put_back
+    return restore
 
 
 def copied(batch: Any) -> Any:

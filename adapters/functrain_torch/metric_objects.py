@@ -49,13 +49,13 @@ class MetricObjects:
 
     def kept(self, logged: Sequence[Any]) -> Callable[[], None]:
         states, parts = metric_states.states(self.module, copied=True), {id(part) for part in self.module.modules()}
-        put_back_others = Unknown().kept([metric for metric in logged if id(metric) not in parts])
+        restore_others = Unknown().kept([metric for metric in logged if id(metric) not in parts])
 
-        def put_back() -> None:
+        def restore() -> None:
             metric_states.load_states(self.module, states)
-            put_back_others()
+            restore_others()
 
-        return put_back
+        return restore
 
     @contextmanager
     def of_all(self, metric: nn.Module, name: str, world: World) -> Iterator[None]:

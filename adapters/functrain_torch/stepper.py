@@ -51,7 +51,7 @@ class Stepper:
         self.engine = engine
         self.moves = 0
         self.ended = False
-        self.told: list[tuple[Sequence[Report | None], dict[str, float]]] = []
+        self.reported: list[tuple[Sequence[Report | None], dict[str, float]]] = []
 
     # making
 
@@ -72,7 +72,7 @@ class Stepper:
         if saved is not None:
             # Where the loaders stood is the caller's matter, who hands over the batches that come next.
             left = {"source": {"cursor": None, "loader_rng": None}, "val_loaders": []}
-            checkpoints.put_back(run, loop, {**saved, "loop": {**saved["loop"], **left}}, "the checkpoint")
+            checkpoints.restore(run, loop, {**saved, "loop": {**saved["loop"], **left}}, "the checkpoint")
             loop.ended = loop.ended or ends_epoch(saved["loop"])
         run.phase = "run"
         run.hooks.call("on_train_start")
@@ -85,7 +85,7 @@ class Stepper:
         run = self.run
         run.source = TrainSource([None], 1.0, run.loader_tools)
         run.plan = plan_of(run)._replace(batches=None)
-        self.engine.told = self._tell
+        self.engine.on_reports = self._take_reports
         loop = self.loop = FitLoop(run)
         run.loop = loop
         loop.one_by_one = True
@@ -142,7 +142,7 @@ class Stepper:
     def step(self, batch: Any, last: bool) -> StepReport:
         """One batch. With `last` the epoch ends with it."""
         run, loop, metrics = self.run, self.loop, self.run.metrics
-        self.ended, self.told = False, []
+        self.ended, self.reported = False, []
         if not self.engine.automatic:
             self.engine.manual.start_counting()
         try:
@@ -165,7 +165,7 @@ class Stepper:
     def end(self) -> list[StepReport]:
         """The epoch has ended with the batch before. Returns the report of the update that closed an open window."""
         run, loop = self.run, self.loop
-        self.told = []
+        self.reported = []
         calls, rates, before = run.metrics.calls, run.inspector.rates(), run.clock.update
         loop.ended = True
         run.before = run.clock
@@ -179,15 +179,15 @@ class Stepper:
         self.loop.ended = self.ended = True
         self.loop.run_events("epoch", 0)
 
-    def _tell(self, reports: Sequence[Report | None]) -> None:
-        self.told.append((reports, self.run.inspector.rates()))
+    def _take_reports(self, reports: Sequence[Report | None]) -> None:
+        self.reported.append((reports, self.run.inspector.rates()))
 
     def _report(self, calls: int, rates: dict[str, float], before: int) -> StepReport:
         players = len(self.engine.configured.optimizers)
-        made = [[report for reports, _ in self.told if (report := reports[i]) is not None] for i in range(players)]
-        used: dict[str, Any] = rates if not self.told else self.told[0][1]
-        if len(self.told) > 1:
-            used = {name: torch.tensor([each[name] for _, each in self.told]) for name in used}
+        made = [[report for reports, _ in self.reported if (report := reports[i]) is not None] for i in range(players)]
+        used: dict[str, Any] = rates if not self.reported else self.reported[0][1]
+        if len(self.reported) > 1:
+            used = {name: torch.tensor([each[name] for _, each in self.reported]) for name in used}
         logged = {entry.name: entry.last for entry in self.run.metrics.filled("train") if entry.at > calls}
         return StepReport(tuple(map(_merged, made)), logged, used, self.run.clock.update > before)
 

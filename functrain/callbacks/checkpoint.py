@@ -342,11 +342,11 @@ class ModelCheckpoint(Checkpoint):
         name = self._name(trainer, moment, self._template)
         path = self._claim(trainer, name, fallen)
         what = "" if self.monitor is None else f", {self.monitor} {score:.5g}"
-        told = f"Epoch {trainer.current_epoch}, step {trainer.global_step}{what}: saved {path}"
-        told = told if self.verbose else ""
+        message = f"Epoch {trainer.current_epoch}, step {trainer.global_step}{what}: saved {path}"
+        message = message if self.verbose else ""
         # The 'last' file on the disk names what falls out, until the next one is there.
         self._waits = self.save_last and bool(fallen)
-        self._write(trainer, path, self._records.adding(path, score, fallen), fallen, told, self.save_last)
+        self._write(trainer, path, self._records.adding(path, score, fallen), fallen, message, self.save_last)
 
     def _save_last(self, trainer: Any, moment: Moment) -> None:
         stands = self._last_saved_at is not None and trainer.run.stands_at(self._last_saved_at)
@@ -369,7 +369,7 @@ class ModelCheckpoint(Checkpoint):
         return on_first(self._world, claim)
 
     def _write(
-        self, trainer: Any, path: str, records: Records, replaced: list[str], told: str = "", holds: bool = False
+        self, trainer: Any, path: str, records: Records, replaced: list[str], message: str = "", holds: bool = False
     ) -> None:
         """Begin to write the state; what it replaces is removed when it is there, and where it `holds`, when the next
         one is. The file knows both, whenever a kill comes."""
@@ -385,8 +385,8 @@ class ModelCheckpoint(Checkpoint):
                     return
                 if not holds:
                     self._remove_replaced(place)
-                if told:
-                    trainer.print(told)
+                if message:
+                    trainer.print(message)
             finally:
                 place.settle()
 

@@ -367,7 +367,7 @@ def continue_from(run: Run, loop: Loop, saved: dict[str, Any], path: str) -> Non
         try_out(run, saved, path)
         return
     run.identity.continue_from(saved["functrain"], path)
-    put_back(run, loop, saved, path)
+    restore(run, loop, saved, path)
     with naming(path):
         setup.warn_of_changes(run, saved.get("setup"), path)
     rewind(run.writing_loggers, run.clock.update, saved.get("loggers"))
@@ -384,7 +384,7 @@ def continue_from(run: Run, loop: Loop, saved: dict[str, Any], path: str) -> Non
         run.print(f"Nothing is left to train there: {why}.")
 
 
-def put_back(run: Run, loop: Loop, saved: dict[str, Any], path: str) -> None:
+def restore(run: Run, loop: Loop, saved: dict[str, Any], path: str) -> None:
     """Put back what is due in the loop, the metrics that are read by name, and random states."""
     with naming(path):
         state = saved["loop"]

@@ -25,12 +25,12 @@ from functrain.kernel.state import Clock
 from functrain.trainer import remarks, replay, rows
 from functrain.trainer.checkpoint import storable_outputs
 from functrain.trainer.data import loaders_rng
+from functrain.trainer.dispatch_size import DispatchSize
 from functrain.trainer.entries import TRAIN, VALIDATION
 from functrain.trainer.errors import ConfigurationError, describe, note_secondary, noted
 from functrain.trainer.evaluate import run_stage
 from functrain.trainer.events import Event, Moment, Position, Table, named, numbered, turned_before
-from functrain.trainer.hooks import Acting
-from functrain.trainer.pace import DispatchSize
+from functrain.trainer.hooks import Handlers
 from functrain.trainer.planning import plan_of
 from functrain.trainer.random_states import random_state
 from functrain.trainer.run import Run
@@ -412,13 +412,13 @@ class FitLoop:
             return
         self.size.settle(self.run)
 
-    def fire(self, acting: Acting, kinds: list[str]) -> None:
+    def fire(self, handlers: Handlers, kinds: list[str]) -> None:
         """One of the Trainer's own moments, for the callbacks that act at it, one by one."""
-        if acting and kinds:
+        if handlers and kinds:
             self.engine.publish()  # they may look at the module, as hooks of a save may
         for kind in kinds:
             moment = Moment(kind, self.run.before, self.run.clock)
-            for key, act in acting:
+            for key, act in handlers:
                 self.call(f"{kind}: {key}", act, moment)
 
     def training_epoch_end(self, kind: str) -> None:

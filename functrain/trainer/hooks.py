@@ -208,7 +208,7 @@ MOMENTS: tuple[Hook, ...] = (
     ),
 )
 
-Acting = tuple[tuple[str, Callable[..., Any]], ...]
+Handlers = tuple[tuple[str, Callable[..., Any]], ...]
 """Who acts at a hook or at a moment, in order: the owner's key, and what is called."""
 
 # What an argument was called in older generations of the API.
@@ -403,10 +403,10 @@ class Hooks:
     what the last owner that returned something returned (-1 from anybody counts, for `on_train_batch_start`).
     """
 
-    observe: Acting
-    log_step: Acting
-    checkpoint: Acting
-    should_stop: Acting
+    observe: Handlers
+    log_step: Handlers
+    checkpoint: Handlers
+    should_stop: Handlers
 
     def __init__(
         self,
@@ -418,7 +418,7 @@ class Hooks:
         span: Span = unmeasured,
     ) -> None:
         callbacks = tuple(callbacks)
-        self.calls: dict[str, Acting] = {}
+        self.calls: dict[str, Handlers] = {}
         for hook in HOOKS:
             own = _calls(hook, trainer, module, callbacks, data)
             self.calls[hook.name] = calls = tuple(

@@ -10,11 +10,11 @@ from functrain.trainer.checkpoint import check_format, naming
 from functrain.trainer.errors import ConfigurationError, nearest
 from functrain.trainer.hooks import overrides
 from functrain.trainer.hparams import HyperParameters
-from functrain.trainer.weights import Forms, check_weights
+from functrain.trainer.weights import ArraySpecs, check_weights
 
 
 def module_of(
-    cls: Any, checkpoint: Any, path: str, given: Mapping[str, Any], own: Callable[[Any], Any], forms: Forms,
+    cls: Any, checkpoint: Any, path: str, given: Mapping[str, Any], own: Callable[[Any], Any], forms: ArraySpecs,
     hparams: Mapping[str, Any] | None = None, strict: bool = True,
 ) -> tuple[Any, dict[str, Any]]:  # fmt: skip
     """Make a module of a checkpoint, and return it with the weights that the adapter is to put into it.

@@ -88,12 +88,12 @@ class Unknown:
             (attributes, {name: copy(value) for name, value in attributes.items()}) for attributes in all_attributes
         ]
 
-        def put_back() -> None:
+        def restore() -> None:
             for attributes, before in states:
                 attributes.clear()
                 attributes.update(before)
 
-        return put_back
+        return restore
 
     def of_all(self, metric: Any, name: str, world: World) -> AbstractContextManager[None]:
         """Nothing changes."""

@@ -42,7 +42,7 @@ def kept(metrics: Metrics) -> Callable[[], None]:
     calls = metrics.calls
     before: list[tuple[dict[Any, Any], dict[Any, Any]]] = [(own, dict(own)) for own in dicts]
 
-    def put_back() -> None:
+    def restore() -> None:
         metrics.calls = calls
         for stage, own in metrics.entries.items():
             own.clear()
@@ -54,7 +54,7 @@ def kept(metrics: Metrics) -> Callable[[], None]:
             own.clear()
             own.update(then)
 
-    return put_back
+    return restore
 
 
 def shown(metrics: Metrics) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from functrain.trainer.errors import CheckpointError
 KINDS = ("bool", "complex", "float", "int")
 
 
-class Form(NamedTuple):
+class ArraySpec(NamedTuple):
     """What is compared of an array.
 
     Attributes:
@@ -26,7 +26,9 @@ class Form(NamedTuple):
         return next((kind for kind in KINDS if kind in self.dtype), None)
 
 
-def differences(saved: Mapping[str, Form | None], own: Mapping[str, Form | None], strict: bool = True) -> str | None:
+def differences(
+    saved: Mapping[str, ArraySpec | None], own: Mapping[str, ArraySpec | None], strict: bool = True
+) -> str | None:
     """Return what differs between two sets of named arrays, in words; None where nothing does.
 
     That is what is missing, unexpected, of another shape, or of another kind of numbers: integers for floating-point
@@ -47,11 +49,11 @@ def differences(saved: Mapping[str, Form | None], own: Mapping[str, Form | None]
     return "; ".join(f"{what} {_listed(names)}" for what, names in found if names) or None
 
 
-Forms = Callable[[Any], Mapping[str, Form | None]]
+ArraySpecs = Callable[[Any], Mapping[str, ArraySpec | None]]
 """What returns the forms of named arrays, in a framework."""
 
 
-def check_weights(saved: Mapping[str, Any], own: Any, forms: Forms, name: str, strict: bool = True) -> None:
+def check_weights(saved: Mapping[str, Any], own: Any, forms: ArraySpecs, name: str, strict: bool = True) -> None:
     """Compare the weights of a checkpoint with those of a module.
 
     Args:

@@ -160,11 +160,11 @@ def on_first(world: World, call: Callable[[], T]) -> T:
             value = call()
         except Exception as error:
             failure = error
-    value, told = world.broadcast((value, failure and f"{type(failure).__name__}: {failure}"))
+    value, received = world.broadcast((value, failure and f"{type(failure).__name__}: {failure}"))
     if failure is not None:
         raise failure
-    if told:
-        raise _ends_too(world, 0, told)
+    if received:
+        raise _ends_too(world, 0, received)
     return value
 
 
@@ -180,13 +180,13 @@ def of_all(world: World, call: Callable[[], T]) -> list[T]:
         value = call()
     except Exception as error:
         failure = error
-    told = world.gather((value, failure and f"{type(failure).__name__}: {failure}"))
+    received = world.gather((value, failure and f"{type(failure).__name__}: {failure}"))
     if failure is not None:
         raise failure
-    for rank, (_, error) in enumerate(told):
+    for rank, (_, error) in enumerate(received):
         if error:
             raise _ends_too(world, rank, error)
-    return [each for each, _ in told]
+    return [each for each, _ in received]
 
 
 def _ends_too(world: World, rank: int, error: str) -> RuntimeError:

@@ -18,7 +18,7 @@ from functrain.trainer.hooks import adapt, overrides
 from functrain.trainer.planning import clip
 from functrain.trainer.run import Run
 from functrain.trainer.step_outputs import of_players
-from functrain.trainer.weights import Form, check_not_weights_only, check_weights, differences
+from functrain.trainer.weights import ArraySpec, check_not_weights_only, check_weights, differences
 from tests.numpy_adapter.module import Module
 from tests.oracle.backend import Micro, NumpyBackend, Part
 
@@ -179,9 +179,9 @@ def _players(entries: list[dict[str, Any]]) -> tuple[PlayerPlan, ...]:
     return tuple(PlayerPlan(turn=(start, n, sum(lengths))) for start, n in zip(starts, lengths, strict=True))
 
 
-def _forms(tree: Any, path: str = "") -> dict[str, Form | None]:
+def _forms(tree: Any, path: str = "") -> dict[str, ArraySpec | None]:
     """What the leaves of nested dicts are like, by their dotted names."""
     if isinstance(tree, dict):
         parts = [_forms(value, f"{path}.{name}".removeprefix(".")) for name, value in tree.items()]
         return {name: form for part in parts for name, form in part.items()}
-    return {path: Form(tree.shape, tree.dtype.name) if isinstance(tree, np.ndarray) else None}
+    return {path: ArraySpec(tree.shape, tree.dtype.name) if isinstance(tree, np.ndarray) else None}

@@ -12,7 +12,7 @@ import torch
 
 import functrain_jax as ft
 import functrain_torch as pl
-from functrain.trainer.weights import Form, differences
+from functrain.trainer.weights import ArraySpec, differences
 
 QUIET: dict[str, Any] = {
     "logger": False, "checkpoint_callback": False, "progress_bar_refresh_rate": 0, "weights_summary": None,
@@ -167,8 +167,13 @@ def test_a_name_that_is_no_precision_is_none_anywhere(name):
 
 
 def test_differences_in_words():
-    one = {"a": Form((2, 3), "float32"), "b": Form((), "int64"), "c": Form((1,), "bfloat16"), "extra": None}
-    other = {"a": Form((3, 2), "float64"), "b": Form((), "bool"), "c": Form((1,), "float16"), "d": None}
+    one = {
+        "a": ArraySpec((2, 3), "float32"),
+        "b": ArraySpec((), "int64"),
+        "c": ArraySpec((1,), "bfloat16"),
+        "extra": None,
+    }
+    other = {"a": ArraySpec((3, 2), "float64"), "b": ArraySpec((), "bool"), "c": ArraySpec((1,), "float16"), "d": None}
     kinds = "of another type: b int64 instead of bool"
     assert differences(one, one) is None
     assert differences(one, other, strict=False) == kinds
