@@ -283,7 +283,7 @@ TORCH_AND_LIGHTNING: tuple[Difference, ...] = (
         "epochs, pytorch-lightning waits for one",
         lambda program: (
             program.checkpoint is not None
-            and program.checkpoint.monitor is not None
+            and program.checkpoint.monitor in {log.name for log in program.logs if log.hook == "training_step"}
             and program.flags.get("check_val_every_n_epoch", 1) != 1
             and bool(program.val)
         ),
