@@ -56,6 +56,7 @@ class NnxBinding(Binding):
 
     def joined(self, params: Trees, vars_: Trees, dtype: Any) -> dict[str, Any]:
         nodes = nnx.merge(nnx.split(self._nodes())[0], self._by_index(params), self._by_index(vars_))
+        _have_modes(nodes)
         if dtype is not None:
             _set_dtype(nodes, dtype)
         return dict(zip(self.names, nodes, strict=True))
@@ -131,6 +132,15 @@ def _set_dtype(nodes: Any, dtype: Any) -> None:
         untold = isinstance(layer, nnx.Embed) and layer.dtype == layer.param_dtype
         if untold or (keeps and getattr(layer, "dtype", dtype) is None):
             layer.dtype = dtype  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _have_modes(nodes: Any) -> None:
+    """What was told no mode, as an attention with dropout, trains: an evaluation has told all parts theirs."""
+    for _, part in nnx.iter_graph(nodes):
+        for attribute in MODES:
+            is_untold = isinstance(part, nnx.Module) and getattr(part, attribute, True) is None
+            if is_untold:
+                setattr(part, attribute, False)
 
 
 def _set_mode(value: Any, training: bool) -> None:
