@@ -13,10 +13,10 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from functrain import __version__
-from functrain.testing.values import described
+from functrain.testing.values import described, digest, of_classes
 from functrain.testing.verdict import nothing
 from functrain.trainer import checkpoint as checkpoints
-from functrain.trainer import metrics_state
+from functrain.trainer import generators, metrics_state
 from functrain.trainer.functional import Step
 from functrain.trainer.metrics import Metrics
 from functrain_jax import checkpoint, snapshot
@@ -72,12 +72,12 @@ class JaxTools:
         return state._replace(params=jax.tree.unflatten(structure, new))
 
     def attributes(self, module: Any, state: Any) -> dict[str, Any]:
-        state_names = Bindings(module).names
-        return {
-            name: described(value, _as_array)
-            for name, value in vars(module).items()
-            if not name.startswith("_") and name not in state_names
-        }
+        left_out = {*Bindings(module).names, *module._of_a_run}
+        found = {name: described(value, _known) for name, value in vars(module).items() if name not in left_out}
+        # Python draws from them while it traces, which makes constants.
+        states = generators.states(generators.held(module))
+        draws = {f"the generator {path}": digest(state.encode()) for path, state in states.items()}
+        return {**of_classes(type(module), _known), **found, **draws}
 
     def reloaded(self, step: Step, state: Any, path: str) -> Any:
         about = {"format": checkpoints.FORMAT, "version": __version__, "weights_only": False}
@@ -127,5 +127,7 @@ class JaxTools:
         return jax.tree.map(placed, tree)
 
 
-def _as_array(value: Any) -> np.ndarray | None:
-    return np.asarray(value) if isinstance(value, jax.Array) and not is_key(value) else None
+def _known(value: Any) -> np.ndarray | None:
+    if not isinstance(value, jax.Array):
+        return None
+    return np.asarray(jax.random.key_data(value) if is_key(value) else value)

@@ -14,16 +14,19 @@ from torch.utils.data import default_convert
 from functrain.kernel.state import TrainState
 from functrain.seed import isolate_rng
 from functrain.testing import tools
-from functrain.testing.values import described
+from functrain.testing.values import described, is_of_user, of_classes
 from functrain.testing.verdict import nothing
 from functrain.trainer.functional import Step
-from functrain_torch import ckpt
+from functrain_torch import ckpt, metric_states
 from functrain_torch.aside import set_aside
 from functrain_torch.module import LightningModule
 from functrain_torch.optimizers import parameters_of
 from functrain_torch.pure import functional
 from functrain_torch.stepper import Held
 from functrain_torch.tree import tensors, tree_map
+
+OF_MODULES = frozenset((*vars(nn.Module()), *vars(LightningModule()), *LightningModule._of_a_run))
+"""The attributes of every module, which are state or of a run."""
 
 
 def _array(tensor: Tensor) -> np.ndarray:
@@ -69,13 +72,27 @@ class TorchTools:
         return new
 
     def attributes(self, module: Any, state: Any) -> dict[str, Any]:
-        own = vars(nn.Module()).keys()
-        return {
-            f"{path}.{name}" if path else name: described(value, _as_array)
-            for path, part in state.params.named_modules()
-            for name, value in vars(part).items()
-            if name not in own and not name.startswith("_")
-        }
+        parts = dict(state.params.named_modules())
+        own = {id(tensor) for tensor in (*state.params.parameters(), *state.params.buffers())}
+        metrics = {id(metric) for metric in metric_states.found(state.params).values()}
+
+        def known(value: Any) -> Any:
+            if isinstance(value, Tensor):
+                return "a part of the state" if id(value) in own else _array(value)
+            # What draws is in the state, as the global generators are.
+            return type(value).__name__ if isinstance(value, nn.Module | torch.Generator) else None
+
+        found = of_classes(type(state.params), known)
+        for path, part in parts.items():
+            # What metric objects have seen is in the state.
+            names = () if id(part) in metrics else vars(part).keys() - OF_MODULES
+            private = is_of_user(type(part))
+            found |= {
+                f"{path}.{name}" if path else name: described(vars(part)[name], known)
+                for name in names
+                if private or not name.startswith("_")
+            }
+        return found
 
     def reloaded(self, step: Step, state: Any, path: str) -> Any:
         ckpt.write(path, state.metrics.checkpoint(state))
@@ -114,10 +131,6 @@ def _copied(state: Any) -> TrainState:
     held = stepper.engine.state
     assert held is not None
     return held._replace(clock=state.clock, rng=state.rng, metrics=Held(stepper))
-
-
-def _as_array(value: Any) -> np.ndarray | None:
-    return _array(value) if isinstance(value, Tensor) else None
 
 
 def _kept(state: Any) -> dict[str, np.ndarray]:

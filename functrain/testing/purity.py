@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,10 @@ DRAWN = {
     "python": "numbers of Python's random",
     "numpy": "numbers of np.random",
 }
+KEPT = (
+    "a counter, a list, a cache or a generator of one's own in the step; keep it in a buffer or a variable, log it, or "
+    "return it"
+)
 OUTSIDE = "something outside of the state takes part: a global variable, the time, or a nondeterministic operator"
 
 
@@ -37,17 +42,12 @@ def _check_step(
     tools: Tools, step: Step, module: Any, state: Any, batch: Any, last: bool
 ) -> tuple[TrainState, StepReport]:
     before, attributes, drawn = tools.arrays(state, whole=True), tools.attributes(module, state), rng_state()
+    given = _of_batch(tools, batch)
     once, report = step.step(state, batch, last=last)
-    after = tools.attributes(module, once)
-    for name, now in rng_state().items():
-        if now != drawn[name]:
-            numbers = DRAWN.get(name, "random numbers of a global generator")
-            cause = f"{numbers} within the step: draw them in the data, or by the framework's own keys"
-            broken(LAW, f"the step has moved the global generator of {name}", cause)
-    for name in sorted({*attributes, *after}):
-        if attributes.get(name) != after.get(name):
-            where = f"the step has changed {name} from {attributes.get(name)!r:.60} to {after.get(name)!r:.60}"
-            broken(LAW, where, "a counter, a list or a cache in the step; keep it in a buffer, or log it")
+    _check_generators(drawn)
+    _check_attributes(attributes, tools.attributes(module, once))
+    in_place = "an operation in place on what the batch holds (mul_, +=); compute new arrays"
+    same_bits(LAW, "the step has written into its batch", given, _of_batch(tools, batch), in_place)
     now = tools.arrays(state, whole=True)
     same_bits(LAW, "the step has written into the old state", before, now, "arrays that are shared by two states")
     twice, again = step.step(state, batch, last=last)
@@ -55,6 +55,38 @@ def _check_step(
     same_bits(LAW, what, _told(report), _told(again), OUTSIDE)
     same_bits(LAW, what, tools.arrays(once, whole=True), tools.arrays(twice, whole=True), OUTSIDE)
     return once, report
+
+
+def _check_generators(before: Mapping[str, Any]) -> None:
+    for name, now in rng_state().items():
+        if now != before[name]:
+            numbers = DRAWN.get(name, "random numbers of a global generator")
+            cause = f"{numbers} within the step: draw them in the data, or by the framework's own keys"
+            broken(LAW, f"the step has moved the global generator of {name}", cause)
+
+
+def _check_attributes(before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
+    for name in sorted({*before, *after}):
+        if name not in before:
+            broken(LAW, f"the step has set a new attribute, {name}, to {after[name]!r:.60}", KEPT)
+        if name not in after:
+            broken(LAW, f"the step has deleted the attribute {name}", KEPT)
+        if before[name] != after[name]:
+            path, old, new = _apart(name, before[name], after[name])
+            broken(LAW, f"the step has changed {path} from {old!r:.60} to {new!r:.60}", KEPT)
+
+
+def _apart(path: str, old: Any, new: Any) -> tuple[str, Any, Any]:
+    """Go into mappings and objects to what differs in them."""
+    while isinstance(old, dict) and isinstance(new, dict) and old.keys() == new.keys():
+        key = next(key for key in old if old[key] != new[key])
+        path, old, new = f"{path}.{key}", old[key], new[key]
+    return path, old, new
+
+
+def _of_batch(tools: Tools, batch: Any) -> dict[str, np.ndarray]:
+    """Return copies of the arrays of a batch, by number."""
+    return {f"array {i} of it": array.copy() for i, array in enumerate(tools.taken_apart(batch)[0])}
 
 
 def _told(report: StepReport) -> dict[str, np.ndarray]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from hashlib import sha256
 from typing import Any
 
@@ -32,25 +34,75 @@ def first_difference(one: Mapping[str, np.ndarray], other: Mapping[str, np.ndarr
 
 
 PLAIN = (bool, int, float, complex, str, bytes, type(None))
+DEPTH = 5
+"""So deep it is looked into objects."""
 
 
-def described(value: Any, as_array: Callable[[Any], np.ndarray | None]) -> Any:
+def described(value: Any, known: Callable[[Any], Any], depth: int = DEPTH) -> Any:
     """Return what an attribute holds, as far as it can be compared: numbers and text, arrays by their bytes, containers
-    of such; of all else its class.
+    and objects of users' own classes by what they hold; of all else its class.
 
     Args:
-        as_array: returns a framework's array as numpy's; None for all else.
+        known: returns what is described in the place of a framework's value: an array of numpy, or text; None for all
+            else.
     """
     if isinstance(value, PLAIN):
         return value
+    if not depth:
+        return type(value).__name__
     if isinstance(value, Mapping):
         items: Any = value.items()
-        return {str(key): described(item, as_array) for key, item in items}
+        return {str(key): described(item, known, depth - 1) for key, item in items}
     if isinstance(value, list | tuple | set | frozenset | deque):
         many: Any = value
-        parts = [described(item, as_array) for item in many]
+        parts = [described(item, known, depth - 1) for item in many]
         return sorted(parts, key=repr) if isinstance(value, set | frozenset) else parts
-    array = value if isinstance(value, np.ndarray | np.generic) else as_array(value)
-    if array is None:
-        return type(value).__name__
-    return f"{array.dtype}{array.shape} {sha256(np.ascontiguousarray(array).tobytes()).hexdigest()[:12]}"
+    array = value if isinstance(value, np.ndarray | np.generic) else known(value)
+    if isinstance(array, np.ndarray | np.generic):
+        return f"{array.dtype}{array.shape} {digest(np.ascontiguousarray(array).tobytes())}"
+    if array is not None:
+        return array
+    if not isinstance(value, type) and is_of_user(type(value)):
+        parts = {name: described(item, known, depth - 1) for name, item in held(value)}
+        return {"__class__": type(value).__name__, **parts}
+    return type(value).__name__
+
+
+def digest(content: bytes) -> str:
+    """Return a short digest."""
+    return sha256(content).hexdigest()[:12]
+
+
+def held(value: Any) -> Iterator[tuple[str, Any]]:
+    """Yield what an object holds, by name."""
+    yield from getattr(value, "__dict__", {}).items()
+    for kind in type(value).__mro__:
+        slots = kind.__dict__.get("__slots__", ())
+        for name in (slots,) if isinstance(slots, str) else slots:
+            if hasattr(value, name):
+                yield name, getattr(value, name)
+
+
+def of_classes(kind: type, known: Callable[[Any], Any]) -> dict[str, Any]:
+    """Return what users' own classes hold that a step could write: numbers, text, arrays, and containers of them."""
+    return {
+        f"{each.__name__}.{name}": described(value, known)
+        for each in kind.__mro__
+        if is_of_user(each)
+        for name, value in vars(each).items()
+        if not name.startswith("__") and (isinstance(value, HOLDERS) or known(value) is not None)
+    }
+
+
+HOLDERS = (*PLAIN, list, dict, set, deque, np.ndarray)
+
+
+@cache
+def is_of_user(kind: type) -> bool:
+    """Return whether a class is neither of a library nor of Python."""
+    module = sys.modules.get(kind.__module__)
+    root = kind.__module__.partition(".")[0]
+    file = getattr(module, "__file__", None) or ""
+    is_installed = "site-packages" in file or "dist-packages" in file
+    is_known = root in sys.stdlib_module_names or root == "functrain" or root.startswith("functrain_")
+    return not (is_installed or is_known) or root == "__main__"

@@ -9,6 +9,7 @@ import optax
 import pytest
 import torch
 from torch import nn
+from torchmetrics.classification import MulticlassAccuracy
 
 import functrain_jax as ft
 from functrain.testing import check_pure
@@ -83,6 +84,48 @@ class JaxLogs(JaxMlp):
     def training_step(self, batch, batch_idx):
         self.log("calls", counted())
         return super().training_step(batch, batch_idx)
+
+
+class Meter:
+    """An object of the user's own."""
+
+    def __init__(self):
+        self.calls = 0
+
+
+class TorchSeen(TorchMlp):
+    """Has what a step may write into where nobody looks at first."""
+
+    calls = 0
+
+    def __init__(self):
+        super().__init__()
+        self._calls, self.meter = 0, Meter()
+
+
+class TorchMetric(TorchMlp):
+    """A metric object, lists of its own parameters and parts, and a generator of its own: all of it is in the state."""
+
+    def __init__(self):
+        super().__init__()
+        self.accuracy = MulticlassAccuracy(3)
+        self.weights, self.parts, self.noise = list(self.parameters()), [self.first], torch.Generator()
+
+    def training_step(self, batch, batch_idx):
+        self.accuracy(self(batch[0]), batch[1])
+        self.log("accuracy", self.accuracy, on_epoch=True)
+        return super().training_step(batch, batch_idx) + torch.rand((), generator=self.noise)
+
+
+class JaxDrawsOnce(JaxMlp):
+    """A generator of its own, from which Python draws while it traces."""
+
+    def __init__(self):
+        super().__init__()
+        self._noise = random.Random(0)
+
+    def training_step(self, batch, batch_idx):
+        return super().training_step(batch, batch_idx) * (1 + self._noise.random())
 
 
 class TorchBuffer(TorchMlp):
@@ -180,14 +223,43 @@ def test_global_generators_are_part_of_a_state_of_torch(draw):
         (lambda module, x: setattr(module, "calls", module.calls + 1), "changed calls from 0 to 1"),
         (lambda module, x: module.seen.append(len(x)), r"changed seen from \[\] to \[12\]"),
         (lambda module, x: module.mean.copy_(x.mean(0)), r"changed mean from 'float32\(4,\) \w+' to 'float32\(4,\)"),
-        (lambda module, x: module.words["all"].add(2), r"changed words from \{'all': \[1\]\} to \{'all': \[1, 2\]\}"),
-        (lambda module, x: setattr(module, "new", "text"), "changed new from None to 'text'"),
-        (lambda module, x: setattr(module.first, "calls", 1), r"changed first\.calls from None to 1"),
+        (lambda module, x: module.words["all"].add(2), r"changed words\.all from \[1\] to \[1, 2\]"),
+        (lambda module, x: setattr(module, "new", "text"), "set a new attribute, new, to 'text'"),
+        (lambda module, x: setattr(module.first, "calls", 1), r"set a new attribute, first\.calls, to 1"),
     ],
 )
 def test_an_attribute_that_a_step_changes_is_named(change, said):
     with pytest.raises(AssertionError, match=said):
         check_pure(TorchAttribute(change), batch_of("torch"))
+
+
+@pytest.mark.parametrize(
+    ("write", "said"),
+    [
+        (lambda module: setattr(module, "_calls", module._calls + 1), "changed _calls from 0 to 1"),
+        (lambda module: setattr(module.meter, "calls", 1), r"changed meter\.calls from 0 to 1"),
+        (lambda module: setattr(TorchSeen, "calls", TorchSeen.calls + 1), r"changed TorchSeen\.calls from 0 to 1"),
+    ],
+)
+def test_a_private_attribute_an_object_and_a_class_that_a_step_writes_into_are_named(write, said, monkeypatch):
+    monkeypatch.setattr(TorchSeen, "calls", 0)
+    monkeypatch.setattr(TorchSeen, "training_step", lambda self, batch, i: [write(self), self.loss(*batch)][1])
+    with pytest.raises(AssertionError, match=said):
+        check_pure(TorchSeen(), batch_of("torch"))
+
+
+def test_metric_objects_and_lists_of_the_module_s_own_parts_are_no_defect():
+    check_pure(TorchMetric(), batch_of("torch"))
+
+
+def test_a_generator_of_the_module_that_tracing_draws_from_is_named():
+    with pytest.raises(AssertionError, match="changed the generator _noise from"):
+        check_pure(JaxDrawsOnce(), batch_of("jax"))
+
+
+def test_a_step_that_writes_into_its_batch_is_told_so():
+    with pytest.raises(AssertionError, match=r"written into its batch: first in array 0 of it \(12, 4\), by up to"):
+        check_pure(TorchAttribute(lambda module, x: x.mul_(2)), [x.clone() for x in batch_of("torch")])
 
 
 def test_an_array_among_the_attributes_that_tracing_changes_is_named():
@@ -249,7 +321,7 @@ def test_an_optimizer_whose_turn_comes_later_is_looked_at():
 
 
 def test_the_end_of_an_epoch_is_looked_at():
-    with pytest.raises(AssertionError, match="changed epochs from None to 1"):
+    with pytest.raises(AssertionError, match="set a new attribute, epochs, to 1"):
         check_pure(TorchEpochs(), batch_of("torch"))
 
 
