@@ -64,6 +64,9 @@ class JaxTools:
     def frozen(self, module: Any) -> frozenset[str]:
         return frozenset()
 
+    def unmoved(self, state: Any) -> Sequence[str]:
+        return ()  # configure_optimizers that leaves out a part is refused
+
     def with_values(self, state: Any, values: Mapping[str, np.ndarray]) -> Any:
         paths, structure = jax.tree.flatten(state.params)
         named = zip(snapshot.named(state.params), paths, strict=True)

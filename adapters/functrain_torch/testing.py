@@ -63,6 +63,11 @@ class TorchTools:
     def frozen(self, module: Any) -> frozenset[str]:
         return frozenset(name for name, weight in module.named_parameters() if not weight.requires_grad)
 
+    def unmoved(self, state: Any) -> Sequence[str]:
+        moved = {id(weight) for player in state.players for weight in parameters_of(player.opt)}
+        named = state.params.named_parameters()
+        return [name for name, weight in named if weight.requires_grad and id(weight) not in moved]
+
     def with_values(self, state: Any, values: Mapping[str, np.ndarray]) -> Any:
         new = _copied(state)
         with torch.no_grad():

@@ -16,6 +16,8 @@ from functrain.testing.windows import Window, named, opened, uncut
 from functrain.trainer.functional import Step
 
 LAW = "check_gradients"
+UPDATES = 3
+"""So many updates may wake a gradient that is zero at the start."""
 STEPS = (1e-5, 1e-4, 1e-3, 1e-2)
 """How far a finite difference goes: further where the first met a kink, or what is computed in few bits."""
 
@@ -30,8 +32,9 @@ def check_gradients(
     seed: int = 0,
     **flags: Any,
 ) -> None:
-    """Every parameter that an optimizer moves gets a gradient that is finite and not zero everywhere; one of torch that
-    does not require it gets none. With several optimizers each is looked at in its turn.
+    """Every trainable parameter is moved by an optimizer, and gets a gradient that is finite and not zero everywhere,
+    at the start or some updates later; one of torch that does not require it gets none. With several optimizers each
+    is looked at in its turn.
 
     Args:
         frozen: parts that an update is to leave as they are, by path as `encoder`: parameters, and statistics too.
@@ -45,11 +48,13 @@ def check_gradients(
     step = tools.functional(whole, kept)
     start = step.init(seed=seed)
     _check_names(tools, start, frozen)
+    _check_moved(tools, start, frozen)
     windows = opened(tools, step, start, [batch]).windows
-    looked = [_looked_at(window, left, frozen) for window in windows if window is not None]
+    looked = {i: _looked_at(window, left, frozen) for i, window in enumerate(windows) if window is not None}
+    _check_not_zero(tools, step, module, batch, seed, flags, looked)
     if frozen:
         _check_stays(tools, module, batch, seed, flags, frozen)
-    if not sum(looked):
+    if not any(looked.values()):
         nothing(LAW, "no optimizer moves any parameter that is not frozen, or the step returned no loss for this batch")
     missing = [i for i, window in enumerate(windows) if window is None]
     if missing:
@@ -63,9 +68,9 @@ def check_gradients(
             _check_differences(tools, tools.functional(whole, {**kept, "precision": 32}), batch, seed, left, rtol)
 
 
-def _looked_at(window: Window, left: Collection[str], frozen: Sequence[str]) -> int:
-    """Look at the gradients of an optimizer; returns how many."""
-    count = 0
+def _looked_at(window: Window, left: Collection[str], frozen: Sequence[str]) -> dict[str, np.ndarray]:
+    """Look at the gradients of an optimizer; returns those that must not be zero."""
+    found: dict[str, np.ndarray] = {}
     for path, grad in window.grads.items():
         if path in left:
             if grad is not None:
@@ -74,17 +79,51 @@ def _looked_at(window: Window, left: Collection[str], frozen: Sequence[str]) -> 
             continue
         if _is_below(path, frozen):
             continue
-        count += 1
         if grad is None:
             broken(LAW, f"{path} has no gradient", "the loss does not use it, or a detach cuts it off")
         elif not np.isfinite(grad).all():
             wrong = int((~np.isfinite(grad)).sum())
             where = f"the gradient of {path} is not finite in {wrong} of its {grad.size} numbers"
             broken(LAW, where, "a root, logarithm or division at 0, or an overflow")
-        elif not grad.any():
-            cause = "a dead activation, a cut-off path (stop_gradient, detach), or weights that begin at 0 behind it"
-            broken(LAW, f"the gradient of {path} {grad.shape} is zero everywhere", cause)
-    return count
+        found[path] = grad
+    return found
+
+
+def _check_not_zero(
+    tools: Tools, step: Step, module: Any, batch: Any, seed: int, flags: Mapping[str, Any],
+    looked: Mapping[int, Mapping[str, np.ndarray]],
+) -> None:  # fmt: skip
+    """A gradient that is zero everywhere is looked at again after some updates: a layer that begins at zero, as one of
+    LoRA's two, cuts off what is behind it in the first of them alone."""
+    zeros = [(i, path) for i, grads in looked.items() for path, grad in grads.items() if not grad.any()]
+    if not zeros:
+        return
+    train = tools.functional(module, {**flags, "precision": 32})
+    state = train.init(seed=seed)
+    for _ in range(UPDATES):
+        state = in_turn(lambda state, last: train.step(state, batch, last=last), state)
+    moved = tools.with_values(step.init(seed=seed), tools.arrays(state))
+    windows = opened(tools, step, moved, [batch]).windows
+    for i, path in zeros:
+        window = windows[i]
+        grad = None if window is None else window.grads[path]
+        if grad is None or not grad.any():
+            where = f"the gradient of {path} {looked[i][path].shape} is zero everywhere, after {UPDATES} updates too"
+            cause = (
+                "the loss does not use it, a dead activation, a cut-off path (stop_gradient, detach), or weights "
+                "behind it that stay at 0"
+            )
+            broken(LAW, where, cause)
+
+
+def _check_moved(tools: Tools, state: Any, frozen: Sequence[str]) -> None:
+    for path in tools.unmoved(state):
+        if not _is_below(path, frozen):
+            cause = (
+                "a part that configure_optimizers leaves out: give it to an optimizer, freeze it "
+                f"(requires_grad_(False)), or say frozen=[{(path.rpartition('.')[0] or path)!r}] here"
+            )
+            broken(LAW, f"{path} requires a gradient, and no optimizer moves it", cause)
 
 
 def _is_below(path: str, parts: Sequence[str]) -> bool:

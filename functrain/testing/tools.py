@@ -39,6 +39,11 @@ class Tools(Protocol):
         """Return the paths of the parameters of which the module itself says that they are not trained."""
         ...
 
+    def unmoved(self, state: Any) -> Sequence[str]:
+        """Return the paths of the trainable parameters that no optimizer moves, and of which the module does not say
+        that none is to."""
+        ...
+
     def with_values(self, state: Any, values: Mapping[str, np.ndarray]) -> Any:
         """Return another state, with these values of parameters by path."""
         ...

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import optax
 import pytest
 import torch
+from flax import nnx
 
 from functrain.testing import NothingToCheck, check_gradients
 from tests.functional.modules_checked import CLASSES, SOUND, WORLDS, JaxConv, JaxMlp, TorchConv, TorchMlp, batch_of
@@ -164,6 +165,44 @@ def test_what_is_frozen_may_have_no_gradient(module, frozen):
     checked = module()
     world = "torch" if isinstance(checked, TorchMlp) else "jax"
     check_gradients(checked, batch_of(world), frozen=frozen, finite_differences=world == "torch")
+
+
+class TorchForgets(TorchMlp):
+    """A part that its optimizer was not given."""
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.last.parameters(), lr=0.1)
+
+
+class TorchZero(TorchMlp):
+    """Its last layer begins at zero, and cuts off the first until it has moved."""
+
+    def __init__(self):
+        super().__init__()
+        torch.nn.init.zeros_(self.last.weight)
+
+
+class JaxLora(JaxMlp):
+    """The second of the two layers beside the first begins at zero."""
+
+    def __init__(self):
+        super().__init__()
+        self.beside = nnx.LoRA(4, 2, 32, rngs=nnx.Rngs(0))
+
+    def forward(self, x):
+        return self.last(jnp.tanh(self.first(x) + self.beside(x)))
+
+
+def test_a_trainable_parameter_that_no_optimizer_moves_is_named():
+    said = r"first\.weight requires a gradient, and no optimizer moves it.*frozen=\['first'\]"
+    with pytest.raises(AssertionError, match=said):
+        check_gradients(TorchForgets(), batch_of("torch"))
+    check_gradients(TorchForgets(), batch_of("torch"), frozen=["first"])
+
+
+@pytest.mark.parametrize("module", [TorchZero, JaxLora])
+def test_a_layer_that_begins_at_zero_is_no_defect(module):
+    check_gradients(module(), batch_of("torch" if module is TorchZero else "jax"))
 
 
 def test_a_frozen_parameter_that_gets_a_gradient_is_named():
