@@ -36,7 +36,7 @@ def check_accumulation(
     is no mean, and a weight that was not returned.
 
     Args:
-        k: micro-batches, as even as can be.
+        k: micro-batches, of as many samples each; what is left over is left out.
         sizes: of the micro-batches, in place of `k`. With unequal ones, or where a loss is a mean over fewer than all
             samples, a step must return its loss's 'weight'.
         rtol: how far the gradient of a parameter may be off, as a part of the largest number in it; default: 1e-3, and
@@ -45,7 +45,7 @@ def check_accumulation(
     rtol = tolerance(rtol, flags)
     tools = tools_of(module)
     module, kept = uncut(LAW, module, flags)
-    parts, lengths = cut(LAW, tools, batch, k, sizes)
+    batch, parts, lengths = cut(LAW, tools, batch, k, sizes)
     step = tools.functional(module, kept)
     start = step.init(seed=seed)
     whole, many = opened(tools, step, start, [batch]), opened(tools, step, start, parts)

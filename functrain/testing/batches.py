@@ -25,7 +25,8 @@ def samples(law: str, arrays: Sequence[np.ndarray], axis: int = 0) -> int:
 
 
 def sizes_of(law: str, count: int, k: int, sizes: Sequence[int] | None) -> list[int]:
-    """Return how many samples each micro-batch gets: as even as can be, or the given sizes, which are looked at."""
+    """Return how many samples each micro-batch gets: all as many, where some may be left over; or the given sizes,
+    which are looked at."""
     if sizes is not None:
         impossible = len(sizes) < 2 or min(sizes) < 1 or sum(sizes) != count
         if impossible:
@@ -35,20 +36,21 @@ def sizes_of(law: str, count: int, k: int, sizes: Sequence[int] | None) -> list[
         raise ValueError(f"{law}(k={k!r}): must be at least 2.")
     if count < k:
         nothing(law, f"a batch of {count} samples cannot be cut into {k} micro-batches: give a larger one")
-    return [len(part) for part in np.array_split(np.arange(count), k)]
+    return [count // k] * k
 
 
-def cut(law: str, tools: Tools, batch: Any, k: int, sizes: Sequence[int] | None) -> tuple[list[Any], list[int]]:
-    """Return the micro-batches of a batch, and how many samples each has. What has another length than the first array
-    goes into each as it is."""
+def cut(law: str, tools: Tools, batch: Any, k: int, sizes: Sequence[int] | None) -> tuple[Any, list[Any], list[int]]:
+    """Return a batch, its micro-batches, and how many samples each has; the batch without the samples that are left
+    over. What has another length than the first array goes into each as it is."""
     arrays, made = tools.taken_apart(batch)
     count = samples(law, arrays)
     sizes = sizes_of(law, count, k, sizes)
+
+    def part(start: int, end: int) -> Any:
+        return made([a[start:end] if a.ndim and len(a) == count else a for a in arrays])
+
     ends = list(accumulate(sizes))
-    return [
-        made([a[end - size : end] if a.ndim and len(a) == count else a for a in arrays])
-        for size, end in zip(sizes, ends, strict=True)
-    ], sizes
+    return part(0, ends[-1]), [part(end - size, end) for size, end in zip(sizes, ends, strict=True)], sizes
 
 
 def changed(arrays: Sequence[np.ndarray], places: Any, axis: int, length: int, seed: int) -> list[np.ndarray]:

@@ -13,7 +13,7 @@ from functrain.testing.tools import tools_of
 from functrain.testing.verdict import broken, nothing
 from functrain.trainer.context import ALONE
 from functrain.trainer.errors import noted
-from functrain.trainer.hooks import adapt
+from functrain.trainer.hooks import adapt, overrides
 from functrain.trainer.module import set_context
 
 LAW = "check_no_leak"
@@ -24,6 +24,7 @@ BATCH = (
     "a mean, norm, softmax or sort over axis 0, which is the batch; a reshape that mixes samples; or a normalisation "
     "by the batch's own numbers in evaluation mode too (track_running_stats=False)"
 )
+OWN = "give a batch as predict_step takes it, and predict numbers, not classes, which stay the same where numbers move"
 TIME = "no causal mask, a layer that runs in both directions, a convolution padded on both sides, or a norm over time"
 
 
@@ -67,6 +68,8 @@ def check_no_leak(
                 output = _predicted(module, given) if predict is None else predict(module, given)
             return tools.taken_apart(output)[0]
 
+        if predict is None and not overrides(module, "predict_step"):
+            _check_predicts(module, batch)
         if time_axis is None:
             if count < 2:
                 nothing(LAW, "the batch has 1 sample, so there are no others: give two or more")
@@ -81,6 +84,19 @@ def _predicted(module: Any, batch: Any) -> Any:
         batch = adapt(getattr(module, name), ("batch", "dataloader_idx"), name)(batch, 0)
     step = adapt(module.predict_step, ("batch", "batch_idx", "dataloader_idx"), "predict_step")
     return step(batch, 0, 0)
+
+
+def _check_predicts(module: Any, batch: Any) -> None:
+    """Raises NothingToCheck where the module has no way to predict for such a batch."""
+    try:
+        _predicted(module, batch)
+    except Exception as error:
+        name = type(module).__name__
+        nothing(
+            LAW,
+            f"{name} has no predict_step, and in its place forward(batch) fails ({type(error).__name__}): define "
+            "predict_step(self, batch, batch_idx), or give predict=lambda module, batch: module(batch[0]) or the like",
+        )
 
 
 Outputs = Callable[[Sequence[np.ndarray]], list[np.ndarray]]
@@ -100,7 +116,7 @@ def _check_samples(
             broken(LAW, f"{where}: it moves by {leak.by:.3g} where the largest is {leak.scale:.3g}", BATCH)
         reacts = reacts or _leak(before, after, axis, [place], 0.0) is not None
     if not reacts:
-        nothing(LAW, "no prediction depends on its own sample; is the batch the one that predict_step takes?")
+        nothing(LAW, f"no prediction depends on its own sample; {OWN}")
 
 
 def _check_steps(arrays: Sequence[np.ndarray], outputs: Outputs, axis: int, count: int, rtol: float, seed: int) -> None:
@@ -116,7 +132,7 @@ def _check_steps(arrays: Sequence[np.ndarray], outputs: Outputs, axis: int, coun
             broken(LAW, f"{where}: it moves by {leak.by:.3g} where the largest is {leak.scale:.3g}", TIME)
         reacts = reacts or _leak(before, after, axis, range(place, count), 0.0) is not None
     if not reacts:
-        nothing(LAW, "no prediction depends on its own step; is the batch the one that predict_step takes?")
+        nothing(LAW, f"no prediction depends on its own step; {OWN}")
 
 
 def _places(first: int, count: int) -> list[int]:

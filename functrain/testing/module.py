@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -18,6 +19,8 @@ from functrain.testing.tools import tools_of
 from functrain.testing.verdict import NothingToCheck, OverBatch
 
 PASSED, FAILED, LEFT_OUT = "passed", "FAILED", "left out"
+COLUMNS = 80
+"""So wide is the table."""
 WITHOUT_FLAGS = ("check_no_leak",)
 
 
@@ -139,7 +142,14 @@ def _table(module: str, results: Collection[Result]) -> Iterator[str]:
     yield f"{module}:"
     for each in results:
         took = f"{each.seconds:6.1f} s" if each.verdict != LEFT_OUT or each.seconds else " " * 8
-        yield f"  {each.check:<{width}}  {each.verdict:<8} {took}  {each.why}".rstrip()
+        verdict = f"  {each.check:<{width}}  {each.verdict:<8} {took}".rstrip()
+        line = f"{verdict:<{width + 21}}  {each.why}".rstrip()
+        if len(line) <= COLUMNS and "\n" not in line:
+            yield line
+        else:
+            yield verdict
+            for paragraph in each.why.splitlines():
+                yield from textwrap.wrap(paragraph, COLUMNS, initial_indent=" " * 6, subsequent_indent=" " * 6)
 
 
 def _raise_broken(module: str, results: Collection[Result]) -> None:

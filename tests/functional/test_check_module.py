@@ -183,6 +183,50 @@ def test_an_exception_of_the_step_is_a_failure_and_not_hidden():
     assert isinstance(error.value.__cause__, RuntimeError)
 
 
+class WithoutPredictions(pl.LightningModule):
+    """What the first page of the documentation shows: a training step and no predict_step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Linear(4, CLASSES)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        return cross_entropy(self.net(batch[0]), batch[1].long())
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.SGD(self.parameters(), 0.1)
+
+
+class WithForward(WithoutPredictions):
+    def forward(self, x: Any) -> Any:
+        return self.net(x)
+
+
+@pytest.mark.parametrize("module", [WithoutPredictions, WithForward])
+@pytest.mark.parametrize("samples", [6, 7])
+def test_a_module_without_predict_step_passes_with_a_batch_of_any_length(module: Any, samples: int):
+    batch = tuple(map(torch.from_numpy, labelled(samples, 4)))
+    results = {each.check: each for each in check_module(module(), batch, print=lambda line: None)}
+    assert results["check_accumulation"].verdict == "passed"
+    assert "define predict_step" in results["check_no_leak"].why
+
+
+def test_the_table_is_no_wider_than_a_terminal(capsys: Any):
+    with pytest.raises(AssertionError):
+        check_module(TorchClassifier(nn.Sequential(nn.Linear(4, CLASSES), Mixes())), LABELLED)
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "      samples; or a normalisation by the batch's own numbers in evaluation mode" in lines
+
+
+class Mixes(nn.Module):
+    def forward(self, x: Any) -> Any:
+        return x - x.mean(0)
+
+
+LABELLED = tuple(map(torch.from_numpy, labelled(6, 4)))
+
+
 def test_checks_are_left_out_and_given_arguments_by_name():
     results = check_module(
         TorchClassifier(nn.Linear(4, CLASSES)), BATCH, leave_out=["check_precision"],
