@@ -174,3 +174,42 @@ class Nothing(Torch):
 def test_where_there_is_no_loss_it_says_so(module, check, said):
     with pytest.raises(testing.NothingToCheck, match=said):
         CHECKS[check](module(), BATCHES["torch"])
+
+
+class Below(Torch):
+    """Its loss begins below zero, as a log-likelihood of densities may."""
+
+    def training_step(self, batch, batch_idx):
+        return super().training_step(batch, batch_idx) - 5
+
+
+class Rises(Torch):
+    def training_step(self, batch, batch_idx):
+        loss = super().training_step(batch, batch_idx)
+        return 2 * loss.detach() - loss
+
+
+def test_a_part_of_a_loss_below_zero_is_no_goal():
+    with pytest.raises(testing.NothingToCheck, match=r"the loss begins at -3.*check one that is above 0"):
+        testing.check_overfits(Below(), BATCHES["torch"])
+
+
+def test_a_loss_that_rises_and_a_part_that_stays_are_told_apart():
+    with pytest.raises(AssertionError, match="a loss with the wrong sign"):
+        testing.check_overfits(Rises(), BATCHES["torch"])
+    with pytest.raises(AssertionError, match=r"and first\.weight, first\.bias have not moved"):
+        testing.check_overfits(Torch("detached"), BATCHES["torch"], updates=3)
+
+
+@pytest.mark.parametrize(
+    ("check", "arguments", "said"),
+    [
+        (testing.check_overfits, {"optimizer": 1}, r"check_overfits\(optimizer=1\): there are 1"),
+        (testing.check_overfits, {"updates": 0}, "must be at least 1"),
+        (testing.check_overfits, {"factor": 2.0}, "above 0 and below 1"),
+        (testing.check_loss_at_init, {"expected": 1.0, "optimizer": -1}, r"check_loss_at_init\(optimizer=-1\)"),
+    ],
+)
+def test_arguments_with_which_nothing_would_be_checked_are_named(check, arguments, said):
+    with pytest.raises(ValueError, match=said):
+        check(Torch(), BATCHES["torch"], **arguments)
