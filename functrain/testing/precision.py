@@ -10,7 +10,8 @@ import numpy as np
 from functrain.testing.distance import draws, furthest, idle
 from functrain.testing.tools import Tools, tools_of
 from functrain.testing.updates import updated
-from functrain.testing.verdict import broken, nothing
+from functrain.testing.verdict import NothingToCheck, broken, nothing
+from functrain.testing.windows import opened, uncut
 from functrain.trainer.functional import Step
 
 LAW = "check_precision"
@@ -44,7 +45,11 @@ def check_precision(
     full, losses = _trained(tools, steps[0], batch, updates, seed, 32)
     if not np.isfinite(losses).all():
         nothing(LAW, "the losses of single precision are not finite, so there is nothing to compare with")
-    low, others = _trained(tools, steps[1], batch, updates, seed, precision)
+    try:
+        low, others = _trained(tools, steps[1], batch, updates, seed, precision)
+    except Overflow as overflow:
+        first = _overflowing(tools, module, batch, seed, {**flags, "precision": precision})
+        broken(LAW, f"{overflow} at any loss scale{first}", CAUSE)
     if not any(full[path].tobytes() != array.tobytes() for path, array in first.items()):
         nothing(LAW, f"{updates} updates of single precision have changed nothing")
     for update, (a, b) in enumerate(zip(losses, others, strict=True), 1):
@@ -71,6 +76,25 @@ CAUSE = (
 )
 
 
+class Overflow(Exception):
+    """No loss scale fits."""
+
+
+def _overflowing(tools: Tools, module: Any, batch: Any, seed: int, flags: Mapping[str, Any]) -> str:
+    """Return words for the parameters whose gradients are not finite at the start, where that can be told."""
+    try:
+        whole, kept = uncut(LAW, module, flags)
+    except NothingToCheck:
+        return ""
+    step = tools.functional(whole, kept)
+    windows = [window for window in opened(tools, step, step.init(seed=seed), [batch]).windows if window is not None]
+    if any(not np.isfinite(window.loss) for window in windows):
+        return ", nor is the loss"
+    grads = [(path, grad) for window in windows for path, grad in window.grads.items()]
+    wrong = [path for path, grad in grads if grad is not None and not np.isfinite(grad).all()]
+    return f": not that of {', '.join(wrong[:3])}" if wrong else ""
+
+
 def _trained(
     tools: Tools, step: Step, batch: Any, updates: int, seed: int, precision: Any
 ) -> tuple[dict[str, np.ndarray], list[list[float]]]:
@@ -85,8 +109,7 @@ def _trained(
             continue
         skipped += 1
         if skipped > SKIPPED:
-            where = f"at precision={precision!r} no gradient of update {len(losses) + 1} is finite at any loss scale"
-            broken(LAW, where, CAUSE)
+            raise Overflow(f"at precision={precision!r} no gradient of update {len(losses) + 1} is finite")
         # From the start again, at the scale that has become smaller.
         scales = [player.scale for player in state.players]
         players = tuple(p._replace(scale=scale) for p, scale in zip(start.players, scales, strict=True))

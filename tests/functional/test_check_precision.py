@@ -64,6 +64,19 @@ def test_an_overflow_at_any_loss_scale_is_told(world):
         check_precision(DEFECTS[world]("overflow"), batch_of(world), precision=16)
 
 
+class TorchUnderflows(TorchMlp):
+    """What it divides by has too few bits for the squares in it."""
+
+    def forward(self, x):
+        small = self.first(x) * 1e-4
+        return self.last(small / ((small * small).mean(1, keepdim=True) + 1e-10).sqrt())
+
+
+def test_an_overflow_at_any_loss_scale_is_told_with_the_loss_where_it_is_there():
+    with pytest.raises(AssertionError, match="finite at any loss scale, nor is the loss"):
+        check_precision(TorchUnderflows(), batch_of("torch"), precision=16)
+
+
 @pytest.mark.parametrize("world", WORLDS)
 def test_parameters_that_are_off_are_told_though_the_loss_is_near(world):
     with pytest.raises(AssertionError, match=r"after 5 updates \w+\.\w+ \(.*\) is off by .* at precision='bf16'"):
