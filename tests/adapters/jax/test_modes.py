@@ -45,3 +45,19 @@ def test_a_part_unfrozen_in_the_run_stays_so_in_the_run_that_continues(tmp_path)
     assert not again.net.norm.use_running_average
     np.testing.assert_array_equal(statistics(again), statistics(whole))
     jax.tree.map(np.testing.assert_array_equal, nnx.state(again.net, nnx.Param), nnx.state(whole.net, nnx.Param))
+
+
+class Attends(Classifier):
+    """An attention with dropout, which flax tells no mode."""
+
+    def __init__(self):
+        super().__init__()
+        self.attention = nnx.MultiHeadAttention(2, 6, dropout_rate=0.5, decode=False, rngs=nnx.Rngs(0))
+
+    def training_step(self, batch, batch_idx):
+        x, y = batch
+        return super().training_step((x + self.attention(x[:, None])[:, 0], y), batch_idx)
+
+
+def test_an_attention_that_was_told_no_mode_trains():
+    trainer(max_epochs=1).fit(Attends(), Batches(), Batches())
