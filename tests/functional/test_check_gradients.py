@@ -193,6 +193,7 @@ class JaxLora(JaxMlp):
         return self.last(jnp.tanh(self.first(x) + self.beside(x)))
 
 
+@pytest.mark.filterwarnings("ignore:TorchForgets. no optimizer trains first.weight")
 def test_a_trainable_parameter_that_no_optimizer_moves_is_named():
     said = r"first\.weight requires a gradient, and no optimizer moves it.*frozen=\['first'\]"
     with pytest.raises(AssertionError, match=said):

@@ -141,8 +141,8 @@ def test_no_alarm_on_a_module_without_a_defect(name: str):
     normalises, draws = "convnet" in name, name == "jax dropout"
     assert results["check_accumulation"].verdict == ("left out" if normalises or draws else "passed")
     assert ("BatchNorm" in results["check_accumulation"].why) == normalises
-    assert len(lines) == 1 + len(results)
-    assert [line.split()[0] for line in lines[1:]] == list(results)
+    of_checks = [line for line in lines[1:] if not line.startswith("   ")]
+    assert [line.split()[0] for line in of_checks] == list(results)
 
 
 class Broken(TorchClassifier):
@@ -216,7 +216,7 @@ def test_the_table_is_no_wider_than_a_terminal(capsys: Any):
         check_module(TorchClassifier(nn.Sequential(nn.Linear(4, CLASSES), Mixes())), LABELLED)
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80
-    assert "      samples; or a normalisation by the batch's own numbers in evaluation mode" in lines
+    assert "or a normalisation by the batch's own numbers" in " ".join(map(str.strip, lines))
 
 
 class Mixes(nn.Module):
