@@ -24,13 +24,13 @@ from functrain.kernel.plan import Plan
 from functrain.kernel.state import Clock, TrainState
 from functrain.trainer.adapter import Dispatch, Facts, Traits
 from functrain.trainer.entries import TRAIN, Key
-from functrain.trainer.errors import ConfigurationError, NotFiniteError, describe, noted
+from functrain.trainer.errors import NotFiniteError, describe, noted
 from functrain.trainer.module import print_evaluating
 from functrain.trainer.run import Run
 from functrain.trainer.step_outputs import of_players
 from functrain_jax import noted_places, snapshot
 from functrain_jax.binding import Bindings
-from functrain_jax.context import STEP_HOOKS, Surroundings
+from functrain_jax.context import Surroundings
 from functrain_jax.device import check_determinism, stacked_flags, window_ends
 from functrain_jax.digests import digest
 from functrain_jax.evaluator import Evaluator, Modes
@@ -43,7 +43,15 @@ from functrain_jax.module import Module
 from functrain_jax.module_programs import ModulePrograms
 from functrain_jax.noted_places import Noted, NotedPlace, NotedPlaces, places
 from functrain_jax.order import plain
-from functrain_jax.parts import always, check_pieces, has_unit_windows, pieces_of, policy_of_flags, step_parts
+from functrain_jax.parts import (
+    always,
+    check_compiled,
+    check_pieces,
+    has_unit_windows,
+    pieces_of,
+    policy_of_flags,
+    step_parts,
+)
 from functrain_jax.placement import placement_of
 from functrain_jax.players import Spec
 from functrain_jax.program_cache import CachedProgram
@@ -78,7 +86,7 @@ class JaxEngine:
 
     def setup(self, stage: str) -> None:
         """Collect the module's state and put it on the device."""
-        self._check(stage)
+        check_compiled(self.module, self.run.flags, self.run.hooks, "Trainer")
         check_determinism(self.run.flags, self.placement.platform)
         register_generators()
         self.module.device = self.placement.device
@@ -97,23 +105,6 @@ class JaxEngine:
         key = self.placement.state(STREAM.next())
         self.state = self.values.published = TrainState(params, (), vars_, None, key, None, Clock())
         self.kept.begin()
-
-    def _check(self, stage: str) -> None:
-        name, flags = type(self.module).__name__, self.run.flags
-        for hook in STEP_HOOKS:
-            if getattr(self.run.hooks, hook) is not None:
-                raise ConfigurationError(
-                    f"{hook} is overridden, but the steps of {name} are compiled, where no such moment exists: put it "
-                    "into the optax transformation (optax.chain), or leave it out."
-                )
-        if not self.module.automatic_optimization or flags.automatic_optimization is False:
-            raise ConfigurationError(
-                f"{name}: automatic_optimization=False needs torch; for JAX use functrain_jax.make_step."
-            )
-        if flags.track_grad_norm not in (-1, "-1"):
-            raise ConfigurationError(
-                f"Trainer(track_grad_norm={flags.track_grad_norm!r}): not available for JAX modules; leave it at -1."
-            )
 
     def configure(self) -> Traits:
         """Optimizers and the initial state, each checked."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import os
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
@@ -30,30 +31,35 @@ from functrain.trainer.functional import (
     Step,
     StepReport,
     check_batches,
+    check_donate,
     check_module,
+    check_saved,
     check_stage,
     flags_of_step,
+    no_batch,
     step_of,
 )
-from functrain.trainer.hooks import Hooks, overrides
+from functrain.trainer.hooks import BY_NAME, Hooks, overrides
 from functrain.trainer.loop_state import ends_epoch
 from functrain.trainer.metrics import Metrics
 from functrain.trainer.planning import windows_of
 from functrain.trainer.replay import batch_of
 from functrain.trainer.scopes import STEPS
+from functrain.trainer.weights import ArraySpec, differences
 from functrain_jax import checkpoint, snapshot
 from functrain_jax.binding import Bindings
 from functrain_jax.collect import MONOIDS
-from functrain_jax.context import Surroundings
+from functrain_jax.context import STEP_HOOKS, Surroundings
 from functrain_jax.discovery import Discovery
 from functrain_jax.evaluator import Evaluator, Modes
 from functrain_jax.feed import LONGEST, Feed, preparing
+from functrain_jax.identity import form
 from functrain_jax.keys import first_key, is_key
 from functrain_jax.loops import length, scan
 from functrain_jax.module import Module
 from functrain_jax.module_programs import ModulePrograms
 from functrain_jax.order import ordered
-from functrain_jax.parts import check_pieces, has_unit_windows, policy_of_flags, step_parts
+from functrain_jax.parts import check_compiled, check_pieces, has_unit_windows, policy_of_flags, step_parts
 from functrain_jax.placement import placement_of
 from functrain_jax.rates import rate_of
 from functrain_jax.snapshot import check_alive
@@ -80,7 +86,9 @@ def functional(module: Module, *, donate: bool = True, **flags: Any) -> Step:
     Raises:
         ConfigurationError: a flag that is none or says nothing of a step, or a module that cannot be trained.
     """
+    check_donate(donate)
     check_module(module, "functrain_jax")
+    warn_of_hooks(module)
     made = _Functional(module, flags, donate)
     return Step(made.init, made.step, made.epoch, made.evaluate, made.load)
 
@@ -120,6 +128,8 @@ class _Functional:
     def __init__(self, module: Module, flags: Mapping[str, Any], donate: bool) -> None:
         self.module = module
         self.flags = flags_of_step(flags)
+        self.hooks = Hooks(None, module, (), None, Metrics())
+        check_compiled(module, self.flags, self.hooks, "functional")
         self.policy, self.placement = policy_of_flags(self.flags), placement_of(self.flags)
         self.binding = Bindings(module)
         self.parts = step_parts(
@@ -129,7 +139,6 @@ class _Functional:
         self.windows = windows_of(self.flags, ())
         self.unit_windows = has_unit_windows(self.windows, self.parts.specs)
         check_pieces(self.training.pieces, self.unit_windows, "functional")
-        self.hooks = Hooks(None, module, (), None, Metrics())
         self.feed = Feed(preparing(self.hooks, self.placement.device), self.policy.name == "64")
         self.found: dict[Any, Discovery] = {}
         self.loaded: dict[Key, Declared] = {}
@@ -155,7 +164,7 @@ class _Functional:
     def _formed(self, state: TrainState) -> TrainState:
         return self.parts.backend.closed(state) if self.unit_windows else self.parts.backend.opened(state)
 
-    def step(self, state: TrainState, batch: Any, *, last: Any = False) -> tuple[TrainState, StepReport]:
+    def step(self, state: TrainState, batch: Any, last: Any = False) -> tuple[TrainState, StepReport]:
         """One batch, as the Trainer's loop hands it over."""
         check_alive(state)
         return self.compiled(state, self._taken(batch), last)
@@ -163,17 +172,18 @@ class _Functional:
     def epoch(self, state: TrainState, batches: Any) -> tuple[TrainState, EpochReport]:
         """All batches of an epoch, and what is due at its end."""
         check_alive(state)
-        check_batches(batches)
         if _is_stacked(batches):
             return self.scanned(state, ordered(batches))
         reports: list[StepReport] = []
-        for batch, last in _with_last(batches):
+        for batch, last in _with_last(check_batches(batches, "epoch")):
             taken = self._taken(batch)
             if not reports:
                 state = self._begun(state, taken)
             state, report = self.compiled_in_epoch(state, taken, last)
             reports.append(report)
         if not reports:
+            if not int(state.clock.batch):
+                raise no_batch(batches, "epoch")
             state, reports = self._closed(state)
         return self._ended(state, reports)
 
@@ -181,8 +191,10 @@ class _Functional:
         """Return what `Trainer.validate` or `Trainer.test` returns for this loader."""
         check_alive(state)
         check_stage(stage)
+        self._check_fits(state)
+        loader = check_batches(batches, "evaluate")
         if _is_spread(state):
-            state, batches = self.placement.state(state), map(_on_host, batches)
+            state, loader = self.placement.state(state), map(_on_host, loader)
         metrics = Metrics(sizes=batch_size)
         around = Surroundings(metrics, self.hooks.on_after_batch_transfer)
         kept = ModulePrograms(self.module, self.binding, self.policy, self.placement, None, around)
@@ -193,12 +205,14 @@ class _Functional:
         modes.evaluate(stage)
         try:
             with metrics.scope(stage, step=True):
-                drawn, n = iter(batches), 0
+                drawn, n = iter(loader), 0
                 while True:
                     done = evaluator.evaluate(state, stage, drawn, LONGEST, n, 0, False)
                     n += done.batches
                     if done.ended:
                         break
+            if not n:
+                raise no_batch(batches, "evaluate")
             metrics.end_epoch(stage)
         finally:
             modes.leave()
@@ -207,6 +221,7 @@ class _Functional:
 
     def load(self, saved: str | os.PathLike[str] | Mapping[str, Any]) -> TrainState:
         """Return the state of a checkpoint."""
+        check_saved(saved)
         path = "the checkpoint" if isinstance(saved, Mapping) else os.fspath(saved)
         given = saved if isinstance(saved, Mapping) else checkpoint.read(path, self.placement.sharding)
         whole = check_format(dict(given), path)
@@ -233,6 +248,24 @@ class _Functional:
         values = [Running(*(jnp.asarray(x, self.policy.store) for x in entry.running)) for entry in entries]
         return {each.key: running for each, running in zip(declared, values, strict=True)}
 
+    # states of others
+
+    def _own(self, state: TrainState) -> TrainState:
+        """The state, with room for the windows of these flags where it was made with others. Called where a step is
+        traced, and so at no step."""
+        self._check_fits(state)
+        return state if self.unit_windows else self.parts.backend.opened(state)
+
+    def _check_fits(self, state: TrainState) -> None:
+        """Raises ConfigurationError where a state is of another module, of other optimizers or another precision."""
+        own = jax.eval_shape(self.parts.init, jax.random.key(0))
+        differs = _differing(state, own)
+        if differs:
+            raise ConfigurationError(
+                f"this state is of another module, or of other flags, than functional({type(self.module).__name__}): "
+                f"{differs}. Make one by init(), or read one by load(...)."
+            )
+
     # one step, traced
 
     def _step(self, state: TrainState, batch: Any, last: Any) -> tuple[TrainState, StepReport]:
@@ -244,6 +277,7 @@ class _Functional:
         return state, report
 
     def _step_in_epoch(self, state: TrainState, batch: Any, last: Any) -> tuple[TrainState, StepReport]:
+        state = self._own(state)
         state, report = self._differentiable(state, batch, jnp.asarray(last, bool))
         clock = state.clock
         turned = clock._replace(epoch=clock.epoch + jnp.asarray(last, jnp.int32), batch=jnp.where(last, 0, clock.batch))
@@ -331,8 +365,6 @@ class _Functional:
 
     def _closed(self, state: TrainState) -> tuple[TrainState, list[StepReport]]:
         """The epoch has ended with the batch before: what its windows hold still counts."""
-        if not int(state.clock.batch):
-            raise ConfigurationError("epoch(state, batches): there is no batch.")
         open_ = tuple(player.acc.grads is not None and int(player.acc.count) > 0 for player in state.players)
         state, report = self.compiled_end(state, open_)
         return state, [report] if any(open_) else []
@@ -350,7 +382,7 @@ class _Functional:
 
     def _scanned(self, state: TrainState, batches: Any) -> tuple[TrainState, EpochReport]:
         n = length(batches)
-        state = self._begun(state, jax.tree.map(lambda x: x[0], batches))
+        state = self._begun(self._own(state), jax.tree.map(lambda x: x[0], batches))
 
         def one(state: TrainState, item: tuple[Any, Any]) -> tuple[TrainState, StepReport]:
             return self._step_in_epoch(state, *item)
@@ -366,6 +398,57 @@ class _Functional:
             return ordered(batch)
         leaves, structure = self.feed.leaves(batch)
         return jax.tree.unflatten(structure, leaves)
+
+
+def warn_of_hooks(module: Module) -> None:
+    """Warn once of the hooks that a run would call, and functions of a module do not."""
+    left = [name for name in BY_NAME if name not in CALLED_OR_OUTSIDE and overrides(module, name)]
+    if left:
+        warnings.warn(
+            f"functional({type(module).__name__}): a run calls {', '.join(left)}, and a step as a function of JAX does "
+            "not, since it is compiled: what they change or log is missing.",
+            UserWarning,
+            stacklevel=3,
+        )
+
+
+CALLED_OR_OUTSIDE = frozenset(
+    {
+        "configure_optimizers", "configure_callbacks", "on_before_batch_transfer", "transfer_batch_to_device",
+        "on_after_batch_transfer", "on_init_start", "on_init_end",
+        "on_validation_model_eval", "on_validation_model_train", "on_test_model_eval", "on_test_model_train",
+        "on_load_checkpoint", "on_save_checkpoint", "prepare_data", "teardown", "on_fit_end", "on_train_end",
+        "on_keyboard_interrupt", "on_exception",
+        *STEP_HOOKS, *(hook for hook in BY_NAME if "predict" in hook or hook.endswith("dataloader")),
+    }
+)  # fmt: skip
+"""The hooks that these functions call, or refuse, and those that say nothing of a step or an evaluation."""
+
+
+def _differing(state: TrainState, own: TrainState) -> str | None:
+    """Return in words what makes a state another's; None where it is the module's own, at another time."""
+    weights = differences(_paths((state.params, state.vars)), _paths((own.params, own.vars)))
+    if weights:
+        return weights
+    if len(state.players) != len(own.players):
+        return f"it has {len(state.players)} optimizers, and not {len(own.players)}"
+    for i, (given, player) in enumerate(zip(state.players, own.players, strict=True)):
+        arrays = differences(_paths(given.opt), _paths(player.opt))
+        if arrays or form(given.opt) != form(player.opt):
+            return f"its optimizer {i} is another: {arrays or f'{form(given.opt)} instead of {form(player.opt)}'}"
+        if (given.scale is None) != (player.scale is None):
+            return f"it has {'no' if given.scale is None else 'a'} loss scale, by another precision"
+    return None
+
+
+def _paths(tree: Any) -> dict[str, ArraySpec | None]:
+    """Return shape and type of every array, by its path."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {_name(path): ArraySpec(tuple(jnp.shape(leaf)), str(jnp.result_type(leaf))) for path, leaf in leaves}
+
+
+def _name(path: Any) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator=".")
 
 
 def _is_spread(tree: Any) -> bool:

@@ -16,9 +16,11 @@ from functrain.trainer.configured import require
 from functrain.trainer.context import ALONE, Context
 from functrain.trainer.errors import ConfigurationError
 from functrain.trainer.flags import Flags
+from functrain.trainer.hooks import Hooks
 from functrain.trainer.planning import clip, make_plan, windows_of
 from functrain_jax.backend import JaxBackend, Loss
 from functrain_jax.binding import Bindings
+from functrain_jax.context import STEP_HOOKS
 from functrain_jax.keys import STREAM
 from functrain_jax.module import Module
 from functrain_jax.placement import Placement, placement_of
@@ -138,6 +140,26 @@ def check_pieces(pieces: int | None, unit_windows: bool, taker: str) -> None:
         raise ConfigurationError(
             f"{taker}(truncated_bptt_steps={pieces}): every piece is an update for JAX modules; leave out "
             "accumulate_grad_batches and frequencies."
+        )
+
+
+def check_compiled(module: Module, flags: Flags, hooks: Hooks, taker: str) -> None:
+    """Raises ConfigurationError, in the name of who takes the flags, where a module or a flag asks for what a compiled
+    step does not have."""
+    name = type(module).__name__
+    for hook in STEP_HOOKS:
+        if getattr(hooks, hook) is not None:
+            raise ConfigurationError(
+                f"{hook} is overridden, but the steps of {name} are compiled, where no such moment exists: put it "
+                "into the optax transformation (optax.chain), or leave it out."
+            )
+    if not module.automatic_optimization or flags.automatic_optimization is False:
+        raise ConfigurationError(
+            f"{name}: automatic_optimization=False needs torch; for JAX use functrain_jax.make_step."
+        )
+    if flags.track_grad_norm not in (-1, "-1"):
+        raise ConfigurationError(
+            f"{taker}(track_grad_norm={flags.track_grad_norm!r}): not available for JAX modules; leave it at -1."
         )
 
 

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.core import Tracer
 
 from functrain.kernel.state import Accumulator, Clock, LossScale, Player, TrainState, Tree
@@ -18,6 +19,9 @@ from functrain_jax.backend import JaxBackend
 from functrain_jax.identity import form
 from functrain_jax.keys import is_key
 from functrain_jax.placement import Placement
+
+ARRAYS = (jax.Array, np.ndarray, np.generic, bool, int, float, complex)
+"""What JAX takes as an array."""
 
 
 def named(tree: Tree) -> dict[str, Any]:
@@ -59,11 +63,17 @@ def differences(saved: dict[str, Any], own: dict[str, Any]) -> str | None:
 
 
 def check_alive(state: Any) -> None:
-    """Raises ConfigurationError where something else than a state is given for one, or one whose arrays are gone."""
+    """Raises ConfigurationError where something else than a state of JAX is given for one, or one whose arrays are
+    gone."""
     check_state(state)
-    arrays = (leaf for leaf in jax.tree.leaves(state) if isinstance(leaf, jax.Array) and not isinstance(leaf, Tracer))
-    if any(array.is_deleted() for array in arrays):
-        raise moved_state()
+    for leaf in jax.tree.leaves(state):
+        if not isinstance(leaf, ARRAYS):
+            raise ConfigurationError(
+                f"a state with a {type(leaf).__name__} is none of functional(module) in functrain_jax: make one by "
+                "init()."
+            )
+        if isinstance(leaf, jax.Array) and not isinstance(leaf, Tracer) and leaf.is_deleted():
+            raise moved_state()
 
 
 def forms(named: Mapping[str, Any]) -> dict[str, ArraySpec]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,9 +18,12 @@ from functrain.trainer.functional import (
     Step,
     StepReport,
     check_batches,
+    check_donate,
     check_module,
+    check_saved,
     check_state,
     flags_of_step,
+    no_batch,
     step_of,
 )
 from functrain.trainer.generators import set_known_rng_state
@@ -62,6 +65,7 @@ def functional(module: LightningModule, *, donate: bool = True, **flags: Any) ->
         >>> report.loss, report.logged["accuracy"]
     """
     flags_of_step(flags)
+    check_donate(donate)
     check_module(module, "functrain_torch")
     pure = _Pure(module, flags, donate)
     return Step(pure.init, pure.step, pure.epoch, pure.evaluate, pure.load)
@@ -112,6 +116,7 @@ class _Pure:
 
     def load(self, checkpoint: str | os.PathLike[str] | Mapping[str, Any]) -> TrainState:
         """Return the state of a checkpoint."""
+        check_saved(checkpoint)
         with _at(None):
             stepper = Stepper.begin(self.module, self.flags, checkpoint)
             return self._state(stepper)
@@ -126,24 +131,24 @@ class _Pure:
     def epoch(self, state: TrainState, batches: Iterable[Any]) -> tuple[TrainState, EpochReport]:
         """All batches of an epoch."""
         with _at(state):
+            loader = check_batches(batches, "epoch")
             stepper, reports = self._taken(state), []
-            count = length_of(batches)
+            count = length_of(loader)
             begun = stepper.run.clock.batch
-            for number, batch in enumerate(_items(batches), begun + 1):
+            for number, batch in enumerate(loader, begun + 1):
                 reports.append(stepper.step(batch, last=count is not None and number == begun + count))
                 if stepper.ended:
                     break
             if not stepper.ended:
                 if not reports and not stepper.loop.in_epoch:
-                    given = f"epoch(state, {type(batches).__name__})"
-                    raise ConfigurationError(f"{given}: there was no batch. Is it an iterator that is used up?")
+                    raise no_batch(batches, "epoch")
                 reports.extend(stepper.end())
             return self._state(stepper), EpochReport(reports, dict(stepper.run.metrics.results))
 
     def evaluate(self, state: TrainState, batches: Any, stage: str = "validation") -> dict[str, Any]:
         """Return the metrics of a stage."""
         with _at(state):
-            return _stepper(state).evaluate(batches, stage)
+            return self._own(state).evaluate(check_batches(batches, "evaluate"), stage)
 
     # states
 
@@ -154,12 +159,24 @@ class _Pure:
 
     def _taken(self, state: TrainState) -> Stepper:
         """What runs the next step from this state."""
-        stepper = _stepper(state)
-        if not self.donate:
-            stepper = stepper.copied()
+        held, stepper = _stepper(state), self._own(state)
+        if self.donate:
+            held.moves += 1
+        elif stepper is held:
+            stepper = held.copied()
             stepper.move_to(state)
-        stepper.moves += 1
+        if stepper is not held:
+            stepper.moves += 1
         return stepper
+
+    def _own(self, state: TrainState) -> Stepper:
+        """What runs the steps of this module and these flags from a state, which is read as its checkpoint is where it
+        is of others."""
+        stepper = _stepper(state)
+        module, flags = stepper.origin
+        if module is self.module and flags == self.flags:
+            return stepper
+        return Stepper.begin(self.module, self.flags, state.metrics.checkpoint(state))
 
 
 @contextmanager
@@ -188,17 +205,10 @@ def _no_autocast() -> Generator[None]:
 def _stepper(state: Any) -> Stepper:
     check_state(state)
     if not isinstance(state.metrics, Held):
-        raise ConfigurationError("a state of make_step is none of functional(module): make one by init().")
-    return state.metrics.stepper(state)
-
-
-def _items(batches: Iterable[Any]) -> Iterator[Any]:
-    if isinstance(batches, torch.Tensor | Mapping | str):
         raise ConfigurationError(
-            f"epoch(state, {type(batches).__name__}): this is one batch; give a list of batches, or a loader."
+            "a state of make_step, or of JAX, is none of functional(module) in functrain_torch: make one by init()."
         )
-    check_batches(batches)
-    return iter(batches)
+    return state.metrics.stepper(state)
 
 
 __all__ = ["Report", "functional", "load_state"]

@@ -35,6 +35,7 @@ class Stepper:
     """Runs the steps of one state.
 
     Attributes:
+        origin: whose steps they are: the module that was given, and the flags.
         moves: how often it has moved; a state that it stood at before is gone.
         ended: the last step was the last of its epoch.
     """
@@ -44,6 +45,7 @@ class Stepper:
     def __init__(self, module: LightningModule, flags: Mapping[str, Any]) -> None:
         self.flags = flags
         self.module = module
+        self.origin = module, flags
         self.trainer = Trainer(**{**QUIET, **flags})
         self.run: Run = self.trainer._attach("fit", module, None)
         engine = self.run.engine
@@ -59,6 +61,7 @@ class Stepper:
     def begin(cls, module: LightningModule, flags: Mapping[str, Any], checkpoint: Any = None) -> Stepper:
         """Return one at the start of a fit of a copy of the module, or at a checkpoint."""
         new = cls(copied(module, None)[0], flags)
+        new.origin = module, flags
         run = new.run
         running.find_loaders(run)
         running.set_up(run)
@@ -101,6 +104,7 @@ class Stepper:
             old.manual.settle()
         module, configured = copied(self.module, old.configured)
         new = Stepper(module, self.flags)
+        new.origin = self.origin
         new._take(self, configured)
         return new
 
@@ -126,6 +130,23 @@ class Stepper:
             again.windows = {player: list(window) for player, window in old_again.windows.items()}
         if not old.automatic:
             engine.manual.continue_from(old.manual)
+
+    def check_own(self, state: TrainState) -> None:
+        """Raises ConfigurationError where another object stands in the place of one that the steps move: it would be
+        ignored."""
+        mine = self.engine.state
+        assert mine is not None
+        kept = {"params": (state.params, mine.params), "hidden": (state.hidden, mine.hidden)}
+        for i, (given, own) in enumerate(zip(state.players, mine.players, strict=True)):
+            kept[f"players[{i}].opt"] = given.opt, own.opt
+            kept[f"players[{i}].acc.grads"] = given.acc.grads, own.acc.grads
+        for name, (given, own) in kept.items():
+            if given is not own:
+                raise ConfigurationError(
+                    f"state.{name} is another object than this state's own, which would be used all the same: module, "
+                    "optimizers and windows of a torch state belong together. Write into its tensors in place (under "
+                    "torch.no_grad()), or make the state of another module by functional(module).init()."
+                )
 
     def move_to(self, state: TrainState) -> None:
         """Stand where this state says: its position and loss scales are what a caller may have changed."""
@@ -223,6 +244,7 @@ class Held:
         """
         if self._stepper.moves != self._moves:
             raise moved_state(state.clock, self._stepper.run.clock)
+        self._stepper.check_own(state)
         self._stepper.move_to(state)
         return self._stepper
 

@@ -3,10 +3,12 @@ which flags concern a step."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from functrain.kernel.state import Report, Scalar, TrainState
+from functrain.trainer.data import as_loader
 from functrain.trainer.errors import ConfigurationError, kind
 from functrain.trainer.flags import Flags
 from functrain.trainer.module import ModuleBase
@@ -194,10 +196,39 @@ def check_stage(stage: str) -> None:
         raise ConfigurationError(f"evaluate(stage={stage!r}): must be {' or '.join(map(repr, EVALUATED))}.")
 
 
-def check_batches(batches: Any) -> None:
-    """Raises ConfigurationError where the batches of an epoch cannot be iterated over."""
+def check_batches(batches: Any, function: str) -> Any:
+    """Return the one loader, or list of batches, that a function of a step was given.
+
+    Raises:
+        ConfigurationError: it is one batch, several loaders, or cannot be iterated over.
+    """
+    given = f"{function}(state, {type(batches).__name__})"
+    if isinstance(batches, str | bytes | Mapping) or hasattr(batches, "shape"):
+        raise ConfigurationError(f"{given}: this is one batch; give a list of batches, or a loader.")
     if not hasattr(batches, "__iter__") and not hasattr(batches, "__getitem__"):
-        raise ConfigurationError(f"epoch(state, {type(batches).__name__}): give a list of batches, or a loader.")
+        raise ConfigurationError(f"{given}: give a list of batches, or a loader.")
+    return as_loader(batches, given)
+
+
+def no_batch(batches: Any, function: str) -> ConfigurationError:
+    """Return the error of batches of which there was none."""
+    given = f"{function}(state, {type(batches).__name__})"
+    return ConfigurationError(f"{given}: there was no batch. Is it an iterator that is used up?")
+
+
+def check_saved(saved: Any) -> None:
+    """Raises ConfigurationError where something else than a checkpoint is given for one."""
+    if not isinstance(saved, str | os.PathLike | Mapping):
+        raise ConfigurationError(
+            f"load({saved!r}): give the path of a checkpoint of the Trainer, or the dict that stands in it; the first "
+            "state of a module is init()."
+        )
+
+
+def check_donate(donate: Any) -> None:
+    """Raises ConfigurationError where something else than True or False is given."""
+    if not isinstance(donate, bool):
+        raise ConfigurationError(f"functional(donate={donate!r}): must be True or False.")
 
 
 OF_A_STEP = (
