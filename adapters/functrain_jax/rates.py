@@ -91,6 +91,9 @@ def _factors(update: Any, state: Any) -> list[Any] | None:
         return None if any(part is None for part in parts) else [f for part in parts for f in part or ()]
     if kind.endswith("with_extra_args_support.<locals>.update"):
         return _factors(inner["tx"].update, state)
+    if kind.endswith(".masked.<locals>.update_fn") and isinstance(state, optax.MaskedState):
+        # A decay of some weights leaves the rate alone; a rate of some weights is not that of all.
+        return None if _factors(inner["inner"].update, state.inner_state) != [] else []
     if kind.endswith(".scale.<locals>.update_fn"):
         return [inner["step_size"]]
     if kind.endswith(".scale_by_schedule.<locals>.update_fn"):

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from functrain.testing.tools import Tools, tools_of
+from functrain.testing.tools import Tools, double_step, tools_of
 from functrain.testing.updates import in_turn
 from functrain.testing.values import first_difference
 from functrain.testing.verdict import broken, nothing
@@ -61,7 +61,7 @@ def check_gradients(
         nothing(LAW, f"optimizer {missing[0]} learns nothing from this batch, whose turn ever it is; give another one")
     if finite_differences:
         with tools.precise() as exact:
-            step = _precise(tools, whole, batch, {**kept, **exact})
+            step = double_step(tools, whole, batch, {**kept, **exact})
             if step is not None:
                 _check_differences(tools, step, batch, seed, left, rtol)
         if step is None:
@@ -192,16 +192,6 @@ def _check_differences(tools: Tools, step: Step, batch: Any, seed: int, left: Co
                     "an operator without a true derivative (rounding, argmax, straight-through)"
                 )
                 broken(LAW, where, cause)
-
-
-def _precise(tools: Tools, module: Any, batch: Any, flags: Mapping[str, Any]) -> Step | None:
-    """Return a step in double precision; None where a layer holds on to single precision."""
-    step = tools.functional(module, flags)
-    try:
-        opened(tools, step, step.init(seed=0), [batch])
-    except (TypeError, ValueError, RuntimeError):
-        return None
-    return step
 
 
 def _direction(random: np.random.Generator, grad: np.ndarray) -> np.ndarray:

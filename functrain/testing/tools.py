@@ -78,6 +78,16 @@ class Tools(Protocol):
         ...
 
 
+def double_step(tools: Tools, module: Any, batch: Any, flags: Mapping[str, Any]) -> Step | None:
+    """Return the step with flags of double precision; None where a layer holds on to single precision."""
+    try:
+        step = tools.functional(module, flags)
+        step.step(step.init(seed=0), batch)
+    except (TypeError, ValueError, RuntimeError):
+        return None
+    return step
+
+
 _known: list[tuple[type, Callable[[], Tools]]] = []
 
 

@@ -137,10 +137,15 @@ def step_of(module: Any, flags: Mapping[str, Any], functional: Callable[..., Ste
     return module
 
 
+def is_module_of(module: Any, package: str) -> bool:
+    """Return whether it is an instance of a module class of this package."""
+    packages = {base.__module__.partition(".")[0] for base in type(module).__mro__}
+    return isinstance(module, ModuleBase) and package in packages
+
+
 def check_module(module: Any, package: str) -> None:
     """Raises ConfigurationError where something else than a module for this package is given for one."""
-    packages = {base.__module__.partition(".")[0] for base in type(module).__mro__}
-    if not isinstance(module, ModuleBase) or package not in packages:
+    if not is_module_of(module, package):
         raise ConfigurationError(
             f"functional({module!r}): give a module of {package}, an instance; for a loss function there is make_step."
         )

@@ -316,3 +316,74 @@ def test_names_that_differ_are_given_and_what_has_no_partner_is_named():
     layers = {"0": "last", "2": "first"}
     with pytest.raises(ValueError, match="Is it the right one"):
         check_same(torch_module, jax_module, MANY, names=partner)
+
+
+def test_running_variances_may_be_corrected():
+    """torch's is, by n / (n - 1), and flax's is not: no default of either is to blame."""
+    batches = [labelled(6, 6, 6, 1, seed=seed) for seed in range(2)]
+    check_same(TorchClassifier(TorchConv()), JaxClassifier(JaxConvnet()), batches)
+
+
+class TorchNormed(nn.Module):
+    def __init__(self, epsilon: float, gelu: str) -> None:
+        super().__init__()
+        self.first, self.norm, self.last = nn.Linear(4, 16), nn.LayerNorm(16, eps=epsilon), nn.Linear(16, CLASSES)
+        self.gelu = gelu
+
+    def forward(self, x: Any) -> Any:
+        return self.last(nn.functional.gelu(self.norm(self.first(x)), approximate=self.gelu))
+
+
+class JaxNormed(nnx.Module):
+    def __init__(self) -> None:
+        rngs = nnx.Rngs(0)
+        self.first, self.norm = nnx.Linear(4, 16, rngs=rngs), nnx.LayerNorm(16, rngs=rngs)
+        self.last = nnx.Linear(16, CLASSES, rngs=rngs)
+
+    def __call__(self, x: Any) -> Any:
+        return self.last(nnx.gelu(self.norm(self.first(x))))
+
+
+def test_another_epsilon_or_formula_is_seen():
+    """flax's defaults: 1e-6, and the approximation by tanh."""
+    check_same(TorchClassifier(TorchNormed(1e-6, "tanh")), JaxClassifier(JaxNormed()), MANY)
+    for epsilon, gelu in ((1e-5, "tanh"), (1e-6, "none")):
+        with pytest.raises(AssertionError, match=r"the loss of batch \d is"):
+            check_same(TorchClassifier(TorchNormed(epsilon, gelu)), JaxClassifier(JaxNormed()), MANY)
+
+
+def test_another_weight_decay_is_seen():
+    class Torch(TorchClassifier):
+        def configure_optimizers(self) -> Any:
+            return torch.optim.AdamW(self.parameters(), lr=1e-3)  # torch's default: 1e-2
+
+    class Jax(JaxClassifier):
+        decay = 1e-4  # optax's
+
+        def configure_optimizers(self) -> Any:
+            return optax.adamw(1e-3, weight_decay=self.decay)
+
+    with pytest.raises(AssertionError, match="are apart by"):
+        check_same(Torch(TorchMlp()), Jax(Mlp()), MANY)
+    Jax.decay = 1e-2
+    check_same(Torch(TorchMlp()), Jax(Mlp()), MANY)
+
+
+def test_what_holds_on_to_single_precision_is_told():
+    class Single(TorchClassifier):
+        def forward(self, x: Any) -> Any:
+            return self.net(x.float())
+
+    with pytest.warns(UserWarning, match="compared in single precision"):
+        check_same(Single(TorchMlp()), JaxClassifier(Mlp()), MANY)
+    check_same(Single(TorchMlp()), JaxClassifier(Mlp()), MANY, precision=32)
+
+
+def test_arguments_of_check_same_with_which_it_would_check_nothing():
+    torch_module, jax_module = TorchClassifier(TorchMlp()), JaxClassifier(Mlp())
+    with pytest.raises(TypeError, match="is no module of functrain_torch"):
+        check_same(jax_module, torch_module, MANY)
+    with pytest.raises(ValueError, match="updates=0"):
+        check_same(torch_module, jax_module, MANY, updates=0)
+    with pytest.raises(ValueError, match=r"torch has no net\.third\.weight; it has net\.first"):
+        check_same(torch_module, jax_module, MANY, names={"net.third.weight": "net.third.kernel"})

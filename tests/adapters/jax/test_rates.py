@@ -2,6 +2,7 @@
 
 import warnings
 
+import jax
 import numpy as np
 import optax
 import pytest
@@ -15,6 +16,10 @@ FALLS = optax.linear_schedule(0.1, 0.0, 12)
 
 KNOWN = {
     "adamw": (optax.adamw(1e-3), lambda k: 1e-3),
+    "adamw with a mask": (
+        optax.adamw(FALLS, mask=lambda tree: jax.tree.map(lambda leaf: leaf.ndim > 1, tree)),
+        FALLS,
+    ),
     "sgd": (optax.sgd(0.1, momentum=0.9), lambda k: 0.1),
     "a schedule": (optax.adamw(FALLS), FALLS),
     "clipped": (optax.chain(optax.clip_by_global_norm(1.0), optax.adam(FALLS)), FALLS),
