@@ -10,10 +10,10 @@ import os
 from typing import Any, Self
 
 from functrain.trainer.errors import ConfigurationError
-from functrain.trainer.hooks import default
 from functrain.trainer.hparams import HyperparametersMixin
 from functrain.trainer.module import ModuleBase
 from functrain.trainer.module_hooks import TransferHooks
+from functrain.trainer.overriding import default
 from functrain_jax.context import StepContext
 from functrain_jax.in_step import TracedTrainer
 from functrain_jax.keys import STREAM

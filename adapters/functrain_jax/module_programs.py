@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from functrain.trainer.hooks import overrides
+from functrain.trainer.overriding import overrides
 from functrain_jax.binding import Bindings
 from functrain_jax.context import Surroundings
 from functrain_jax.device import debugging

@@ -39,9 +39,11 @@ from functrain.trainer.functional import (
     no_batch,
     step_of,
 )
-from functrain.trainer.hooks import BY_NAME, Hooks, overrides
+from functrain.trainer.hook_table import BY_NAME
+from functrain.trainer.hooks import Hooks
 from functrain.trainer.loop_state import ends_epoch
 from functrain.trainer.metrics import Metrics
+from functrain.trainer.overriding import overrides
 from functrain.trainer.planning import windows_of
 from functrain.trainer.replay import batch_of
 from functrain.trainer.scopes import STEPS

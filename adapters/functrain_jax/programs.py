@@ -23,8 +23,9 @@ from functrain.kernel import Action, Clock, Rules, TrainState
 from functrain.kernel.step import Reports
 from functrain.trainer.configured import require
 from functrain.trainer.errors import ConfigurationError
-from functrain.trainer.hooks import adapt, overrides
+from functrain.trainer.overriding import overrides
 from functrain.trainer.scopes import Record
+from functrain.trainer.signatures import adapt
 from functrain.trainer.step_outputs import parts_of
 from functrain_jax import counting, noted_places
 from functrain_jax.backend import JaxBackend, check_scalar, keep_form

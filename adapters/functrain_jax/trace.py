@@ -10,9 +10,10 @@ import jax
 
 from functrain.kernel import Clock
 from functrain.trainer.errors import ConfigurationError
-from functrain.trainer.hooks import adapt, overrides
 from functrain.trainer.metrics import Metrics
+from functrain.trainer.overriding import overrides
 from functrain.trainer.scopes import Record
+from functrain.trainer.signatures import adapt
 from functrain_jax.binding import Bindings
 from functrain_jax.collect import traced
 from functrain_jax.context import StepContext, Surroundings

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from functrain.trainer.errors import ConfigurationError, kind
-from functrain.trainer.hooks import default, hook
 from functrain.trainer.hparams import HyperparametersMixin, load_hparams_yaml, load_tags_csv
 from functrain.trainer.load import module_of
 from functrain.trainer.module import ModuleBase
+from functrain.trainer.overriding import default, hook
 from functrain_torch import ckpt
 from functrain_torch.serving import ByHand, Serving, without_optimizer
 from functrain_torch.transfer import TransferHooks

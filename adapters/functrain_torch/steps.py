@@ -7,7 +7,8 @@ from typing import Any
 
 from functrain.kernel.state import TrainState
 from functrain.trainer.configured import require
-from functrain.trainer.hooks import adapt, leading, overrides
+from functrain.trainer.overriding import overrides
+from functrain.trainer.signatures import adapt, leading
 from functrain_torch.backend import Forward
 from functrain_torch.module import LightningModule
 

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 
 from functrain.trainer import module_hooks
-from functrain.trainer.hooks import Hooks, default
+from functrain.trainer.hooks import Hooks
+from functrain.trainer.overriding import default
 from functrain_torch.tree import move
 
 

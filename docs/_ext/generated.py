@@ -1,6 +1,6 @@
 """Sphinx extension: writes the pages that are read from the code into docs/_generated/ before a build.
 
-Hooks come from `functrain.trainer.hooks.HOOKS`, flags from `functrain.trainer.flags`, the API pages from the
+Hooks come from `functrain.trainer.hook_table.HOOKS`, flags from `functrain.trainer.flags`, the API pages from the
 packages' modules, the list of shown laws from the tests, and the benchmarks from the last measured figures.
 """
 
@@ -84,7 +84,7 @@ def code(text: object) -> str:
 
 def hook_table() -> str:
     """One row a hook, in the table's order."""
-    from functrain.trainer.hooks import HOOKS
+    from functrain.trainer.hook_table import HOOKS
 
     rows = (
         (str(i), code(hook.name), code(", ".join(hook.args)), ", ".join(hook.owners), hook.doc)

@@ -8,7 +8,7 @@ from typing import Any
 
 from functrain.trainer.callback import Callback
 from functrain.trainer.errors import ConfigurationError, nearest
-from functrain.trainer.hooks import CALLBACK, HOOKS, MOMENTS
+from functrain.trainer.hook_table import CALLBACK, HOOKS, MOMENTS
 
 NAMES = tuple(hook.name for hook in (*HOOKS, *MOMENTS) if CALLBACK in hook.owners)
 

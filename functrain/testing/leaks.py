@@ -13,8 +13,9 @@ from functrain.testing.tools import tools_of
 from functrain.testing.verdict import broken, nothing
 from functrain.trainer.context import ALONE
 from functrain.trainer.errors import noted
-from functrain.trainer.hooks import adapt, overrides
 from functrain.trainer.module import set_context
+from functrain.trainer.overriding import overrides
+from functrain.trainer.signatures import adapt
 
 LAW = "check_no_leak"
 MOST = 8

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from functrain.trainer.events import Moment
-from functrain.trainer.hooks import default, hook
+from functrain.trainer.overriding import default, hook
 
 
 class Callback:

@@ -20,14 +20,16 @@ from functrain.trainer.entries import TRAIN
 from functrain.trainer.errors import CheckpointError, ConfigurationError
 from functrain.trainer.foreign import Stateful
 from functrain.trainer.generators import warn_of_copies
-from functrain.trainer.hooks import adapt, keyed, overrides
+from functrain.trainer.hooks import keyed
 from functrain.trainer.hparams import storable
 from functrain.trainer.logger_states import rewind, states
 from functrain.trainer.narrow import is_dict, is_mapping, is_sequence
+from functrain.trainer.overriding import overrides
 from functrain.trainer.planning import max_epochs
 from functrain.trainer.random_states import random_state
 from functrain.trainer.run import Loop, Run
 from functrain.trainer.saving import Saving
+from functrain.trainer.signatures import adapt
 from functrain.trainer.world import on_first
 from functrain.version import __version__
 

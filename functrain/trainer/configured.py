@@ -7,8 +7,8 @@ from typing import Any
 
 from functrain.kernel.plan import PlayerPlan
 from functrain.trainer.errors import ConfigurationError, nearest
-from functrain.trainer.hooks import overrides
 from functrain.trainer.narrow import is_count
+from functrain.trainer.overriding import overrides
 
 
 def require(module: object, *methods: str, by: str = "trainer.fit") -> None:

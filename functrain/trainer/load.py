@@ -8,8 +8,8 @@ from typing import Any
 
 from functrain.trainer.checkpoint import check_format, naming
 from functrain.trainer.errors import ConfigurationError, nearest
-from functrain.trainer.hooks import overrides
 from functrain.trainer.hparams import HyperParameters
+from functrain.trainer.overriding import overrides
 from functrain.trainer.weights import ArraySpecs, check_weights
 
 

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 from functrain.trainer.data import LoaderTools, TrainSource, as_loader, as_loaders, evaluation_limits
 from functrain.trainer.errors import ConfigurationError, kind
 from functrain.trainer.flags import Flags
-from functrain.trainer.hooks import Hooks, overrides
+from functrain.trainer.hooks import Hooks
+from functrain.trainer.overriding import overrides
 
 Loaders = tuple[Sequence[Any], Sequence[int | None]]
 

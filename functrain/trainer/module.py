@@ -8,8 +8,8 @@ from typing import Any
 
 from functrain.trainer.context import Context
 from functrain.trainer.errors import ConfigurationError, kind
-from functrain.trainer.hooks import default
 from functrain.trainer.module_hooks import ModuleHooks
+from functrain.trainer.overriding import default
 
 
 class ModuleBase(ModuleHooks):

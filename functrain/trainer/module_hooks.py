@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from functrain.trainer.hooks import default, hook
+from functrain.trainer.overriding import default, hook
 
 
 class DataHooks:

@@ -17,11 +17,12 @@ from functrain.trainer.data import LoaderTools, TrainSource
 from functrain.trainer.digests import Digester
 from functrain.trainer.flags import Flags
 from functrain.trainer.foreign import RunLogger
-from functrain.trainer.hooks import Hooks, overrides
+from functrain.trainer.hooks import Hooks
 from functrain.trainer.identity import Identity
 from functrain.trainer.loaders import LoaderFinder, Loaders
 from functrain.trainer.metrics import Metrics
 from functrain.trainer.narrow import class_of
+from functrain.trainer.overriding import overrides
 from functrain.trainer.saving import Writes
 from functrain.trainer.spans import Call, Profiler, T, measured, measured_items
 from functrain.trainer.stop import Stop

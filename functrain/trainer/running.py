@@ -20,12 +20,13 @@ from functrain.trainer.evaluate import end_stage, run_stage, sanity_check
 from functrain.trainer.events import Moment
 from functrain.trainer.fit import FitLoop
 from functrain.trainer.flag_checks import callbacks_of
-from functrain.trainer.hooks import Hooks, overrides
+from functrain.trainer.hooks import Hooks
 from functrain.trainer.interrupt import ended, graceful, under_way
 from functrain.trainer.loaders import LoaderFinder, RandomState
 from functrain.trainer.logger_states import begin_run, finalize, share
 from functrain.trainer.module import give_back, runner_of, set_context
 from functrain.trainer.narrow import class_of
+from functrain.trainer.overriding import overrides
 from functrain.trainer.planning import plan_of
 from functrain.trainer.random_states import continue_with, load_random_state, random_state
 from functrain.trainer.run import Run, in_order

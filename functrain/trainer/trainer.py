@@ -23,11 +23,12 @@ from functrain.trainer.flag_checks import callbacks_of, max_time
 from functrain.trainer.flagged import Flagged
 from functrain.trainer.foreign import DATA_OF, HasDirectory, RunLogger, check_datamodule
 from functrain.trainer.functional import check_state
-from functrain.trainer.hooks import Hooks, overrides, warn_of_misspelt
+from functrain.trainer.hooks import Hooks
 from functrain.trainer.identity import Identity
 from functrain.trainer.interrupt import EXIT_TERMINATED
 from functrain.trainer.loaders import either
 from functrain.trainer.metrics import Metrics
+from functrain.trainer.overriding import overrides, warn_of_misspelt
 from functrain.trainer.parsing import varied
 from functrain.trainer.planning import max_epochs
 from functrain.trainer.run import Run, in_order, print_above

@@ -10,7 +10,7 @@ import torch
 import functrain_torch as pl
 from functrain.callbacks.summary import human, table
 from functrain.trainer.errors import ConfigurationError
-from functrain.trainer.hooks import CALLBACK, HOOKS
+from functrain.trainer.hook_table import CALLBACK, HOOKS
 from functrain_torch.callbacks import GradientAccumulationScheduler, LambdaCallback, ModelSummary
 from tests import inside
 from tests.callbacks.helpers import Scripted, by_epoch, fit

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from functrain.trainer.callback import Callback
-from functrain.trainer.hooks import CALLBACK, DATA, HOOKS, MODULE
+from functrain.trainer.hook_table import CALLBACK, DATA, HOOKS, MODULE
 
 HERE = Path(__file__).parent
 

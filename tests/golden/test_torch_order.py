@@ -2,7 +2,7 @@
 
 import pytest
 
-from functrain.trainer.hooks import CALLBACK, DATA, HOOKS, MODULE
+from functrain.trainer.hook_table import CALLBACK, DATA, HOOKS, MODULE
 from tests.golden import torch_run
 from tests.golden.document import PRINTED, PSEUDO_CODE, fit_of_pseudo_code
 from tests.golden.recorder import HERE, STEPS, golden, hooks_of, name_of, only

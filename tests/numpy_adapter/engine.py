@@ -14,9 +14,10 @@ from functrain.kernel.state import Accumulator, Clock, TrainState
 from functrain.kernel.step import Rule, micro_step, update
 from functrain.trainer.adapter import Dispatch, Facts, Traits
 from functrain.trainer.errors import CheckpointError, ConfigurationError
-from functrain.trainer.hooks import adapt, overrides
+from functrain.trainer.overriding import overrides
 from functrain.trainer.planning import clip
 from functrain.trainer.run import Run
+from functrain.trainer.signatures import adapt
 from functrain.trainer.step_outputs import of_players
 from functrain.trainer.weights import ArraySpec, check_not_weights_only, check_weights, differences
 from tests.numpy_adapter.module import Module

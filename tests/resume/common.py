@@ -11,7 +11,7 @@ import numpy as np
 from functrain.loggers.base import Logger
 from functrain.seed import rng_state
 from functrain.trainer.callback import Callback
-from functrain.trainer.hooks import CALLBACK, HOOKS
+from functrain.trainer.hook_table import CALLBACK, HOOKS
 from tests import inside
 
 

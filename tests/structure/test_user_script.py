@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from functrain.trainer.hooks import CALLBACK, DATA, HOOKS, MODULE, Hook
+from functrain.trainer.hook_table import CALLBACK, DATA, HOOKS, MODULE, Hook
 from tests import inside
 from tests.structure.graph import ROOT
 

@@ -11,7 +11,8 @@ import pytest
 import functrain_jax
 import functrain_torch as pl
 from functrain.trainer.callback import Callback
-from functrain.trainer.hooks import BY_NAME, CALLBACK, DATA, HOOKS, MODULE, MOMENTS, Hook, overrides
+from functrain.trainer.hook_table import BY_NAME, CALLBACK, DATA, HOOKS, MODULE, MOMENTS, Hook
+from functrain.trainer.overriding import overrides
 from tests import inside
 
 ONLY_THE_TRAINER = ("on_init_start", "on_init_end")

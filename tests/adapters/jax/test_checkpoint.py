@@ -14,7 +14,7 @@ import pytest
 
 import functrain_jax as ft
 from functrain.trainer.callback import Callback
-from functrain.trainer.hooks import overrides
+from functrain.trainer.overriding import overrides
 from functrain_jax.checkpoint import SUMS, read, write
 from functrain_jax.encoding import decode, encode
 from tests.adapters.jax.common import Batches, Classifier, Endless, Plain, X, Y, bits, everything, same, trainer

@@ -12,7 +12,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 import functrain_torch as pl
-from functrain.trainer.hooks import overrides
+from functrain.trainer.overriding import overrides
 
 # Where JAX was imported too, it warns of any fork; torch's workers use no JAX.
 forks = pytest.mark.filterwarnings(r"ignore:os\.fork\(\) was called:RuntimeWarning")
