@@ -28,6 +28,13 @@ class JaxInspector:
         assert engine.state is not None
         return engine.rates.read(engine.specs, engine.noted_places.players(engine.state.players))
 
+    def optimizers(self) -> list[Any]:
+        return [spec.optimizer for spec in self.engine.specs]
+
+    def schedulers(self) -> list[Any]:
+        """None: a schedule is part of an optax transformation."""
+        return []
+
     def momenta(self) -> None:
         """An optax transformation does not tell."""
 

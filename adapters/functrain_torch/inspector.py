@@ -27,6 +27,12 @@ class TorchInspector:
     def rates(self) -> dict[str, float]:
         return learning_rates(self.engine.configured)
 
+    def optimizers(self) -> list[Any]:
+        return list(self.engine.configured.optimizers)
+
+    def schedulers(self) -> list[Any]:
+        return list(self.engine.configured.schedulers)
+
     def momenta(self) -> dict[str, float]:
         return momenta(self.engine.configured)
 

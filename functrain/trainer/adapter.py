@@ -239,6 +239,15 @@ class Inspector(Protocol):
         under."""
         ...
 
+    def optimizers(self) -> list[Any]:
+        """Return the optimizers that the module has configured, in order; none before that."""
+        ...
+
+    def schedulers(self) -> list[Any]:
+        """Return the schedulers beside them and when each steps: `scheduler`, `interval`, `frequency`, `monitor`,
+        `strict`, `name`."""
+        ...
+
     def momenta(self) -> dict[str, float] | None:
         """Return the momentum of every optimizer and parameter group, by that name; None where it cannot be known."""
         ...

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
-from functrain.kernel.plan import NO_EVENT, Plan, PlayerPlan
+from functrain.kernel.plan import NO_EVENT, Plan, PlayerPlan, after
 from functrain.kernel.scale import Clip
+from functrain.kernel.state import Clock
 from functrain.kernel.window import Schedule
 from functrain.trainer.callback import Callback
 from functrain.trainer.errors import ConfigurationError
@@ -68,6 +70,22 @@ def plan_of(run: Run) -> Plan:
     somebody = logs or bool(observers)
     passes_logs = somebody and several and run.traits.passes_logs and run.logs_may_lag
     return make_plan(run.flags, batches, run.traits.players, checkpoints, windows, logs, passes_logs, observers)
+
+
+def updates_of(flags: Flags, batches: int | None, windows: Schedule, players: tuple[PlayerPlan, ...]) -> int | float:
+    """Return how many updates a fit makes until its limits; infinity where it has none, or where an epoch has an
+    unknown number of batches and no limit in steps."""
+    steps = flags.max_steps if flags.max_steps is not None and limited(flags.max_steps) else math.inf
+    epochs = max_epochs(flags)
+    if epochs is None or batches is None:
+        return steps
+    plan = make_plan(flags, batches, players, (), windows)
+    updates, end = 0, epochs
+    for start, _ in windows.starts:
+        if start < end:
+            updates += (end - start) * after(plan, Clock(epoch=start), batches).update
+            end = start
+    return min(steps, updates)
 
 
 def make_plan(

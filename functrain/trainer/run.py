@@ -15,6 +15,7 @@ from functrain.trainer.callback import Callback, Checkpoint, Progress
 from functrain.trainer.context import Context
 from functrain.trainer.data import LoaderTools, TrainSource
 from functrain.trainer.digests import Digester
+from functrain.trainer.entries import TRAIN
 from functrain.trainer.flags import Flags
 from functrain.trainer.foreign import RunLogger
 from functrain.trainer.hooks import Hooks
@@ -87,7 +88,10 @@ class Run:
         saved: the last checkpoint that this run can be continued from: its path and position.
         writes: the checkpoint that is being written.
         given: the training and the validation loaders that the user gave.
-        val: the validation loaders of a fit and their limits; None where it does not validate.
+        ckpt_path: the checkpoint that it continues from, or whose weights it evaluates; None for none.
+        outcome: how it has ended: 'success', 'interrupted' or 'failed'; None while it runs.
+        val: the loaders that the run evaluates and their limits: of a fit those of its validations, None where it does
+            not validate.
         traits, facts: what the engine of a fit said of itself when it was configured and started.
         redone: what a validation under way began with, for checkpoints taken in it; None outside.
         resumed_rng: the random state of the checkpoint that the run continues from, until it is set.
@@ -121,6 +125,8 @@ class Run:
     saved: tuple[str, Clock] | None = None
     writes: Writes = field(default_factory=Writes)
     given: tuple[Any, Any] = (None, None)
+    ckpt_path: str | None = None
+    outcome: str | None = None
     val: Loaders | None = None
     redone: dict[str, Any] | None = None
     resumed_rng: dict[str, Any] | None = None
@@ -165,6 +171,24 @@ class Run:
     def training(self) -> bool:
         """Is it a fit between `on_train_start` and `on_train_end`?"""
         return self.stage == "fit" and self.phase == "run"
+
+    @property
+    def evaluates(self) -> bool:
+        """Is a validation, a test or a prediction under way, be it within a fit?"""
+        return self.metrics.current.stage != TRAIN
+
+    @property
+    def is_last_batch(self) -> bool:
+        """Is the training batch under way, or else the last one that was trained on, the last of its epoch?"""
+        if self.loop is None:
+            return False
+        count = self.clock.batch + self.loop.in_step
+        return not self.loop.mid_epoch() if self.plan.batches is None else count >= self.plan.batches
+
+    @property
+    def found_source(self) -> TrainSource | None:
+        """The training loader; None before it was asked for."""
+        return getattr(self, "source", None)
 
     @property
     def val_loaders(self) -> Sequence[Any]:

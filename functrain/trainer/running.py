@@ -15,6 +15,7 @@ from functrain.trainer import ckpt_path as ckpt_paths
 from functrain.trainer import manifest, rows
 from functrain.trainer.callback import Checkpoint
 from functrain.trainer.ckpt_path import CkptPath
+from functrain.trainer.data import TrainSource
 from functrain.trainer.errors import CheckpointError, note_secondary
 from functrain.trainer.evaluate import end_stage, run_stage, sanity_check
 from functrain.trainer.events import Moment
@@ -129,6 +130,7 @@ def fit(run: Run, wish: CkptPath, savers: list[Checkpoint], state: TrainState | 
         if ckpt_path is None:
             run.print("fit(ckpt_path='last'): there is no checkpoint yet, so the run starts from the beginning.")
     run.traits = run.engine.configure()
+    run.ckpt_path = None if ckpt_path is None else os.fspath(ckpt_path)
     saved = checkpoints.load(run, ckpt_path, weights_only=False) if ckpt_path else None
     if state is not None:
         begin_with(run, state)
@@ -141,7 +143,7 @@ def fit(run: Run, wish: CkptPath, savers: list[Checkpoint], state: TrainState | 
     run.hooks.call("on_pretrain_routine_end")
     if saved is None:
         sanity_check(run, run.val)
-    run.source = run.loaders.train(train)
+    find_source(run)
     run.plan = plan_of(run)
     loop = run.loop = FitLoop(run)
     run.facts = run.engine.start(loop.wants_outputs, loop.one_by_one)
@@ -161,6 +163,14 @@ def fit(run: Run, wish: CkptPath, savers: list[Checkpoint], state: TrainState | 
             save(Moment("interrupt", run.before, run.clock))
     on_first(run.world, run.writes.settle)
     _end_training(run)
+
+
+def find_source(run: Run) -> TrainSource:
+    """Return the training loader, which is asked for once: again only where the checkpoint knows what was drawn
+    then."""
+    if run.found_source is None or "train" in run.loaders.draws_then:
+        run.source = run.loaders.train(run.given[0])
+    return run.source
 
 
 def begin_with(run: Run, state: TrainState) -> None:
@@ -191,12 +201,13 @@ def evaluate(run: Run, loaders: Any, path: str | os.PathLike[str] | None, train:
         path: the checkpoint whose weights are taken; None for those that the module has.
         train: the training loader of the last fit, for overfit_batches.
     """
+    run.ckpt_path = None if path is None else os.fspath(path)
     set_up(run)
     if path:
         checkpoints.load(run, path, weights_only=True)
-    found, limits = run.loaders.evaluation(SHORT[run.stage], loaders, train)
+    run.val = run.loaders.evaluation(SHORT[run.stage], loaders, train)
     run.phase = "run"
-    outputs = run_stage(run, STAGE_OF[run.stage], found, limits) or []
+    outputs = run_stage(run, STAGE_OF[run.stage], *run.val) or []
     if not run.stop.interrupted:
         end_stage(run, STAGE_OF[run.stage])
     return outputs
@@ -212,6 +223,7 @@ def _finish(run: Run, status: str) -> None:
         run.hooks.call("teardown", run.stage)
         whole = True
     finally:
+        run.outcome = status if whole or status != "success" else "failed"
         run.metrics.objects.give_back()
         give_back(run.module, *run.around)
         # A teardown that fails makes a failed run of a good one, which is finished as such.

@@ -16,34 +16,44 @@ from functrain.trainer import adapters, rows, running, stack
 from functrain.trainer import checkpoint as checkpoints
 from functrain.trainer import ckpt_path as ckpt_paths
 from functrain.trainer.arguments import add_arguments, flags_of
-from functrain.trainer.callback import Callback, Checkpoint, EarlyStop, Progress
+from functrain.trainer.callback import Callback
 from functrain.trainer.ckpt_path import BEST_IF_ANY, CkptPath, Default
 from functrain.trainer.errors import ConfigurationError
 from functrain.trainer.flag_checks import callbacks_of, max_time
-from functrain.trainer.flagged import Flagged
-from functrain.trainer.foreign import DATA_OF, HasDirectory, RunLogger, check_datamodule
+from functrain.trainer.foreign import DATA_OF, RunLogger, check_datamodule
 from functrain.trainer.functional import check_state
 from functrain.trainer.hooks import Hooks
 from functrain.trainer.identity import Identity
 from functrain.trainer.interrupt import EXIT_TERMINATED
-from functrain.trainer.loaders import either
+from functrain.trainer.loaders import Loaders, either
 from functrain.trainer.metrics import Metrics
 from functrain.trainer.overriding import overrides, warn_of_misspelt
 from functrain.trainer.parsing import varied
-from functrain.trainer.planning import max_epochs
-from functrain.trainer.run import Run, in_order, print_above
+from functrain.trainer.readable import Readable
+from functrain.trainer.run import Run, in_order
 from functrain.trainer.spans import Profiler, measured
 from functrain.trainer.stop import Stop
-from functrain.trainer.world import find, ranks
+from functrain.trainer.world import find
 
-_OF_RUNS = ("flags", "callbacks", "user_callbacks", "loggers", "run", "_fitted", "_outer", "_busy")
+_OF_RUNS = (
+    "flags",
+    "callbacks",
+    "user_callbacks",
+    "loggers",
+    "run",
+    "_fitted",
+    "_evaluated",
+    "_last",
+    "_outer",
+    "_busy",
+)
 """What a Trainer has of a run, and another of one within it."""
 
 
-class Trainer(Flagged):
+class Trainer(Readable):
     """Runs modules of any adapter. Every flag is a keyword; see `Flagged` for what each does.
 
-    What it tells of a run are properties over `run`, the run under way or the last one.
+    What it tells of a run are properties over `run`, the run under way or the last one: see `Readable`.
 
     Attributes:
         callbacks, loggers: in the order in which they are called.
@@ -55,6 +65,8 @@ class Trainer(Flagged):
         self.profiler: Profiler | None = None
         self.run: Run | None = None
         self._fitted: Run | None = None
+        self._evaluated: dict[str, Loaders] = {}
+        self._last: tuple[str, str | None] | None = None
         self._outer: Run | None = None
         self._busy = False
         self._take_callbacks()
@@ -218,6 +230,7 @@ class Trainer(Flagged):
         with stack.set_aside(outer):
             try:
                 self.flags, self.run, self._fitted, self._outer, self._busy = inner, None, None, outer, False
+                self._evaluated, self._last = {}, None
                 self._take_callbacks()
                 stack.check_own(outer, [*self.callbacks, *self.loggers])
                 yield
@@ -240,7 +253,7 @@ class Trainer(Flagged):
         run = self._new_run(stage, model, datamodule)
         # What may still refuse comes before anything of the Trainer changes.
         run.use(make(model, run))
-        self._busy, self.run = True, run
+        self._busy, self.run, self._last = True, run, (stage, None)
         running.attach(run)
         return run
 
@@ -275,7 +288,9 @@ class Trainer(Flagged):
             with running.running(run):
                 yield
         finally:
-            self._busy = False
+            self._busy, self._last = False, (run.stage, run.outcome)
+            if run.stage != "fit" and run.val is not None:
+                self._evaluated[run.stage] = run.val
         if run.stop.terminated and run.outer is None:
             raise SystemExit(EXIT_TERMINATED)
 
@@ -304,149 +319,3 @@ class Trainer(Flagged):
             # What is saved or asked now is the fit's.
             self.run, fitted.stop = fitted, run.stop
         return rows.results(run, running.STAGE_OF[stage], len(outputs), verbose), outputs
-
-    # what a run tells
-
-    @property
-    def module(self) -> Any:
-        """The module of the run; None before one."""
-        return None if self.run is None else self.run.module
-
-    @property
-    def datamodule(self) -> Any:
-        """The data module of the run; None where it has none."""
-        return None if self.run is None else self.run.datamodule
-
-    @property
-    def stage(self) -> str | None:
-        """'fit', 'validate', 'test' or 'predict'; None before a run."""
-        return None if self.run is None else self.run.stage
-
-    @property
-    def should_stop(self) -> bool:
-        """Set it to end the run at the next batch, once the minima are met."""
-        return self.run is not None and self.run.stop.requested
-
-    @should_stop.setter
-    def should_stop(self, wish: bool) -> None:
-        if self.run is not None:
-            self.run.stop.request(wish)
-
-    @property
-    def interrupted(self) -> bool:
-        """Did Ctrl-C or SIGTERM end the run?"""
-        return self.run is not None and self.run.stop.interrupted
-
-    @property
-    def sanity_checking(self) -> bool:
-        """Is it the sanity check that validates?"""
-        return self.run is not None and self.run.sanity_checking
-
-    @property
-    def training(self) -> bool:
-        """Is a fit between `on_train_start` and `on_train_end`?"""
-        return self.run is not None and self.run.training
-
-    @property
-    def current_epoch(self) -> int:
-        """Epochs finished; in an epoch's own hooks, the number of that epoch from 0."""
-        return 0 if self.run is None else self.run.clock.epoch
-
-    @property
-    def global_step(self) -> int:
-        """Updates done: one a window, however many optimizers."""
-        return 0 if self.run is None else self.run.clock.update
-
-    @property
-    def max_epochs(self) -> int | None:
-        """The limit in epochs; None for no limit."""
-        return max_epochs(self.flags)
-
-    # metrics, loggers and callbacks
-
-    @property
-    def callback_metrics(self) -> dict[str, Any]:
-        """Everything logged so far, by name, as the framework's scalars."""
-        return {} if self.run is None else self.run.callback_metrics()
-
-    @property
-    def logged_metrics(self) -> dict[str, Any]:
-        """What was sent to the loggers last, and the last step's values that will be."""
-        return {} if self.run is None else self.run.logged_metrics()
-
-    @property
-    def progress_bar_metrics(self) -> dict[str, Any]:
-        """What `prog_bar=True` asked for, as Python floats."""
-        values = {} if self.run is None else self.run.metrics.progress_bar_metrics()
-        return {name: float(value) for name, value in values.items()}
-
-    @property
-    def logger(self) -> Any:
-        """The first logger; None without one."""
-        return self.loggers[0] if self.loggers else None
-
-    @property
-    def default_root_dir(self) -> str:
-        """Where logs and checkpoints go."""
-        return self.flags.root_directory
-
-    @property
-    def log_dir(self) -> str:
-        """The first logger's directory of this run; without a logger, `default_root_dir`."""
-        directory = self.logger.log_dir if isinstance(self.logger, HasDirectory) else None
-        return directory if directory is not None else self.default_root_dir
-
-    def _first_callback(self, kind: type) -> Any:
-        return next((callback for callback in self.callbacks if isinstance(callback, kind)), None)
-
-    @property
-    def checkpoint_callback(self) -> Any:
-        """The first callback that saves checkpoints; None without one."""
-        return self._first_callback(Checkpoint)
-
-    @property
-    def checkpoint_callbacks(self) -> list[Checkpoint]:
-        """All callbacks that save checkpoints."""
-        return [callback for callback in self.callbacks if isinstance(callback, Checkpoint)]
-
-    @property
-    def early_stopping_callback(self) -> Any:
-        """The first callback that watches for an early stop; None without one."""
-        return self._first_callback(EarlyStop)
-
-    @property
-    def progress_bar_callback(self) -> Any:
-        """The progress bar; None without one."""
-        return self._first_callback(Progress)
-
-    def print(self, *args: Any, **kwargs: Any) -> None:
-        """Print from one process, above a progress bar."""
-        if self.is_global_zero:
-            print_above(self.callbacks, *args, **kwargs)
-
-    # the processes
-
-    @property
-    def world_size(self) -> int:
-        """How many processes run together."""
-        return self.world.size
-
-    @property
-    def global_rank(self) -> int:
-        """This process among all of the run's, from 0."""
-        return self.world.rank
-
-    @property
-    def local_rank(self) -> int:
-        """This process among its node's."""
-        return ranks().local if self.world.size > 1 else 0
-
-    @property
-    def node_rank(self) -> int:
-        """The node of this process."""
-        return ranks().node if self.world.size > 1 else 0
-
-    @property
-    def is_global_zero(self) -> bool:
-        """Is this the process that prints and writes?"""
-        return self.world.rank == 0

@@ -20,6 +20,12 @@ class NumpyInspector:
     def rates(self) -> dict[str, float]:
         return {name: optimizer.lr for name, optimizer in self._named("")}
 
+    def optimizers(self) -> list[Any]:
+        return [part.optimizer for part in self.engine.parts]
+
+    def schedulers(self) -> list[Any]:
+        return []
+
     def momenta(self) -> dict[str, float]:
         return {name: getattr(optimizer, "momentum", 0.0) for name, optimizer in self._named("-momentum")}
 
