@@ -5,17 +5,26 @@ Loggers as in the documents.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from functrain.callbacks import Callback
 from functrain.seed import seed_everything
 from functrain.trainer.errors import CheckpointError, ConfigurationError, NotFiniteError
 from functrain.trainer.functional import LossStep, Step
+from functrain.version import __version__
 from functrain_torch import adapter, callbacks, loggers, rng, testing
 from functrain_torch.backend import TorchBackend
+from functrain_torch.compat import older
+from functrain_torch.compat.trainer import Trainer
 from functrain_torch.datamodule import LightningDataModule
 from functrain_torch.from_loss import make_step
 from functrain_torch.module import LightningModule
 from functrain_torch.pure import failing_batch, functional, load_state
-from functrain_torch.trainer import Trainer
+
+if TYPE_CHECKING:
+    from functrain_torch import core as core
+    from functrain_torch import trainer as trainer
+    from functrain_torch import utilities as utilities
 
 adapter.register()
 rng.register()
@@ -32,6 +41,7 @@ __all__ = [
     "Step",
     "TorchBackend",
     "Trainer",
+    "__version__",
     "callbacks",
     "failing_batch",
     "functional",
@@ -40,3 +50,8 @@ __all__ = [
     "make_step",
     "seed_everything",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a package of older names where one is asked for."""
+    return older("", name)

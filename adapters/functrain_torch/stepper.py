@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
+from functrain.assembly import Trainer
 from functrain.kernel.state import Report, TrainState
 from functrain.seed import isolate_rng
 from functrain.trainer import checkpoint as checkpoints
@@ -28,7 +29,6 @@ from functrain_torch.copies import copied
 from functrain_torch.engine import TorchEngine
 from functrain_torch.module import LightningModule
 from functrain_torch.optimizers import Configured
-from functrain_torch.trainer import Trainer
 
 
 class Stepper:

@@ -16,6 +16,8 @@ from typing import Any
 
 from sphinx.application import Sphinx
 
+from functrain_torch.compat.paths import PATHS
+
 API = {
     "kernel": "functrain.kernel",
     "trainer": "functrain.trainer",
@@ -44,6 +46,7 @@ def _write_all(app: Sphinx) -> None:
     pages = {
         "hooks": hook_table(),
         "flags": flag_table(),
+        "older_paths": older_paths(),
         "laws": shown_laws(source.parent / "tests"),
         "benchmarks": benchmark_figures(source),
     }
@@ -97,11 +100,12 @@ def flag_table() -> str:
     """The flags with their defaults and help, then the other names, then those that are not built yet."""
     from functrain.trainer import flags
     from functrain.trainer.flagged import help_of_flags
+    from functrain_torch.compat.trainer import OLDER_FLAGS
 
     helps = help_of_flags()
     others: dict[str, list[str]] = {}
-    for old, new in (flags.RENAMED | flags.ALIASES).items():
-        others.setdefault(new, []).append(old)
+    for name, other in (OLDER_FLAGS | flags.ALIASES).items():
+        others.setdefault(other.flag, []).append(name)
     known = table(
         ("flag", "default", "what it does", "other names"),
         (
@@ -123,11 +127,18 @@ def flag_table() -> str:
     )
 
 
+def older_paths() -> str:
+    """The older paths of modules, and what each holds."""
+    rows = ((code(f"functrain_torch.{path}"), ", ".join(map(code, sorted(PATHS[path])))) for path in sorted(PATHS))
+    return table(("path", "names"), rows)
+
+
 def api_page(package: str) -> str:
     """Autodoc for a package and each of its public modules."""
     found = importlib.import_module(package)
     names = [module.name for module in pkgutil.walk_packages(found.__path__, f"{package}.")]
-    public = [name for name in names if not any(part.startswith("_") for part in name.split("."))]
+    older = {f"functrain_torch.{path}" for path in PATHS}
+    public = [name for name in names if name not in older and not any(part.startswith("_") for part in name.split("."))]
     return f"# {package}\n\n" + "".join(_automodule(name, name == package) for name in [package, *sorted(public)])
 
 

@@ -8,7 +8,7 @@ from functrain.callbacks.accumulation import GradientAccumulationScheduler
 from functrain.callbacks.checkpoint import ModelCheckpoint
 from functrain.callbacks.early_stopping import EarlyStopping
 from functrain.callbacks.lambda_callback import LambdaCallback
-from functrain.callbacks.lr_monitor import LearningRateLogger, LearningRateMonitor
+from functrain.callbacks.lr_monitor import LearningRateMonitor
 from functrain.callbacks.progress import ProgressBar, ProgressBarBase, TQDMProgressBar
 from functrain.callbacks.rich_progress import RichProgressBar
 from functrain.callbacks.state_digest import StateDigest
@@ -22,7 +22,6 @@ __all__ = [
     "EarlyStopping",
     "GradientAccumulationScheduler",
     "LambdaCallback",
-    "LearningRateLogger",
     "LearningRateMonitor",
     "ModelCheckpoint",
     "ModelSummary",

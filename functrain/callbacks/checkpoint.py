@@ -25,7 +25,7 @@ from functrain.kernel.plan import passed
 from functrain.kernel.state import Clock
 from functrain.trainer.callback import Checkpoint
 from functrain.trainer.checkpoint import begin_save
-from functrain.trainer.errors import ConfigurationError, kind
+from functrain.trainer.errors import ConfigurationError, OlderNameWarning, kind
 from functrain.trainer.events import Moment
 from functrain.trainer.metrics import TRAIN
 from functrain.trainer.narrow import is_count
@@ -137,7 +137,7 @@ class ModelCheckpoint(Checkpoint):
         if period is not None:
             warnings.warn(
                 "ModelCheckpoint(period=...) is the older name of 'every_n_epochs': use every_n_epochs.",
-                FutureWarning,
+                OlderNameWarning,
                 stacklevel=3,
             )
             if every_n_epochs is not None:

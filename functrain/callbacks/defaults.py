@@ -12,7 +12,7 @@ from functrain.callbacks.lr_monitor import LearningRateMonitor
 from functrain.callbacks.progress import TQDMProgressBar
 from functrain.callbacks.summary import ModelSummary
 from functrain.trainer.callback import Callback, Checkpoint, Progress
-from functrain.trainer.errors import ConfigurationError
+from functrain.trainer.errors import ConfigurationError, OlderNameWarning
 from functrain.trainer.flags import Flags
 from functrain.trainer.foreign import MetricsLogger
 
@@ -68,7 +68,7 @@ def _checkpoints(flag: Any, given: Sequence[Callback]) -> list[Callback]:
         warnings.warn(
             f"Trainer: a {type(flag).__name__} in the place of a flag is the older form: use "
             f"callbacks=[{type(flag).__name__}(...)].",
-            FutureWarning,
+            OlderNameWarning,
             stacklevel=5,
         )
         return [flag] if flag not in own else []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 from functrain.trainer.callback import Callback
@@ -75,15 +74,3 @@ class LearningRateMonitor(Callback):
         for name, value in values.items():
             self.lrs.setdefault(name, []).append(value)
         return values
-
-
-class LearningRateLogger(LearningRateMonitor):
-    """The older name of LearningRateMonitor."""
-
-    def __init__(self, logging_interval: str | None = None, log_momentum: bool = False) -> None:
-        warnings.warn(
-            "LearningRateLogger is the older name of 'LearningRateMonitor': use that.",
-            FutureWarning,
-            stacklevel=2,
-        )
-        super().__init__(logging_interval, log_momentum)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ast
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from functrain.trainer import flags
@@ -38,10 +38,13 @@ def value(text: str) -> Any:
         return text
 
 
-def flags_of(args: argparse.Namespace | Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the Trainer's flags among parsed arguments that differ from their defaults; `given` ones win."""
+def flags_of(
+    args: argparse.Namespace | Mapping[str, Any], given: Mapping[str, Any], older: Iterable[str] = ()
+) -> dict[str, Any]:
+    """Return the Trainer's flags among parsed arguments that differ from their defaults; `given` ones win. Arguments of
+    `older` names are among them."""
     parsed = args if isinstance(args, Mapping) else vars(args)
-    known = (*flags.NAMES, *flags.RENAMED, *flags.ALIASES, *flags.LATER)
+    known = (*flags.NAMES, *older, *flags.ALIASES, *flags.LATER)
     changed = {
         name: parsed[name]
         for name in known

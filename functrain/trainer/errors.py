@@ -16,6 +16,10 @@ class ConfigurationError(ValueError):
     """A flag, a module or a loader that cannot work as it is."""
 
 
+class OlderNameWarning(DeprecationWarning):
+    """An older name was used, which still works; says what replaced it."""
+
+
 class CheckpointError(RuntimeError):
     """A checkpoint that cannot be read, or does not fit what it is read into. Names the file."""
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 from functrain.trainer import flags as table
 from functrain.trainer.callback import Callback
 from functrain.trainer.errors import nearest
-from functrain.trainer.flags import Flags, Path, Settings
+from functrain.trainer.flags import Flags, OtherName, Path, Settings
 from functrain.trainer.foreign import MetricsLogger
 from functrain.trainer.parsing import named_as_given, parse
 
@@ -27,8 +27,8 @@ def as_given(init: Init) -> Init:
 
     @wraps(init)
     def parsing(self: Flagged, **given: Any) -> None:
-        with named_as_given(given):
-            self.flags = parse(given, self.takes_older_names)
+        with named_as_given(given, self.older_names):
+            self.flags = parse(given, self.older_names)
             init(self)
 
     return parsing  # type: ignore[return-value]
@@ -61,11 +61,11 @@ class Flagged(_Told):
 
     Attributes:
         flags: all of them, checked.
-        takes_older_names: this Trainer takes the flags' older names, each with a warning.
+        older_names: names of flags that this Trainer takes too, each with a warning.
     """
 
     flags: Flags
-    takes_older_names: ClassVar[bool] = False
+    older_names: ClassVar[Mapping[str, OtherName]] = {}
 
     @as_given
     def __init__(

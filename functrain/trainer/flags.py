@@ -4,10 +4,10 @@ framework."""
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from functrain.trainer.callback import Callback
 from functrain.trainer.errors import ConfigurationError
@@ -81,27 +81,41 @@ SETTINGS: tuple[str, ...] = tuple(f.name for f in fields(Settings))
 NAMES: tuple[str, ...] = (*(f.name for f in fields(Flags) if f.name not in SETTINGS), *SETTINGS)
 DEFAULTS: dict[str, Any] = {f.name: f.default for f in fields(Flags)}
 
-# Older name -> present name.
-RENAMED: dict[str, str] = {
-    "max_nb_epochs": "max_epochs",
-    "min_nb_epochs": "min_epochs",
-    "nb_sanity_val_steps": "num_sanity_val_steps",
-    "train_percent_check": "limit_train_batches",
-    "val_percent_check": "limit_val_batches",
-    "test_percent_check": "limit_test_batches",
-    "overfit_pct": "overfit_batches",
-    "distributed_backend": "accelerator",
-    "reload_dataloaders_every_epoch": "reload_dataloaders_every_n_epochs",
-    "early_stop_callback": "callbacks",
-}
 
-# Another documented name of the same flag, of equal standing.
-ALIASES: dict[str, str] = {
-    "enable_checkpointing": "checkpoint_callback",
-    "enable_progress_bar": "progress_bar_refresh_rate",
-    "enable_model_summary": "weights_summary",
-    "detect_anomaly": "terminate_on_nan",
-    "strategy": "accelerator",
+def as_given(value: Any) -> Any:
+    """Return the value."""
+    return value
+
+
+class OtherName(NamedTuple):
+    """Another name of a flag.
+
+    Attributes:
+        flag: the flag's own name.
+        value: makes of what was given under the other name what the flag is given.
+        joins: the value comes to what the flag has by its own name: one callback more.
+    """
+
+    flag: str
+    value: Callable[[Any], Any] = as_given
+    joins: bool = False
+
+
+def _every_batch_or_none(shown: Any) -> int:
+    return 1 if shown else 0
+
+
+def _top_or_none(shown: Any) -> str | None:
+    return "top" if shown else None
+
+
+# Documented names of the same flags, of equal standing.
+ALIASES: dict[str, OtherName] = {
+    "enable_checkpointing": OtherName("checkpoint_callback"),
+    "enable_progress_bar": OtherName("progress_bar_refresh_rate", _every_batch_or_none),
+    "enable_model_summary": OtherName("weights_summary", _top_or_none),
+    "detect_anomaly": OtherName("terminate_on_nan"),
+    "strategy": OtherName("accelerator"),
 }
 
 # What a fast_dev_run sets, so that its one short epoch has every stage.

@@ -6,25 +6,22 @@ Arguments are matched by name, older names of an argument included, or by their 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-# What an argument was called in older generations of the API.
-OLD_ARGUMENTS: dict[str, str] = {
-    "batch_nb": "batch_idx",
-    "optimizer_i": "optimizer_idx",
-    "second_order_closure": "optimizer_closure",
-    "current_epoch": "epoch",
-    "dataset_idx": "dataloader_idx",
-    "hidden": "hiddens",
-}
+_also: dict[str, str] = {}
+
+
+def also_known_as(names: Mapping[str, str]) -> None:
+    """Have parameters of these names stand for the documented arguments that they are mapped to."""
+    _also.update(names)
 
 
 def adapt(method: Callable[..., Any], args: tuple[str, ...], what: str = "", rest: bool = True) -> Callable[..., Any]:
     """Return a function of the documented arguments, by position, that hands `method` those that its signature takes.
 
     Args:
-        args: the documented names, in order. A method's own names are matched to them, older names included; a first
+        args: the documented names, in order. A method's own names are matched to them; a first
             argument of another name is matched by position (`def training_step(self, x, i)`).
         rest: a method with `*args` takes all of them; else only those that it names, where it names any.
 
@@ -92,7 +89,7 @@ def _picks(parameters: list[inspect.Parameter], args: tuple[str, ...], what: str
 
 
 def _index_of(name: str, args: tuple[str, ...], place: int, taken: set[int]) -> int | None:
-    name = OLD_ARGUMENTS.get(name, name)
+    name = _also.get(name, name)
     if name in args:
         return args.index(name)
     is_at_its_place = place < len(args) and place not in taken and args[place] not in OPTIONAL

@@ -25,7 +25,7 @@ from functrain.trainer.functional import check_state
 from functrain.trainer.hooks import Hooks
 from functrain.trainer.identity import Identity
 from functrain.trainer.interrupt import EXIT_TERMINATED
-from functrain.trainer.loaders import Loaders, either
+from functrain.trainer.loaders import Loaders
 from functrain.trainer.metrics import Metrics
 from functrain.trainer.overriding import overrides, warn_of_misspelt
 from functrain.trainer.parsing import varied
@@ -96,7 +96,7 @@ class Trainer(Readable):
     def from_argparse_args(cls, args: Any, **flags: Any) -> Self:
         """Return a Trainer of parsed arguments, of which others than the flags are left alone; keywords win over
         them."""
-        return cls(**flags_of(args, flags))
+        return cls(**flags_of(args, flags, cls.older_names))
 
     # what a user calls
 
@@ -109,8 +109,6 @@ class Trainer(Readable):
         ckpt_path: CkptPath = None,
         *,
         state: TrainState | None = None,
-        train_dataloader: Any = None,
-        val_dataloader: Any = None,
     ) -> None:
         """Train a module. Each call is a run of its own, from epoch 0; to go on from one, give its checkpoint.
 
@@ -123,14 +121,12 @@ class Trainer(Readable):
                 start where there is none.
             state: begin with this state, at its position: one that `functional(module)` has made or moved, or that
                 `load_state` has read. It stays valid.
-            train_dataloader, val_dataloader: older names of the arguments.
 
         Raises:
             ConfigurationError: the module, a loader or a flag cannot work; says which and what to do.
             CheckpointError: the checkpoint cannot be read or is of another module.
         """
-        train = either("train_dataloaders", train_dataloaders, "train_dataloader", train_dataloader)
-        val = either("val_dataloaders", val_dataloaders, "val_dataloader", val_dataloader)
+        train, val = train_dataloaders, val_dataloaders
         is_data = datamodule is None and train is not None and isinstance(train, DATA_OF["fit"])
         if is_data:
             train, datamodule = None, train
@@ -151,7 +147,7 @@ class Trainer(Readable):
 
     def validate(
         self, model: Any = None, dataloaders: Any = None, ckpt_path: CkptPath = None, datamodule: Any = None,
-        verbose: bool = True, *, val_dataloaders: Any = None,
+        verbose: bool = True,
     ) -> list[dict[str, float]]:  # fmt: skip
         """Run the validation loop once. Return the logged metrics, a dict per loader.
 
@@ -159,13 +155,11 @@ class Trainer(Readable):
             model: default: the module of the last fit.
             ckpt_path: the weights to take: 'best', 'last' (the newest), a path; default: as they are.
         """
-        loaders = either("dataloaders", dataloaders, "val_dataloaders", val_dataloaders)
-        return self._evaluate("validate", model, loaders, ckpt_path, datamodule, verbose)[0]
+        return self._evaluate("validate", model, dataloaders, ckpt_path, datamodule, verbose)[0]
 
     def test(
         self, model: Any = None, dataloaders: Any = None, ckpt_path: CkptPath | Default = BEST_IF_ANY,
-        datamodule: Any = None, verbose: bool = True, *, test_dataloaders: Any = None,
-        test_dataloader: Any = None,
+        datamodule: Any = None, verbose: bool = True,
     ) -> list[dict[str, float]]:  # fmt: skip
         """Run the test loop once. Return the logged metrics, a dict per loader.
 
@@ -177,9 +171,7 @@ class Trainer(Readable):
         Raises:
             ConfigurationError: 'best' or 'last' was asked for, and there is no such checkpoint.
         """
-        loaders = either("dataloaders", dataloaders, "test_dataloaders", test_dataloaders)
-        loaders = either("dataloaders", loaders, "test_dataloader", test_dataloader)
-        return self._evaluate("test", model, loaders, ckpt_path, datamodule, verbose)[0]
+        return self._evaluate("test", model, dataloaders, ckpt_path, datamodule, verbose)[0]
 
     def predict(
         self, model: Any = None, dataloaders: Any = None, datamodule: Any = None, return_predictions: bool = True,

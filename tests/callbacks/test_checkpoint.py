@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import functrain_torch as pl
-from functrain.trainer.errors import ConfigurationError
+from functrain.trainer.errors import ConfigurationError, OlderNameWarning
 from functrain_torch.callbacks import ModelCheckpoint
 from tests import inside
 from tests.callbacks.helpers import Scripted, by_epoch, fit, names
@@ -149,11 +149,11 @@ def test_every_n_epochs(make, tmp_path):
 
 
 def test_period_is_the_older_name(make, tmp_path):
-    with pytest.warns(FutureWarning, match="every_n_epochs"):
+    with pytest.warns(OlderNameWarning, match="every_n_epochs"):
         callback = ModelCheckpoint(period=2)
     assert callback.every_n_epochs == 2
     with (
-        pytest.warns(FutureWarning, match="every_n_epochs"),
+        pytest.warns(OlderNameWarning, match="every_n_epochs"),
         pytest.raises(ConfigurationError, match=r"period=2, every_n_epochs=3"),
     ):
         ModelCheckpoint(period=2, every_n_epochs=3)

@@ -6,7 +6,7 @@ import pytest
 
 import functrain_torch as pl
 from functrain import assembly
-from functrain.trainer.errors import ConfigurationError
+from functrain.trainer.errors import ConfigurationError, OlderNameWarning
 from functrain_torch.callbacks import (
     EarlyStopping,
     LearningRateMonitor,
@@ -64,11 +64,11 @@ def test_flags_of_the_bar():
 
 def test_a_checkpoint_callback_as_the_flag():
     callback = ModelCheckpoint(monitor="val_loss")
-    with pytest.warns(FutureWarning, match="callbacks="):
+    with pytest.warns(OlderNameWarning, match="callbacks="):
         trainer = pl.Trainer(logger=False, checkpoint_callback=callback)
     assert trainer.checkpoint_callbacks == [callback]
     other = ModelCheckpoint()
-    with pytest.warns(FutureWarning, match="callbacks="):
+    with pytest.warns(OlderNameWarning, match="callbacks="):
         trainer = pl.Trainer(logger=False, checkpoint_callback=callback, callbacks=[callback, other])
     assert trainer.checkpoint_callbacks == [callback, other]
 
@@ -87,17 +87,17 @@ def test_callbacks_that_are_none(given, named):
 
 
 def test_early_stop_callback(make):
-    with pytest.warns(FutureWarning, match="callbacks"):
+    with pytest.warns(OlderNameWarning, match="callbacks"):
         trainer = pl.Trainer(logger=False, early_stop_callback=True)
     callback = trainer.early_stopping_callback
     assert (callback.monitor, callback.patience, callback.mode) == ("val_loss", 3, "min")
-    with pytest.warns(FutureWarning, match="callbacks"):
+    with pytest.warns(OlderNameWarning, match="callbacks"):
         trainer = make(early_stop_callback=True, max_epochs=9)
     assert fit(trainer, Scripted(by_epoch(*[1.0] * 9))).current_epoch == 4
     own = EarlyStopping("val_acc", mode="max")
-    with pytest.warns(FutureWarning, match="callbacks"):
+    with pytest.warns(OlderNameWarning, match="callbacks"):
         assert pl.Trainer(logger=False, early_stop_callback=own).early_stopping_callback is own
-    with pytest.warns(FutureWarning, match="callbacks"):
+    with pytest.warns(OlderNameWarning, match="callbacks"):
         assert pl.Trainer(logger=False, early_stop_callback=None).early_stopping_callback is None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from functrain.trainer.errors import ConfigurationError
+from functrain.trainer.errors import ConfigurationError, OlderNameWarning
 from functrain_torch.callbacks import LearningRateLogger, LearningRateMonitor
 from functrain_torch.loggers import CSVLogger
 from tests import inside
@@ -63,7 +63,7 @@ def test_without_a_logger(make):
 
 
 def test_the_older_name():
-    with pytest.warns(FutureWarning, match="LearningRateMonitor"):
+    with pytest.warns(OlderNameWarning, match="LearningRateMonitor"):
         callback = LearningRateLogger("step")
     assert isinstance(callback, LearningRateMonitor)
     assert callback.logging_interval == "step"

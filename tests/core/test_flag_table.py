@@ -12,6 +12,7 @@ import functrain_jax
 import functrain_torch as pl
 from functrain.trainer import flags
 from functrain.trainer.flagged import help_of_flags
+from functrain_torch.compat.trainer import OLDER_FLAGS
 
 TYPES = {**flags.Settings.__annotations__, **flags.Flags.__annotations__}
 
@@ -38,7 +39,7 @@ def test_present_names_are_all_that_a_trainer_takes(trainer: Any):
 
 def test_a_torch_trainer_takes_the_older_names_too():
     older = {name: p for name, p in keywords(pl.Trainer).items() if name not in keywords(functrain.Trainer)}
-    assert set(older) == set(flags.RENAMED)
+    assert set(older) == set(OLDER_FLAGS)
     assert {p.default for p in older.values()} == {None}
 
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
+from functrain.trainer.errors import OlderNameWarning
 from functrain.trainer.world import rank_zero_only
+
+LightningDeprecationWarning = OlderNameWarning
 
 
 class PossibleUserWarning(UserWarning):
     """What a user may have meant otherwise."""
-
-
-class LightningDeprecationWarning(DeprecationWarning):
-    """An older name was used."""
 
 
 @rank_zero_only

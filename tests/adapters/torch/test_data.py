@@ -8,6 +8,7 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 import functrain_torch as pl
+from functrain.trainer.errors import OlderNameWarning
 from tests import inside
 from tests.adapters.torch.small import Net, Stream, Validated, batches, samples, trainer
 
@@ -57,7 +58,7 @@ def test_given_loaders_come_first():
 def test_reloading(flag: dict[str, Any]):
     model = Loading()
     old = "reload_dataloaders_every_epoch" in flag
-    with pytest.warns(FutureWarning, match="reload_dataloaders_every_n_epochs") if old else nullcontext():
+    with pytest.warns(OlderNameWarning, match="reload_dataloaders_every_n_epochs") if old else nullcontext():
         run = trainer(max_epochs=4, num_sanity_val_steps=0, **flag)
     run.fit(model)
     assert model.asked.count("train") == model.asked.count("val") == (4 if old else 2)

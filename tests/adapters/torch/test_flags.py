@@ -7,6 +7,7 @@ import pytest
 
 import functrain_torch as pl
 from functrain.trainer import flags as flag_table
+from functrain.trainer.errors import OlderNameWarning
 from tests.adapters.torch.small import QUIET, Net, batches, trainer
 
 
@@ -25,7 +26,7 @@ from tests.adapters.torch.small import QUIET, Net, batches, trainer
     ],
 )
 def test_an_older_name_works_and_says_what_replaced_it(old: str, value: Any, new: str, means: Any):
-    with pytest.warns(FutureWarning, match=rf"Trainer\({old}=...\) is the older name of '{new}': use {new}"):
+    with pytest.warns(OlderNameWarning, match=rf"Trainer\({old}=...\) is the older name of '{new}': use {new}"):
         run = trainer(**{old: value})
     assert getattr(run, new) == means
 
@@ -54,7 +55,7 @@ def test_another_name_of_equal_standing(alias: str, value: Any, flag: str, means
 
 def test_two_names_of_one_flag_are_an_error():
     message = r"max_epochs=..., max_nb_epochs=...\): two names of one flag"
-    with pytest.raises(pl.ConfigurationError, match=message), pytest.warns(FutureWarning):
+    with pytest.raises(pl.ConfigurationError, match=message), pytest.warns(OlderNameWarning):
         trainer(max_epochs=1, max_nb_epochs=2)
 
 

@@ -142,11 +142,8 @@ class Endless(IterableDataset[Any]):
         ({"max_epochs": 1}, DataLoader(Endless(3)), math.inf),
         ({"max_epochs": 1, "max_steps": 2}, DataLoader(Endless(3)), 2),
     ],
-    ids=str,
 )
-def test_how_many_updates_a_fit_makes_is_known_before_it_configures_its_optimizers(
-    flags: Any, given: Any, updates: Any
-):
+def test_the_updates_of_a_fit_are_known_before_its_optimizers_are(flags: Any, given: Any, updates: Any):
     net, trainer = Net(), pl.Trainer(**flags, **QUIET)
     trainer.fit(net, given)
     assert net.updates == trainer.estimated_stepping_batches == updates

@@ -1,0 +1,149 @@
+"""Which names scripts import from which older paths of modules, and where each of them is.
+
+`python -m functrain_torch.compat` writes a file for each path; a test holds the files against this table.
+"""
+
+from __future__ import annotations
+
+Names = dict[str, str]
+"""What a path holds: the name there, and its place as 'module:name'."""
+
+
+def at(module: str, *names: str) -> Names:
+    """Return names that are called the same in their module."""
+    return {name: f"{module}:{name}" for name in names}
+
+
+_EXCEPTIONS = at(
+    "functrain_torch.compat.exceptions",
+    "DeadlockDetectedException",
+    "ExitGracefullyException",
+    "MisconfigurationException",
+)
+_RANK_ZERO = {
+    **at("functrain.trainer.world", "rank_zero_only"),
+    **at(
+        "functrain_torch.compat.deprecation",
+        "LightningDeprecationWarning",
+        "rank_zero_debug",
+        "rank_zero_deprecation",
+        "rank_zero_info",
+        "rank_zero_warn",
+    ),
+}
+_APPLY = at(
+    "functrain_torch.compat.apply_func",
+    "TransferableDataType",
+    "apply_to_collection",
+    "apply_to_collections",
+    "convert_to_tensors",
+    "from_numpy",
+    "move_data_to_device",
+    "to_dtype_tensor",
+)
+_ENUMS = at(
+    "functrain_torch.compat.enums",
+    "AMPType",
+    "DeviceType",
+    "DistributedType",
+    "GradClipAlgorithmType",
+    "LightningEnum",
+    "ModelSummaryMode",
+    "PrecisionType",
+)
+_HOOKS = {
+    "ModelHooks": "functrain.trainer.module_hooks:ModuleHooks",
+    "DataHooks": "functrain.trainer.module_hooks:DataHooks",
+    "CheckpointHooks": "functrain.trainer.module_hooks:DataHooks",
+}
+_MODULE = at("functrain_torch.module", "LightningModule")
+_DATA_MODULE = at("functrain_torch.datamodule", "LightningDataModule")
+_HPARAMS = at("functrain.trainer.hparams", "HyperparametersMixin")
+_STATES = at("functrain.trainer.states", "RunningStage", "TrainerFn", "TrainerState", "TrainerStatus")
+_TRAINER = at("functrain_torch.compat.trainer", "Trainer")
+_SEED = at("functrain.seed", "isolate_rng", "seed_everything")
+_BARS = at("functrain.callbacks", "ProgressBar", "ProgressBarBase", "RichProgressBar", "TQDMProgressBar")
+
+PATHS: dict[str, Names] = {
+    "core": {**_MODULE, **_DATA_MODULE},
+    "core.datamodule": _DATA_MODULE,
+    "core.decorators": at("functrain_torch.compat.model_helpers", "auto_move_data"),
+    "core.hooks": _HOOKS,
+    "core.lightning": _MODULE,
+    "core.mixins": _HPARAMS,
+    "core.mixins.hparams_mixin": _HPARAMS,
+    "core.module": _MODULE,
+    "core.optimizer": {"LightningOptimizer": "functrain_torch.manual:HandledOptimizer"},
+    "core.saving": {
+        "load_hparams_from_yaml": "functrain.trainer.plain:load_hparams_yaml",
+        "load_hparams_from_tags_csv": "functrain.trainer.plain:load_tags_csv",
+        "save_hparams_to_yaml": "functrain.trainer.plain:save_hparams_yaml",
+    },
+    "trainer": _TRAINER,
+    "trainer.states": _STATES,
+    "trainer.trainer": _TRAINER,
+    "utilities": {**_RANK_ZERO, **_APPLY, **_ENUMS, **at("functrain_torch.compat.parsing", "AttributeDict")},
+    "utilities.apply_func": _APPLY,
+    "utilities.cloud_io": at("functrain_torch.compat.cloud_io", "atomic_save", "get_filesystem", "load"),
+    "utilities.distributed": _RANK_ZERO,
+    "utilities.enums": _ENUMS,
+    "utilities.exceptions": _EXCEPTIONS,
+    "utilities.finite_checks": at("functrain_torch.compat.memory", "detect_nan_parameters", "print_nan_gradients"),
+    "utilities.memory": at(
+        "functrain_torch.compat.memory",
+        "garbage_collection_cuda",
+        "get_model_size_mb",
+        "is_cuda_out_of_memory",
+        "is_cudnn_snafu",
+        "is_oom_error",
+        "is_out_of_cpu_memory",
+        "recursive_detach",
+    ),
+    "utilities.model_helpers": at("functrain_torch.compat.model_helpers", "is_overridden"),
+    "utilities.parsing": at(
+        "functrain_torch.compat.parsing",
+        "AttributeDict",
+        "clean_namespace",
+        "flatten_dict",
+        "get_init_args",
+        "is_picklable",
+        "lightning_getattr",
+        "lightning_hasattr",
+        "lightning_setattr",
+        "save_hyperparameters",
+        "str_to_bool",
+        "str_to_bool_or_int",
+        "str_to_bool_or_str",
+    ),
+    "utilities.rank_zero": _RANK_ZERO,
+    "utilities.seed": _SEED,
+    "utilities.warnings": {
+        **_RANK_ZERO,
+        **at("functrain_torch.compat.deprecation", "PossibleUserWarning", "WarningCache"),
+    },
+    "callbacks.base": at("functrain.callbacks", "Callback"),
+    "callbacks.callback": at("functrain.callbacks", "Callback"),
+    "callbacks.early_stopping": at("functrain.callbacks", "EarlyStopping"),
+    "callbacks.gradient_accumulation_scheduler": at("functrain.callbacks", "GradientAccumulationScheduler"),
+    "callbacks.lambda_function": at("functrain.callbacks", "LambdaCallback"),
+    "callbacks.lr_logger": at("functrain_torch.compat.callbacks", "LearningRateLogger"),
+    "callbacks.lr_monitor": at("functrain.callbacks", "LearningRateMonitor"),
+    "callbacks.model_checkpoint": at("functrain.callbacks", "ModelCheckpoint"),
+    "callbacks.model_summary": at("functrain.callbacks", "ModelSummary"),
+    "callbacks.progress": _BARS,
+    "callbacks.progress.base": at("functrain.callbacks", "ProgressBarBase"),
+    "callbacks.progress.progress": at("functrain.callbacks", "ProgressBar"),
+    "callbacks.progress.rich_progress": at("functrain.callbacks", "RichProgressBar"),
+    "callbacks.progress.tqdm_progress": at("functrain.callbacks", "TQDMProgressBar"),
+    "loggers.base": {
+        "LightningLoggerBase": "functrain.loggers:Logger",
+        **at("functrain.loggers", "LoggerCollection"),
+    },
+    "loggers.csv_logs": at("functrain.loggers", "CSVLogger"),
+    "loggers.logger": at("functrain.loggers", "Logger"),
+    "loggers.tensorboard": at("functrain.loggers", "TensorBoardLogger"),
+}
+"""By the path below functrain_torch."""
+
+REAL = ("callbacks", "loggers")
+"""Packages of the present names, in which some of the paths are."""
