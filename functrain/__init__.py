@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from functrain import callbacks as callbacks
     from functrain import kernel as kernel
     from functrain import loggers as loggers
+    from functrain import profilers as profilers
     from functrain import testing as testing
     from functrain.assembly import Trainer as Trainer
     from functrain.data import ArrayLoader as ArrayLoader
@@ -25,7 +26,7 @@ _WHERE = {
     "seed_everything": "functrain.seed",
     "ArrayLoader": "functrain.data",
 }
-_MODULES = ("callbacks", "kernel", "loggers", "testing")
+_MODULES = ("callbacks", "kernel", "loggers", "profilers", "testing")
 __all__ = [
     "ArrayLoader",
     "Callback",
@@ -34,6 +35,7 @@ __all__ = [
     "callbacks",
     "kernel",
     "loggers",
+    "profilers",
     "seed_everything",
     "testing",
 ]

@@ -6,6 +6,7 @@ import warnings
 from importlib.util import find_spec
 from typing import Any
 
+import functrain.profilers  # noqa: F401  those that the flag names
 from functrain.callbacks.defaults import default_callbacks, default_loggers
 from functrain.loggers import CSVLogger, TensorBoardLogger
 from functrain.trainer import trainer as core

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from functrain.seed import isolate_rng, seed_everything
 from functrain.trainer.errors import CheckpointError, ConfigurationError, NotFiniteError
 from functrain.trainer.functional import LossStep, Step
+from functrain.trainer.profiler_names import register
 
 # What JAX and flax draw from the global generators of Python and numpy when they are first imported is not missed by
 # whoever has seeded them before.
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from functrain.assembly import Trainer as Trainer
     from functrain.data import ArrayLoader as ArrayLoader
     from functrain.trainer.callback import Callback as Callback
+    from functrain_jax import profilers as profilers
     from functrain_jax.binding.linen import from_linen as from_linen
     from functrain_jax.module import Module as Module
     from functrain_jax.module_step import failing_batch as failing_batch
@@ -37,7 +39,11 @@ _WHERE = {
     "functional": "functrain_jax.module_step",
     "load_state": "functrain_jax.module_step",
 }
-_MODULES = ("callbacks", "loggers")
+_MODULES = {
+    "callbacks": "functrain.callbacks",
+    "loggers": "functrain.loggers",
+    "profilers": "functrain_jax.profilers",
+}
 
 __all__ = [
     "ArrayLoader",
@@ -57,8 +63,19 @@ __all__ = [
     "loggers",
     "make_step",
     "next_key",
+    "profilers",
     "seed_everything",
 ]
+
+
+def _profiler() -> Any:
+    from functrain_jax.jax_profiler import JAXProfiler
+
+    return JAXProfiler()
+
+
+register("jax", _profiler)
+register("xla", _profiler)
 
 
 def __getattr__(name: str) -> Any:
@@ -68,5 +85,5 @@ def __getattr__(name: str) -> Any:
         with isolate_rng():
             return getattr(import_module(_WHERE[name]), name)
     if name in _MODULES:
-        return import_module(f"functrain.{name}")
+        return import_module(_MODULES[name])
     raise AttributeError(f"module 'functrain_jax' has no attribute {name!r}")

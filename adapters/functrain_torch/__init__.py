@@ -12,7 +12,7 @@ from functrain.seed import seed_everything
 from functrain.trainer.errors import CheckpointError, ConfigurationError, NotFiniteError
 from functrain.trainer.functional import LossStep, Step
 from functrain.version import __version__
-from functrain_torch import adapter, callbacks, loggers, rng, testing
+from functrain_torch import adapter, callbacks, loggers, profilers, rng, testing
 from functrain_torch.backend import TorchBackend
 from functrain_torch.compat import older
 from functrain_torch.compat.trainer import Trainer
@@ -48,6 +48,7 @@ __all__ = [
     "load_state",
     "loggers",
     "make_step",
+    "profilers",
     "seed_everything",
 ]
 

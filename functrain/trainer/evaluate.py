@@ -14,8 +14,16 @@ from functrain.trainer.run import Run
 
 CHUNK = 64
 
+VERB_OF = {"validation": "validate", "test": "test", "predict": "predict"}
+
 
 def run_stage(run: Run, stage: str, loaders: Sequence[Any], limits: Sequence[int | None]) -> list[Any] | None:
+    """`pass_over`, as it is measured."""
+    name = "run_sanity_check" if run.sanity_checking else f"run_{stage}"
+    return run.span(name, pass_over)(run, stage, loaders, limits)
+
+
+def pass_over(run: Run, stage: str, loaders: Sequence[Any], limits: Sequence[int | None]) -> list[Any] | None:
     """One pass over the loaders of 'validation', 'test' or 'predict'.
 
     In order: `on_<stage>_model_eval`, `on_<stage>_start`, `on_<stage>_epoch_start`; for every batch
@@ -84,7 +92,7 @@ def wants_outputs(hooks: Hooks, stage: str) -> bool:
 def _run_loader(
     run: Run, stage: str, index: int, loaders: Sequence[Any], batches: int | None, wants: bool
 ) -> list[Any]:
-    drawn = CountedBatches(islice(iter(loaders[index]), batches), run, f"the {stage} loader {index}")
+    drawn = CountedBatches(islice(iter(loaders[index]), batches), run, stage, index)
     number = index if len(loaders) > 1 else None
     with run.metrics.scope(stage, step=True, loader=number, place=lambda: drawn.count - 1) as scope:
         hooks = [getattr(run.hooks, f"on_{stage}_batch_{when}") for when in ("start", "end")]
@@ -136,9 +144,9 @@ def _one_by_one(run: Run, stage: str, index: int, batches: Iterable[Any], hooks:
 class CountedBatches:
     """An iterator over batches that counts them, and ends where Ctrl-C was pressed."""
 
-    def __init__(self, batches: Iterator[Any], run: Run, loader: str) -> None:
-        self.batches = run.span_of_each("next_batch", batches)
-        self.loader = loader
+    def __init__(self, batches: Iterator[Any], run: Run, stage: str, index: int) -> None:
+        self.batches = run.span_of_each(f"get_{VERB_OF[stage]}_batch", batches)
+        self.loader = f"the {stage} loader {index}"
         self.run = run
         self.count = self.done = 0
 

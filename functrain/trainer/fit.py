@@ -70,6 +70,8 @@ class FitLoop:
         self.ended = False
         self.skipped = False
         self.looked = False
+        self.run_epoch = run.span("run_training_epoch", self.rest_of_epoch)
+        self.run_batches = run.span("run_training_batches", self.dispatch)
         self.logged = self.seen = 0
         self.validates_now = self.warned_short = False
 
@@ -94,10 +96,10 @@ class FitLoop:
             self.run_events(kind, done) if kind != "batch" else self.after_batches(kind, done)
             goes_on = kind != "epoch" or (self.in_epoch and not self.over())
             if goes_on:
-                self.rest_of_epoch()
+                self.run_epoch()
             while not self.over():
                 self.run_events("start", 0)
-                self.rest_of_epoch()
+                self.run_epoch()
         finally:
             self.engine.publish()  # hooks of the run's end may look at the module
             self.close_epoch()
@@ -130,7 +132,7 @@ class FitLoop:
         """
         while self.mid_epoch() and not self.over():
             self.reopen()
-            self.after_batches("batch" if self.dispatch() else "end", 0)
+            self.after_batches("batch" if self.run_batches() else "end", 0)
         self.engine.publish()
         self.size.settle(self.run)
         ends_epoch = not self.run.stop.interrupted or (not self.mid_epoch() and not self.pending())
@@ -194,7 +196,7 @@ class FitLoop:
         """Yield the batches; an error of the loader says where the run was."""
         # The engine may draw many before it trains on them, so its clock does not know.
         epoch, asked, watches = self.run.clock.epoch, self.run.clock.batch, self.run.watches
-        drawn = self.run.span_of_each("next_batch", batches)
+        drawn = self.run.span_of_each("get_train_batch", batches)
         with noted(lambda: f"while the training loader was asked for batch {asked} of epoch {epoch}"):
             for batch in drawn if self.kept is None else self.kept.each(iter(drawn)):
                 asked += 1

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any, NoReturn
 
 from functrain.kernel.window import Schedule
-from functrain.trainer import precisions
+from functrain.trainer import precisions, profiler_names
 from functrain.trainer.callback import Callback
 from functrain.trainer.errors import ConfigurationError
 from functrain.trainer.flags import Flags
@@ -175,6 +175,7 @@ def _objects(flags: Flags) -> None:
     for logger in (*loggers, flags.checkpoint_callback):
         if isinstance(logger, type):
             _fail(f"Trainer: {logger.__name__} is a class; give an instance of it: {logger.__name__}(...).")
+    profiler_names.check(flags.profiler)
 
 
 def max_time(value: Any) -> float | None:

@@ -16,7 +16,7 @@ from functrain.trainer import flags as table
 from functrain.trainer.callback import Callback
 from functrain.trainer.errors import nearest
 from functrain.trainer.flags import Flags, OtherName, Path, Settings
-from functrain.trainer.foreign import MetricsLogger
+from functrain.trainer.foreign import ActionProfiler, MetricsLogger
 from functrain.trainer.parsing import named_as_given, parse
 
 Init = TypeVar("Init", bound=Callable[..., None])
@@ -115,6 +115,7 @@ class Flagged(_Told):
         prepare_data_per_node: bool | None = True,
         move_metrics_to_cpu: bool | None = False,
         replace_sampler_ddp: bool | None = True,
+        profiler: str | ActionProfiler | None = None,
         enable_checkpointing: bool | None = None,
         enable_progress_bar: bool | None = None,
         enable_model_summary: bool | None = None,
@@ -129,7 +130,6 @@ class Flagged(_Told):
         enable_pl_optimizer: Literal[False] | None = None,
         log_gpu_memory: None = None,
         plugins: None = None,
-        profiler: None = None,
         sync_batchnorm: Literal[False] = False,
         tpu_cores: None = None,
     ) -> None:
@@ -182,13 +182,15 @@ class Flagged(_Told):
             prepare_data_per_node: prepare_data once a node instead of once altogether.
             move_metrics_to_cpu: keep epoch metrics on the CPU.
             replace_sampler_ddp: put in distributed samplers by itself.
+            profiler: measure the parts of each run and tell them at its end: 'simple', 'advanced', 'pytorch' (torch),
+                'jax' or 'xla' (JAX), or a profiler.
             enable_checkpointing: save checkpoints; another name of checkpoint_callback.
             enable_progress_bar: False for progress_bar_refresh_rate=0.
             enable_model_summary: False for weights_summary=None.
             detect_anomaly: another name of terminate_on_nan.
             strategy: another name of accelerator.
             amp_backend, amp_level, auto_lr_find, auto_scale_batch_size, auto_select_gpus, cluster_environment,
-                enable_pl_optimizer, log_gpu_memory, plugins, profiler, sync_batchnorm, tpu_cores: documented, and not
+                enable_pl_optimizer, log_gpu_memory, plugins, sync_batchnorm, tpu_cores: documented, and not
                 available yet; they take their defaults only.
 
         Raises:

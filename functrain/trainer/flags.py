@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from functrain.trainer.callback import Callback
 from functrain.trainer.errors import ConfigurationError
-from functrain.trainer.foreign import MetricsLogger
+from functrain.trainer.foreign import ActionProfiler, MetricsLogger
 
 Path = str | os.PathLike[str]
 
@@ -70,6 +70,7 @@ class Flags(Settings):
     callbacks: Callback | Sequence[Callback] | None = None
     default_root_dir: Path | None = None
     max_epochs: int | None = None
+    profiler: str | ActionProfiler | None = None
 
     @property
     def root_directory(self) -> str:
@@ -134,7 +135,6 @@ LATER: dict[str, Any] = {
     "enable_pl_optimizer": None,
     "log_gpu_memory": None,
     "plugins": None,
-    "profiler": None,
     "sync_batchnorm": False,
     "tpu_cores": None,
 }

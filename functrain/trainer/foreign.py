@@ -5,6 +5,7 @@ What is ours has base classes, by which it is known: `Callback` and those below 
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import Any, Protocol, runtime_checkable
 
 from functrain.trainer.errors import ConfigurationError, kind
@@ -95,6 +96,45 @@ class Rewinds(Protocol):
 
     def rewind(self, step: int, state: Any, /) -> None:
         """A run continues from `step`."""
+        ...
+
+
+# profilers; `Profiler` is ours
+
+
+@runtime_checkable
+class ActionProfiler(Protocol):
+    """What counts as a profiler: it measures actions, the named parts of a run."""
+
+    def profile(self, action_name: str, /) -> AbstractContextManager[object]:
+        """Return a context manager whose block is one action of this name. Actions lie within each other, and a block
+        may end with an exception."""
+        ...
+
+
+@runtime_checkable
+class ReportsRun(Protocol):
+    """A profiler that tells what it has measured in a run."""
+
+    def setup(self, *, stage: str, local_rank: int | None, log_dir: str | None) -> Any:
+        """A run begins."""
+        ...
+
+    def describe(self) -> Any:
+        """The run is over, and its report is to be told."""
+        ...
+
+    def teardown(self, *, stage: str) -> Any:
+        """Let go of what belongs to the run."""
+        ...
+
+
+@runtime_checkable
+class SeesModule(Protocol):
+    """A profiler that looks into the module of a run."""
+
+    def attach(self, module: Any, /) -> Any:
+        """The run of this module begins."""
         ...
 
 

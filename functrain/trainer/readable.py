@@ -9,8 +9,9 @@ from typing import Any
 from functrain.trainer import planning, running
 from functrain.trainer.callback import Callback, Checkpoint, EarlyStop, Progress
 from functrain.trainer.flagged import Flagged
-from functrain.trainer.foreign import HasDirectory, RunLogger
+from functrain.trainer.foreign import ActionProfiler, HasDirectory, RunLogger
 from functrain.trainer.loaders import Loaders
+from functrain.trainer.profiler import PassThroughProfiler
 from functrain.trainer.run import Run, print_above
 from functrain.trainer.states import RunningStage, TrainerFn, TrainerState, TrainerStatus
 from functrain.trainer.world import World, ranks
@@ -31,6 +32,7 @@ class Readable(Flagged):
     world: World
     callbacks: list[Callback]
     loggers: list[RunLogger]
+    _profiler: ActionProfiler
     _busy: bool
 
     # what a run tells
@@ -285,6 +287,16 @@ class Readable(Flagged):
     def logger(self) -> Any:
         """The first logger; None without one."""
         return self.loggers[0] if self.loggers else None
+
+    @property
+    def profiler(self) -> ActionProfiler:
+        """What measures the runs that begin from now on; a PassThroughProfiler, which measures nothing, where none was
+        asked for. `with trainer.profiler.profile("name"):` measures a block of one's own. None, set, is none."""
+        return self._profiler
+
+    @profiler.setter
+    def profiler(self, profiler: ActionProfiler | None) -> None:
+        self._profiler = PassThroughProfiler() if profiler is None else profiler
 
     @property
     def default_root_dir(self) -> str:

@@ -17,7 +17,7 @@ from functrain.trainer.data import LoaderTools, TrainSource
 from functrain.trainer.digests import Digester
 from functrain.trainer.entries import TRAIN
 from functrain.trainer.flags import Flags
-from functrain.trainer.foreign import RunLogger
+from functrain.trainer.foreign import ActionProfiler, RunLogger
 from functrain.trainer.hooks import Hooks
 from functrain.trainer.identity import Identity
 from functrain.trainer.loaders import LoaderFinder, Loaders
@@ -25,7 +25,7 @@ from functrain.trainer.metrics import Metrics
 from functrain.trainer.narrow import class_of
 from functrain.trainer.overriding import overrides
 from functrain.trainer.saving import Writes
-from functrain.trainer.spans import Call, Profiler, T, measured, measured_items
+from functrain.trainer.spans import Call, T, measured, measured_items
 from functrain.trainer.stop import Stop
 from functrain.trainer.world import Alone, World
 
@@ -112,7 +112,7 @@ class Run:
     hooks: Hooks
     identity: Identity
     stop: Stop
-    profiler: Profiler | None = None
+    profiler: ActionProfiler | None = None
     outer: Run | None = None
     around: tuple[Any, Context | None] = (None, None)
     world: World = field(default_factory=Alone)

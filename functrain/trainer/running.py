@@ -12,7 +12,7 @@ from typing import Any
 from functrain.kernel.state import Clock, TrainState
 from functrain.trainer import checkpoint as checkpoints
 from functrain.trainer import ckpt_path as ckpt_paths
-from functrain.trainer import manifest, rows
+from functrain.trainer import manifest, profiling, rows
 from functrain.trainer.callback import Checkpoint
 from functrain.trainer.ckpt_path import CkptPath
 from functrain.trainer.data import TrainSource
@@ -89,10 +89,11 @@ def _join(run: Run) -> None:
 
 def _prepare(run: Run) -> None:
     _join(run)
+    profiling.set_up(run)
     model, datamodule = run.module, run.datamodule
     for owner in (datamodule, model):
         if owner is not None and overrides(owner, "prepare_data"):
-            owner.prepare_data()
+            run.span(f"{class_of(owner).__name__}.prepare_data", owner.prepare_data)()
     if run.outer is None and overrides(model, "configure_callbacks"):
         given = callbacks_of(model.configure_callbacks(), f"{type(model).__name__}.configure_callbacks(): [%s]")
         kinds = {class_of(callback) for callback in given}
@@ -129,7 +130,7 @@ def fit(run: Run, wish: CkptPath, savers: list[Checkpoint], state: TrainState | 
         ckpt_path = on_first(run.world, lambda: ckpt_paths.newest(standing))
         if ckpt_path is None:
             run.print("fit(ckpt_path='last'): there is no checkpoint yet, so the run starts from the beginning.")
-    run.traits = run.engine.configure()
+    run.traits = run.span("configure_optimizers", run.engine.configure)()
     run.ckpt_path = None if ckpt_path is None else os.fspath(ckpt_path)
     saved = checkpoints.load(run, ckpt_path, weights_only=False) if ckpt_path else None
     if state is not None:
@@ -139,7 +140,7 @@ def fit(run: Run, wish: CkptPath, savers: list[Checkpoint], state: TrainState | 
     rows.write_hyperparameters(run)
     run.hooks.call("on_pretrain_routine_start")
     train, val = run.given
-    run.val = run.loaders.validation(val, train)
+    run.val = run.span("val_dataloader", run.loaders.validation)(val, train)
     run.hooks.call("on_pretrain_routine_end")
     if saved is None:
         sanity_check(run, run.val)
@@ -169,7 +170,7 @@ def find_source(run: Run) -> TrainSource:
     """Return the training loader, which is asked for once: again only where the checkpoint knows what was drawn
     then."""
     if run.found_source is None or "train" in run.loaders.draws_then:
-        run.source = run.loaders.train(run.given[0])
+        run.source = run.span("train_dataloader", run.loaders.train)(run.given[0])
     return run.source
 
 
@@ -205,7 +206,8 @@ def evaluate(run: Run, loaders: Any, path: str | os.PathLike[str] | None, train:
     set_up(run)
     if path:
         checkpoints.load(run, path, weights_only=True)
-    run.val = run.loaders.evaluation(SHORT[run.stage], loaders, train)
+    short = SHORT[run.stage]
+    run.val = run.span(f"{short}_dataloader", run.loaders.evaluation)(short, loaders, train)
     run.phase = "run"
     outputs = run_stage(run, STAGE_OF[run.stage], *run.val) or []
     if not run.stop.interrupted:

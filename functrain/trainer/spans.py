@@ -6,21 +6,13 @@ Every call that is measured is wrapped once, when a run starts; without a profil
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from functools import wraps
 from typing import Any, Protocol, TypeVar
 
+from functrain.trainer.foreign import ActionProfiler
+
 T = TypeVar("T")
 Call = TypeVar("Call", bound=Callable[..., Any])
-
-
-class Profiler(Protocol):
-    """What measures spans."""
-
-    def span(self, name: str, /) -> AbstractContextManager[object]:
-        """Return a context manager: its block is one span of this name. Spans lie within each other, and a block may
-        end with an exception."""
-        ...
 
 
 class Span(Protocol):
@@ -29,28 +21,28 @@ class Span(Protocol):
     def __call__(self, name: str, call: Call, /) -> Call: ...
 
 
-def measured(profiler: Profiler | None, name: str, call: Call) -> Call:
+def measured(profiler: ActionProfiler | None, name: str, call: Call) -> Call:
     """Return a function that does the same within a span; `call` itself without a profiler."""
     if profiler is None:
         return call
 
     @wraps(call, updated=())
     def within(*args: Any, **named: Any) -> Any:
-        with profiler.span(name):
+        with profiler.profile(name):
             return call(*args, **named)
 
     return within  # type: ignore[return-value]
 
 
-def measured_items(profiler: Profiler | None, name: str, items: Iterator[T]) -> Iterator[T]:
+def measured_items(profiler: ActionProfiler | None, name: str, items: Iterator[T]) -> Iterator[T]:
     """Return an iterator over the same items, each of which comes within a span; `items` itself without a profiler."""
     return items if profiler is None else _each_measured(profiler, name, items)
 
 
-def _each_measured(profiler: Profiler, name: str, items: Iterator[T]) -> Iterator[T]:
+def _each_measured(profiler: ActionProfiler, name: str, items: Iterator[T]) -> Iterator[T]:
     missing: Any = object()
     while True:
-        with profiler.span(name):
+        with profiler.profile(name):
             item = next(items, missing)
         if item is missing:
             return

@@ -19,6 +19,7 @@ QUIET: dict[str, Any] = {
     "weights_summary": None,
     "num_sanity_val_steps": 0,
     "resume_from_checkpoint": None,
+    "profiler": None,
 }
 """The flags of inner runs that are not the outer one's, where nothing else is said: they write and show nothing."""
 

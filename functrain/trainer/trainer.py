@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, Self
 
 from functrain.kernel.state import TrainState
-from functrain.trainer import adapters, rows, running, stack
+from functrain.trainer import adapters, profiler_names, rows, running, stack
 from functrain.trainer import checkpoint as checkpoints
 from functrain.trainer import ckpt_path as ckpt_paths
 from functrain.trainer.arguments import add_arguments, flags_of
@@ -29,9 +29,10 @@ from functrain.trainer.loaders import Loaders
 from functrain.trainer.metrics import Metrics
 from functrain.trainer.overriding import overrides, warn_of_misspelt
 from functrain.trainer.parsing import varied
+from functrain.trainer.profiling import measuring, reported
 from functrain.trainer.readable import Readable
 from functrain.trainer.run import Run, in_order
-from functrain.trainer.spans import Profiler, measured
+from functrain.trainer.spans import measured
 from functrain.trainer.stop import Stop
 from functrain.trainer.world import find
 
@@ -40,6 +41,7 @@ _OF_RUNS = (
     "callbacks",
     "user_callbacks",
     "loggers",
+    "_profiler",
     "run",
     "_fitted",
     "_evaluated",
@@ -57,12 +59,10 @@ class Trainer(Readable):
 
     Attributes:
         callbacks, loggers: in the order in which they are called.
-        profiler: measures the spans of the runs that begin from now on; None for nothing.
     """
 
     def _connect(self) -> None:
         self.world = find()
-        self.profiler: Profiler | None = None
         self.run: Run | None = None
         self._fitted: Run | None = None
         self._evaluated: dict[str, Loaders] = {}
@@ -72,7 +72,8 @@ class Trainer(Readable):
         self._take_callbacks()
 
     def _take_callbacks(self) -> None:
-        """The callbacks and loggers of the flags."""
+        """The callbacks, loggers and profiler of the flags."""
+        self.profiler = profiler_names.find(self.flags.profiler)
         self.user_callbacks: list[Callback] = callbacks_of(self.flags.callbacks, "Trainer(callbacks=[%s])")
         for callback in self.user_callbacks:
             if overrides(callback, "on_init_start"):
@@ -253,6 +254,7 @@ class Trainer(Readable):
         before, outer = self.run, self._outer
         same_run = before is not None and stage != "fit" and model is before.module
         metrics = before.metrics if same_run and before is not None else Metrics()
+        profiler = measuring(self.profiler)
         return Run(
             stage=stage,
             flags=self.flags,
@@ -262,8 +264,8 @@ class Trainer(Readable):
             callbacks=self.callbacks,
             loggers=self.loggers,
             metrics=metrics,
-            hooks=Hooks(self, model, self.callbacks, datamodule, metrics, partial(measured, self.profiler)),
-            profiler=self.profiler,
+            hooks=Hooks(self, model, self.callbacks, datamodule, metrics, partial(measured, profiler)),
+            profiler=profiler,
             identity=Identity() if stage == "fit" or before is None else before.identity,
             world=self.world,
             outer=outer,
@@ -277,7 +279,7 @@ class Trainer(Readable):
     @contextmanager
     def _running(self, run: Run) -> Generator[None]:
         try:
-            with running.running(run):
+            with reported(run), running.running(run):
                 yield
         finally:
             self._busy, self._last = False, (run.stage, run.outcome)

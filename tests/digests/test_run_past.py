@@ -91,7 +91,7 @@ class Calls:
     def __init__(self) -> None:
         self.counts = Counter[str]()
 
-    def span(self, name: str) -> Any:
+    def profile(self, name: str) -> Any:
         self.counts[name] += 1
         return nullcontext()
 

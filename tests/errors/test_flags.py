@@ -12,6 +12,7 @@ import pytest
 from functrain import Trainer
 from functrain.callbacks import EarlyStopping, ModelCheckpoint
 from functrain.loggers import CSVLogger
+from functrain.profilers import SimpleProfiler
 from functrain.trainer.callback import Callback
 from functrain.trainer.errors import ConfigurationError, OlderNameWarning
 from functrain_torch.compat.trainer import OLDER_FLAGS
@@ -89,7 +90,10 @@ WRONG = [
     ("num_nodes", 2, "leave it at 1"), ("num_processes", 4, "leave it at 1"),
     ("default_root_dir", 3, "must be a path or a URL, not int"),
     ("resume_from_checkpoint", 3, "must be a path or a URL, not int"),
-    ("profiler", "simple", "documented but not available in this version"),
+    ("profiler", "simpel", "must be one of 'advanced', 'jax', 'pytorch', 'simple', 'xla', or a Profiler"),
+    ("profiler", 3, "an int is no profiler, which has profile(action_name); give one of 'advanced'"),
+    ("profiler", True, "a bool is no profiler"),
+    ("profiler", SimpleProfiler, "SimpleProfiler is a class; give an instance"),
     ("auto_lr_find", True, "documented but not available in this version"),
     ("checkpoint_callback", "here", "must be True, False or a ModelCheckpoint"),
     ("logger", "tensorboard", "str is no logger; give True, False, a Logger"),

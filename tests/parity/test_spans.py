@@ -16,7 +16,7 @@ import torch
 import functrain_jax as ft
 import functrain_torch as pl
 from functrain.callbacks import ModelCheckpoint
-from functrain.trainer.spans import Profiler
+from functrain.trainer.foreign import ActionProfiler
 from tests import inside
 
 QUIET: dict[str, Any] = {"logger": False, "progress_bar_refresh_rate": 0, "weights_summary": None}
@@ -31,7 +31,7 @@ class Recorder:
         self.open: list[str] = []
 
     @contextmanager
-    def span(self, name: str) -> Generator[None]:
+    def profile(self, name: str) -> Generator[None]:
         self.counts[name] += 1
         self.open.append(name)
         try:
@@ -126,7 +126,7 @@ class Breaks:
 
     def __iter__(self) -> Any:
         yield from BATCHES[:2]
-        raise ArithmeticError("next_batch")
+        raise ArithmeticError("loader")
 
 
 IN_JAX = ("training_step", "validation_step", "on_train_batch_end")
@@ -141,7 +141,7 @@ WHERE = {
 KINDS = list(WHERE)
 
 
-def trainer(kind: type, profiler: Profiler | None, **flags: Any) -> Any:
+def trainer(kind: type, profiler: ActionProfiler | None, **flags: Any) -> Any:
     """A Trainer of the module's world."""
     world = pl if issubclass(kind, pl.LightningModule) else ft
     made = world.Trainer(max_epochs=1, num_sanity_val_steps=0, **QUIET, **flags)
@@ -164,7 +164,7 @@ STEPS = {"training_step": 6, "backward": 6, "optimizer_step": 6, "validation_ste
 def test_spans_of_a_fit(kind, counts, tmp_path):
     recorder = Recorder()
     trainer(kind, recorder, callbacks=[ModelCheckpoint(str(tmp_path))]).fit(kind(), BATCHES, BATCHES[:2])
-    counts = {**counts, "next_batch": 6 + 2 + 1, "save_checkpoint": 1}
+    counts = {**counts, "get_train_batch": 6, "get_validate_batch": 2 + 1, "save_checkpoint": 1}
     assert {name: recorder.counts[name] for name in counts} == counts
     assert recorder.counts["ModelCheckpoint.checkpoint"]
     assert recorder.open == []
@@ -174,7 +174,7 @@ def test_a_compiled_dispatch_of_several_batches_is_one_span():
     recorder = Recorder()
     trainer(Dispatched, recorder, checkpoint_callback=False).fit(Dispatched(), BATCHES, BATCHES[:2])
     counts = recorder.counts
-    assert counts["training_step"] < counts["next_batch"] - 3 == 6
+    assert counts["training_step"] < counts["get_train_batch"] == 6
     assert counts["batch_transfer"] == counts["training_step"] + counts["validation_step"]
 
 
@@ -187,16 +187,16 @@ def test_every_span_is_closed_where_an_exception_ends_it(kind, where):
     with suppress(ArithmeticError):
         made.fit(module, BATCHES, BATCHES[:2])
     assert module.failed == (where in WHERE[kind])
-    assert recorder.counts["next_batch"]
+    assert recorder.counts["get_train_batch"]
     assert recorder.open == []
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_span_is_closed_where_the_loader_fails(kind):
     recorder = Recorder()
-    with pytest.raises(ArithmeticError, match="next_batch"):
+    with pytest.raises(ArithmeticError, match="loader"):
         trainer(kind, recorder, checkpoint_callback=False).fit(kind(), Breaks())
-    assert recorder.counts["next_batch"] == 3
+    assert recorder.counts["get_train_batch"] == 3
     assert recorder.open == []
 
 
@@ -205,4 +205,4 @@ def test_without_a_profiler_a_call_is_the_very_same(kind):
     made, call, items = trainer(kind, None, checkpoint_callback=False), BATCHES.append, iter(BATCHES)
     made.fit(kind(), BATCHES)
     assert inside.span(made, "training_step", call) is call
-    assert inside.span_of_each(made, "next_batch", items) is items
+    assert inside.span_of_each(made, "get_train_batch", items) is items

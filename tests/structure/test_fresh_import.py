@@ -45,6 +45,7 @@ def test_functrain_loads_no_framework_and_is_quick():
         ("functrain.trainer", {"torch", "jax", "flax", "optax"}),
         ("functrain.callbacks", {"torch", "jax", "flax", "optax"}),
         ("functrain.loggers", {"torch", "jax", "flax", "optax"}),
+        ("functrain.profilers", {"torch", "jax", "flax", "optax"}),
         ("functrain_torch", {"jax", "flax", "optax", "functrain_jax"}),
         ("functrain_jax", {"torch", "torchmetrics", "functrain_torch"}),
     ],

@@ -23,6 +23,7 @@ ARROWS = {
     "functrain.trainer": {"functrain.kernel", "functrain.*"},
     "functrain.callbacks": {"functrain.kernel", "functrain.trainer", "functrain.*"},
     "functrain.loggers": {"functrain.kernel", "functrain.trainer", "functrain.*"},
+    "functrain.profilers": {"functrain.kernel", "functrain.trainer", "functrain.*"},
     "functrain.testing": {"functrain.kernel", "functrain.trainer", "functrain.*"},
     "functrain.*": {"functrain.kernel", "functrain.*"},
     # The composition root gives the Trainer its defaults from packages that the Trainer must not know. Nobody
@@ -32,6 +33,7 @@ ARROWS = {
         "functrain.trainer",
         "functrain.callbacks",
         "functrain.loggers",
+        "functrain.profilers",
     },
 }
 

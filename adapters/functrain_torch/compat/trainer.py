@@ -14,7 +14,7 @@ from functrain.trainer.ckpt_path import BEST_IF_ANY, CkptPath, Default
 from functrain.trainer.errors import ConfigurationError
 from functrain.trainer.flagged import as_given
 from functrain.trainer.flags import OtherName, Path
-from functrain.trainer.foreign import MetricsLogger
+from functrain.trainer.foreign import ActionProfiler, MetricsLogger
 from functrain.trainer.precisions import canonical
 
 OLDER_FLAGS: dict[str, OtherName] = {
@@ -84,6 +84,7 @@ class Trainer(assembly.Trainer):
         prepare_data_per_node: bool | None = True,
         move_metrics_to_cpu: bool | None = False,
         replace_sampler_ddp: bool | None = True,
+        profiler: str | ActionProfiler | None = None,
         enable_checkpointing: bool | None = None,
         enable_progress_bar: bool | None = None,
         enable_model_summary: bool | None = None,
@@ -98,7 +99,6 @@ class Trainer(assembly.Trainer):
         enable_pl_optimizer: Literal[False] | None = None,
         log_gpu_memory: None = None,
         plugins: None = None,
-        profiler: None = None,
         sync_batchnorm: Literal[False] = False,
         tpu_cores: None = None,
         # older names

@@ -115,7 +115,6 @@ def test_a_gpu_that_is_not_there():
 def test_defaults_of_flags_that_come_later_are_taken():
     run = trainer(**flag_table.LATER)
     assert run.auto_lr_find is False
-    assert run.profiler is None
 
 
 @pytest.mark.parametrize("name", flag_table.NAMES)

@@ -113,7 +113,8 @@ pl.Trainer(max_epochs="x")  # wrong
 pl.Trainer(maxepochs=3)  # wrong
 pl.Trainer(callbacks=[3])  # wrong
 pl.Trainer(logger="tensorboard")  # wrong
-pl.Trainer(profiler="simple")  # wrong
+pl.Trainer(profiler="simple").profiler.profile("mine")
+pl.Trainer(profiler=3)  # wrong
 pl.Trainer(3)  # wrong
 pl.Trainer(max_nb_epochs=3, early_stop_callback=True, gpus=1)
 pl.Trainer(max_nb_epochs="x")  # wrong
