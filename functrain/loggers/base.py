@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from functrain.trainer.logger_states import begin_run, finalize, rewind, share, states
+from functrain.trainer.logger_states import begin_run, checkpoint_saved, finalize, rewind, share, states
 from functrain.trainer.world import World
 
 
@@ -21,6 +21,9 @@ class Logger(ABC):
     """
 
     may_lag = False
+
+    group_separator = "/"
+    """Between the names of a group and of what is in it."""
 
     @property
     @abstractmethod
@@ -91,6 +94,10 @@ class Logger(ABC):
         """
         self.save()
 
+    def close(self) -> None:
+        """Write out and close, when nothing more is logged. The Trainer calls `finalize`."""
+        self.save()
+
     def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint keeps of this logger, as plain values; it was written out before. Nothing by
         default."""
@@ -109,8 +116,16 @@ class Logger(ABC):
         return
 
     def after_save_checkpoint(self, path: str) -> None:
-        """A checkpoint is at `path`: a crash from here on must not lose what was logged before it."""
+        """A checkpoint is at `path`: a crash from here on must not lose what was logged before it.
+
+        One whose argument is called `checkpoint_callback` gets the ModelCheckpoint that has saved, and is not called
+        for other checkpoints.
+        """
         self.save()
+
+
+LightningLoggerBase = Logger
+"""Its name in older generations."""
 
 
 class LoggerCollection(Logger):
@@ -196,10 +211,14 @@ class LoggerCollection(Logger):
         """Tell every logger where the run goes on."""
         rewind(self._loggers, step, state)
 
-    def after_save_checkpoint(self, path: str) -> None:
-        """Tell every logger of a checkpoint."""
+    def close(self) -> None:
+        """Close every logger."""
         for logger in self:
-            logger.after_save_checkpoint(path)
+            logger.close()
+
+    def after_save_checkpoint(self, path: str) -> None:
+        """Tell every logger of a checkpoint that no callback has saved."""
+        checkpoint_saved(self, path, ())
 
 
 def numbers(metrics: Mapping[str, Any], prefix: str = "") -> dict[str, int | float]:

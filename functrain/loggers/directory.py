@@ -118,16 +118,6 @@ class DirectoryLogger(Logger):
             save_hparams_yaml(files.join(self.log_dir, "hparams.yaml"), self.hparams)
 
 
-class Nothing:
-    """Stands for a library's own object in a process that does not write: whatever is called does nothing."""
-
-    def __getattr__(self, name: str) -> Nothing:
-        return self
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Nothing:
-        return self
-
-
 def _next_version(root_dir: str) -> int:
     """One more than the highest N of the directories `version_N` in `root_dir`; 0 without any."""
     if not files.is_dir(root_dir):

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from functrain import files
 from functrain.loggers.base import numbers
-from functrain.loggers.directory import DirectoryLogger, Nothing
+from functrain.loggers.directory import DirectoryLogger
+from functrain.loggers.dummy import DummyExperiment
 from functrain.seed import isolate_rng
 from functrain.trainer.hparams import storable
 
@@ -64,11 +65,11 @@ class TensorBoardLogger(DirectoryLogger):
         self._experiment: Experiment | None = None
 
     @property
-    def experiment(self) -> Experiment | Nothing:
+    def experiment(self) -> Experiment | DummyExperiment:
         """tensorboardX's SummaryWriter of this run, for images, histograms, text and the like; in a process that does
         not write, something that does nothing."""
         if not self._writes:
-            return Nothing()
+            return DummyExperiment()
         if self._experiment is None:
             from functrain.loggers.event_file import Experiment
 

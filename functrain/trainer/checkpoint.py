@@ -15,6 +15,7 @@ from typing import Any
 
 from functrain.kernel.state import Clock
 from functrain.trainer import loop_state, metrics_state, processes, setup
+from functrain.trainer.callback import Checkpoint
 from functrain.trainer.data import loaders_rng, set_loaders_rng
 from functrain.trainer.entries import TRAIN
 from functrain.trainer.errors import CheckpointError, ConfigurationError
@@ -22,7 +23,7 @@ from functrain.trainer.foreign import Stateful
 from functrain.trainer.generators import warn_of_copies
 from functrain.trainer.hooks import keyed
 from functrain.trainer.hparams import storable
-from functrain.trainer.logger_states import rewind, states
+from functrain.trainer.logger_states import checkpoint_saved, rewind, states
 from functrain.trainer.narrow import is_dict, is_mapping, is_sequence
 from functrain.trainer.overriding import overrides
 from functrain.trainer.planning import max_epochs
@@ -74,8 +75,8 @@ def _begin_save(run: Run, path: str, weights_only: bool, then: Callable[[BaseExc
             if error is not None:
                 run.saved = before
             else:
-                for logger in run.writing_loggers:
-                    logger.after_save_checkpoint(path)
+                savers = [callback for callback in run.callbacks if isinstance(callback, Checkpoint)]
+                checkpoint_saved(run.writing_loggers, path, savers)
         finally:
             if then is not None:
                 then(error)

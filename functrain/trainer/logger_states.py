@@ -5,10 +5,12 @@ A logger that keeps no state and takes no rows back is left out of these, but fo
 
 from __future__ import annotations
 
+import inspect
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sized
+from typing import Any, cast
 
+from functrain.trainer.callback import Checkpoint
 from functrain.trainer.foreign import BeginsRun, Rewinds, RunLogger, Shares, TellsState
 from functrain.trainer.narrow import is_mapping
 from functrain.trainer.world import World
@@ -53,6 +55,34 @@ def finalize(loggers: Iterable[RunLogger], status: str) -> None:
             failures.append(error)
     if failures:
         raise failures[0]
+
+
+def checkpoint_saved(loggers: Iterable[object], path: str, callbacks: Iterable[Checkpoint]) -> None:
+    """Tell several loggers, also those within a collection, that a checkpoint is at `path`.
+
+    One whose `after_save_checkpoint` takes a `checkpoint_callback` gets the callback that has saved it, and is not
+    called where none has.
+    """
+    savers = [each for each in callbacks if path in (each.best_model_path, each.last_model_path, *each.kept())]
+    for logger in loggers:
+        parts = _parts(logger)
+        if parts is not None:
+            checkpoint_saved(parts, path, savers)
+        elif not _takes_callback(logger):
+            cast(RunLogger, logger).after_save_checkpoint(path)
+        elif savers:
+            cast(Any, logger).after_save_checkpoint(savers[0])
+
+
+def _parts(logger: object) -> Iterable[object] | None:
+    """Return the loggers of a collection; None for a logger."""
+    is_several = isinstance(logger, Iterable) and isinstance(logger, Sized)
+    return cast("Iterable[object]", logger) if is_several else None
+
+
+def _takes_callback(logger: object) -> bool:
+    method = getattr(logger, "after_save_checkpoint", None)
+    return callable(method) and "checkpoint_callback" in inspect.signature(method).parameters
 
 
 def _keyed(loggers: Iterable[object]) -> Iterator[tuple[str, object]]:
