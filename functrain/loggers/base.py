@@ -187,7 +187,7 @@ class LoggerCollection(Logger):
     def log_hyperparams(self, params: Any, metrics: Mapping[str, float] | float | None = None) -> None:
         """Record hyperparameters in every logger."""
         for logger in self:
-            logger.log_hyperparams(params, metrics)
+            logger.log_hyperparams(params, *(() if metrics is None else (metrics,)))
 
     def log_graph(self, model: Any, input_array: Any = None) -> None:
         """Record the graph in every logger."""

@@ -6,6 +6,7 @@ import copy
 import json
 import pickle
 import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +14,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import wandb
+from wandb.proto import wandb_internal_pb2
 
 import functrain_torch as pl
 from functrain.callbacks import ModelCheckpoint
@@ -20,14 +23,10 @@ from functrain.loggers import WandbLogger
 from functrain.trainer.errors import ConfigurationError
 from tests.loggers.runs import Net, batches, fitted
 
-wandb = pytest.importorskip("wandb")
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:google")
-
 
 @pytest.fixture(autouse=True)
 def quiet(monkeypatch):
     monkeypatch.setenv("WANDB_SILENT", "true")
-    monkeypatch.setenv("WANDB_DISABLE_SERVICE_WAIT", "true")
     yield
     wandb.finish()
 
@@ -49,15 +48,15 @@ def blocks(data: bytes) -> Iterator[bytes]:
 
 def records(logger: WandbLogger) -> list[Any]:
     """What a finished run wrote."""
-    from wandb.proto import wandb_internal_pb2
-
     wandb.finish()
     (path,) = Path(logger.save_dir or ".").glob(f"wandb/offline-run-*-{logger.version}/*.wandb")
-    found = []
-    for data in blocks(path.read_bytes()):
-        record = wandb_internal_pb2.Record()
-        record.ParseFromString(data)
-        found.append(record)
+    last, end = "", time.monotonic() + 30
+    found: list[Any] = []
+    while last != "exit" and time.monotonic() < end:  # a process of wandb's own writes it
+        time.sleep(0.02)
+        found = [wandb_internal_pb2.Record.FromString(data) for data in blocks(path.read_bytes())]
+        last = found[-1].WhichOneof("record_type") if found else ""
+    assert last == "exit"
     return found
 
 
