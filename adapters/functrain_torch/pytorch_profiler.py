@@ -7,10 +7,10 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path as LocalPath
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch.profiler import ProfilerAction, profile, record_function
@@ -48,6 +48,14 @@ class PyTorchProfiler(Profiler):
         ConfigurationError: an argument that torch.profiler.profile does not have, an impossible value, or `emit_nvtx`
             without a CUDA device.
     """
+
+    STEP_FUNCTIONS: ClassVar[Mapping[str | None, str]] = {
+        "fit": "get_train_batch",
+        "validate": "get_validate_batch",
+        "test": "get_test_batch",
+        "predict": "get_predict_batch",
+    }
+    """The action of each stage with which a step begins."""
 
     AVAILABLE_SORT_KEYS = (
         "count",
@@ -121,7 +129,7 @@ class PyTorchProfiler(Profiler):
 
     def start(self, action_name: str) -> None:
         """An action begins. The first batch begins the recording, and each further one is a step of it."""
-        is_step = action_name == f"get_{'train' if self._stage == 'fit' else self._stage}_batch"
+        is_step = action_name == self.STEP_FUNCTIONS.get(self._stage)
         if self._recording:
             if is_step and self._profiler is not None:
                 self._step(self._profiler)

@@ -18,6 +18,11 @@ from functrain.loggers import MLFlowLogger
 from tests.loggers.runs import Net, batches, fitted
 
 
+@pytest.fixture(autouse=True)
+def no_other_place(monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
 def client(logger: MLFlowLogger) -> MlflowClient:
     return logger.experiment
 

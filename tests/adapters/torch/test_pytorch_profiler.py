@@ -16,7 +16,7 @@ from torch.profiler import schedule
 
 import functrain_torch as pl
 from functrain.loggers import CSVLogger
-from functrain_torch.profilers import PyTorchProfiler
+from functrain_torch.profilers import PyTorchProfiler, RegisterRecordFunction
 from tests.adapters.torch import small
 from tests.adapters.torch.small import QUIET, batches
 
@@ -233,6 +233,14 @@ def test_a_copy_records_nothing_of_the_run_under_way(through, tmp_path):
     assert made[1].summary() == ""
     trainer(made[1]).fit(Net(), batches(3))
     assert spans(tmp_path / "fit-trace-2.pt.trace.json")["training_step"] == 3
+
+
+def test_the_parts_of_a_module_in_a_recording_of_ones_own():
+    net = Net()
+    with torch.profiler.profile() as recorded, RegisterRecordFunction(net):
+        net(torch.ones(1, 4))
+    assert "torch.nn.modules.linear.Linear: net.0" in {each.key for each in recorded.key_averages()}
+    assert not net.net[0]._forward_hooks
 
 
 def test_the_names_of_older_generations():
