@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from functrain.trainer.errors import ConfigurationError
 from functrain.trainer.logger_states import begin_run, checkpoint_saved, finalize, rewind, share, states
 from functrain.trainer.world import World
 
@@ -24,6 +25,22 @@ class Logger(ABC):
 
     group_separator = "/"
     """Between the names of a group and of what is in it."""
+
+    def __init__(self, agg_key_funcs: None = None, agg_default_func: None = None) -> None:
+        """One's own need not call it.
+
+        Args:
+            agg_key_funcs, agg_default_func: not available; must be None.
+
+        Raises:
+            ConfigurationError: one of them was given.
+        """
+        for name, given in (("agg_key_funcs", agg_key_funcs), ("agg_default_func", agg_default_func)):
+            if given is not None:
+                raise ConfigurationError(
+                    f"{type(self).__name__}({name}=...): loggers do not put metrics together; say it where the metric "
+                    "is logged: self.log(..., reduce_fx=...)."
+                )
 
     @property
     @abstractmethod

@@ -22,6 +22,7 @@ class ClientLogger(Logger):
 
     Args:
         prefix: put in front of every metric's name.
+        agg_key_funcs, agg_default_func: not available; must be None.
 
     Raises:
         ConfigurationError: the library is not installed; says what to install.
@@ -35,13 +36,8 @@ class ClientLogger(Logger):
     """What pip calls it."""
     LOGGER_JOIN_CHAR: ClassVar[str] = "-"
 
-    def __init__(self, prefix: str = "", **unsupported: Any) -> None:
-        for name, value in unsupported.items():
-            if value is not None:
-                raise ConfigurationError(
-                    f"{type(self).__name__}({name}=...): loggers do not put metrics together; say it where the metric "
-                    "is logged: self.log(..., reduce_fx=...)."
-                )
+    def __init__(self, prefix: str = "", agg_key_funcs: None = None, agg_default_func: None = None) -> None:
+        super().__init__(agg_key_funcs, agg_default_func)
         if not _is_there(self.PACKAGE):
             raise ConfigurationError(
                 f"{type(self).__name__}: needs the package {self.PACKAGE}, which is not installed; run `pip install "

@@ -51,7 +51,7 @@ class CometLogger(ClientLogger):
         agg_default_func: None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(prefix, agg_key_funcs=agg_key_funcs, agg_default_func=agg_default_func)
+        super().__init__(prefix, agg_key_funcs, agg_default_func)
         if offline and save_dir is None:
             raise ConfigurationError("CometLogger(offline=True): needs a directory to write into; give save_dir=...")
         self.rest_api_key = rest_api_key

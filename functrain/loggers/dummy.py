@@ -37,6 +37,7 @@ class DummyLogger(Logger):
     """A logger that records nothing, for code that wants one."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._experiment = DummyExperiment()
 
     @property

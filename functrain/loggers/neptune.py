@@ -52,7 +52,7 @@ class NeptuneLogger(ClientLogger):
         agg_default_func: None = None,
         **neptune_run_kwargs: Any,
     ) -> None:
-        super().__init__(prefix, agg_key_funcs=agg_key_funcs, agg_default_func=agg_default_func)
+        super().__init__(prefix, agg_key_funcs, agg_default_func)
         options = {"api_token": api_key, "project": project, "name": name, **neptune_run_kwargs}
         self._options = {key: value for key, value in options.items() if value is not None}
         if run is not None and self._options:

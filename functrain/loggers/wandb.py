@@ -65,7 +65,7 @@ class WandbLogger(ClientLogger):
         checkpoint_name: str | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(prefix, agg_key_funcs=agg_key_funcs, agg_default_func=agg_default_func)
+        super().__init__(prefix, agg_key_funcs, agg_default_func)
         if offline and log_model:
             raise ConfigurationError(
                 f"WandbLogger(offline=True, log_model={log_model!r}): checkpoints cannot be uploaded offline; leave "
