@@ -1,6 +1,6 @@
 """Where metrics, hyperparameters and graphs go. Imports a tracking library at the first write."""
 
-from functrain.loggers.base import LightningLoggerBase, Logger, LoggerCollection
+from functrain.loggers.base import Logger, LoggerCollection
 from functrain.loggers.comet import CometLogger
 from functrain.loggers.csv import CSVLogger
 from functrain.loggers.dummy import DummyExperiment, DummyLogger, rank_zero_experiment
@@ -15,7 +15,6 @@ __all__ = [
     "CometLogger",
     "DummyExperiment",
     "DummyLogger",
-    "LightningLoggerBase",
     "Logger",
     "LoggerCollection",
     "MLFlowLogger",

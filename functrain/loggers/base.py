@@ -141,7 +141,6 @@ class Logger(ABC):
         self.save()
 
 
-LightningLoggerBase = Logger
 """Its name in older generations."""
 
 

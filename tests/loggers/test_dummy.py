@@ -13,13 +13,13 @@ from functrain.loggers import (
     CSVLogger,
     DummyExperiment,
     DummyLogger,
-    LightningLoggerBase,
     Logger,
     LoggerCollection,
     WandbLogger,
     rank_zero_experiment,
 )
 from functrain.trainer import world
+from functrain_torch.compat.loggers import LightningLoggerBase
 from tests.loggers.runs import fitted
 
 

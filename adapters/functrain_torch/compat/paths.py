@@ -63,6 +63,14 @@ _STATES = at("functrain.trainer.states", "RunningStage", "TrainerFn", "TrainerSt
 _TRAINER = at("functrain_torch.compat.trainer", "Trainer")
 _SEED = at("functrain.seed", "isolate_rng", "seed_everything")
 _BARS = at("functrain.callbacks", "ProgressBar", "ProgressBarBase", "RichProgressBar", "TQDMProgressBar")
+_PROFILERS = at(
+    "functrain_torch.profilers",
+    "AdvancedProfiler",
+    "PassThroughProfiler",
+    "Profiler",
+    "PyTorchProfiler",
+    "SimpleProfiler",
+)
 
 PATHS: dict[str, Names] = {
     "core": {**_MODULE, **_DATA_MODULE},
@@ -136,12 +144,34 @@ PATHS: dict[str, Names] = {
     "callbacks.progress.rich_progress": at("functrain.callbacks", "RichProgressBar"),
     "callbacks.progress.tqdm_progress": at("functrain.callbacks", "TQDMProgressBar"),
     "loggers.base": {
-        "LightningLoggerBase": "functrain.loggers:Logger",
-        **at("functrain.loggers", "LoggerCollection"),
+        "LightningLoggerBase": "functrain_torch.compat.loggers:LightningLoggerBase",
+        **at("functrain.loggers", "DummyLogger", "LoggerCollection", "rank_zero_experiment"),
     },
+    "loggers.comet": at("functrain.loggers", "CometLogger"),
     "loggers.csv_logs": at("functrain.loggers", "CSVLogger"),
     "loggers.logger": at("functrain.loggers", "Logger"),
+    "loggers.mlflow": at("functrain.loggers", "MLFlowLogger"),
+    "loggers.neptune": at("functrain.loggers", "NeptuneLogger"),
     "loggers.tensorboard": at("functrain.loggers", "TensorBoardLogger"),
+    "loggers.test_tube": at("functrain.loggers", "TestTubeLogger"),
+    "loggers.wandb": at("functrain.loggers", "WandbLogger"),
+    "profiler": {
+        "AbstractProfiler": "functrain_torch.profilers:Profiler",
+        "BaseProfiler": "functrain_torch.profilers:Profiler",
+        **_PROFILERS,
+    },
+    "profiler.advanced": at("functrain_torch.profilers", "AdvancedProfiler"),
+    "profiler.base": {
+        "AbstractProfiler": "functrain_torch.profilers:Profiler",
+        "BaseProfiler": "functrain_torch.profilers:Profiler",
+        **at("functrain_torch.profilers", "PassThroughProfiler"),
+    },
+    "profiler.profiler": at("functrain_torch.profilers", "Profiler"),
+    "profiler.pytorch": at("functrain_torch.profilers", "PyTorchProfiler"),
+    "profiler.simple": at("functrain_torch.profilers", "SimpleProfiler"),
+    "profilers.advanced": at("functrain_torch.profilers", "AdvancedProfiler"),
+    "profilers.pytorch": at("functrain_torch.profilers", "PyTorchProfiler"),
+    "profilers.simple": at("functrain_torch.profilers", "SimpleProfiler"),
 }
 """By the path below functrain_torch."""
 

@@ -2,9 +2,13 @@
 
 from types import ModuleType
 
+from functrain import loggers as neutral
 from functrain.loggers import *  # noqa: F403
-from functrain.loggers import __all__ as __all__
 from functrain_torch.compat import older
+from functrain_torch.compat.loggers import LightningLoggerBase
+
+__all__ = ["LightningLoggerBase"]
+__all__ += neutral.__all__
 
 
 def __getattr__(name: str) -> ModuleType:

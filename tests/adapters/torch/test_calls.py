@@ -10,7 +10,7 @@ import functrain_torch as pl
 from tests.adapters.torch.small import QUIET, Net, batches, trainer
 from tests.counting import Calls, counted, frames_above
 
-MOST_FRAMES = 9
+MOST_FRAMES = 10
 MOST_PLAIN, MOST_WITH_A_LOG, MOST_WITH_DEFAULTS = 20, 22, 23
 MOST_CLIPPED, MOST_WITH_EPOCH_MEANS = 26, 28
 FIRST, LAST = 100, 200

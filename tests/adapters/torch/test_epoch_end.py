@@ -140,7 +140,7 @@ def test_a_run_that_continues_from_any_hook_of_the_last_batch_ends_as_the_whole(
 
     class Saves(Callback):
         def save(self, trainer: Any) -> None:
-            if trainer.global_step == 4 and trainer.training and not path.exists():
+            if trainer.global_step == 4 and not trainer.sanity_checking and not path.exists():
                 trainer.save_checkpoint(path)
 
     setattr(Saves, hook, lambda self, trainer, pl_module: self.save(trainer))
