@@ -5,6 +5,7 @@ Loggers as in the documents.
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from functrain.callbacks import Callback
@@ -23,9 +24,9 @@ from functrain_torch.pure import failing_batch, functional, load_state
 
 if TYPE_CHECKING:
     from functrain_torch import core as core
+    from functrain_torch import metrics as metrics
     from functrain_torch import trainer as trainer
     from functrain_torch import utilities as utilities
-
 adapter.register()
 rng.register()
 testing.register()
@@ -48,11 +49,15 @@ __all__ = [
     "load_state",
     "loggers",
     "make_step",
+    "metrics",
     "profilers",
     "seed_everything",
 ]
 
+_LAZY = ("metrics",)
+"""Modules that import what few scripts need; they are loaded when they are first used."""
+
 
 def __getattr__(name: str) -> Any:
-    """Import a package of older names where one is asked for."""
-    return older("", name)
+    """Import a module that few need, or a package of older names, where one is asked for."""
+    return import_module(f"functrain_torch.{name}") if name in _LAZY else older("", name)
