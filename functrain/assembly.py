@@ -1,8 +1,10 @@
-"""The composition root: hands the Trainer its default callbacks and loggers, which it must not import itself."""
+"""The composition root: hands the Trainer its default callbacks and loggers, and its tuner, which it must not import
+itself."""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Any
 
@@ -12,6 +14,7 @@ from functrain.loggers import CSVLogger, TensorBoardLogger
 from functrain.trainer import trainer as core
 from functrain.trainer.callback import Callback
 from functrain.trainer.foreign import RunLogger
+from functrain.tuner import Tuner, tuner
 
 LOGS = "lightning_logs"
 
@@ -40,6 +43,34 @@ class Trainer(core.Trainer):
     def defaults(self) -> tuple[list[Callback], list[RunLogger]]:
         """Return the callbacks and loggers that the flags ask for."""
         return default_callbacks_and_loggers(self)
+
+    @property
+    def tuner(self) -> Tuner:
+        """Finds learning rates and batch sizes by short fits."""
+        return Tuner(self)
+
+    def tune(
+        self,
+        model: Any,
+        train_dataloaders: Any = None,
+        val_dataloaders: Any = None,
+        datamodule: Any = None,
+        scale_batch_size_kwargs: Mapping[str, Any] | None = None,
+        lr_find_kwargs: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """Find what the flags auto_scale_batch_size and auto_lr_find ask for, and set it in the module.
+
+        Args:
+            train_dataloaders, val_dataloaders, datamodule: as for `fit`.
+            scale_batch_size_kwargs: further arguments of `tuner.scale_batch_size`.
+            lr_find_kwargs: further arguments of `tuner.lr_find`.
+
+        Returns:
+            'scale_batch_size' with the size and 'lr_find' with the `LRFinder`, those that were asked for.
+        """
+        return tuner.tune(
+            self, model, train_dataloaders, val_dataloaders, datamodule, scale_batch_size_kwargs, lr_find_kwargs
+        )
 
 
 __all__ = ["Trainer", "default_callbacks_and_loggers", "standard_logger"]

@@ -13,6 +13,7 @@ from functrain_jax.inspector import JaxInspector
 from functrain_jax.io import JaxCheckpointIO
 from functrain_jax.loaders import JaxLoaders
 from functrain_jax.module import Module
+from functrain_jax.sweep import sweep
 
 
 def make(module: Module, run: Run) -> Adapter:
@@ -22,4 +23,5 @@ def make(module: Module, run: Run) -> Adapter:
     return Adapter(
         engine, checkpoints, JaxLoaders(), JaxInspector(engine),
         aside=partial(set_aside, module), digester=JaxDigester(engine), compiled=True,
+        sweep=partial(sweep, module),
     )  # fmt: skip

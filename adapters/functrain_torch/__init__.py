@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from functrain_torch import core as core
     from functrain_torch import metrics as metrics
     from functrain_torch import trainer as trainer
+    from functrain_torch import tuner as tuner
     from functrain_torch import utilities as utilities
+
 adapter.register()
 rng.register()
 testing.register()
@@ -52,9 +54,10 @@ __all__ = [
     "metrics",
     "profilers",
     "seed_everything",
+    "tuner",
 ]
 
-_LAZY = ("metrics",)
+_LAZY = ("metrics", "tuner")
 """Modules that import what few scripts need; they are loaded when they are first used."""
 
 

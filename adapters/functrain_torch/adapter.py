@@ -17,6 +17,7 @@ from functrain_torch.inspector import TorchInspector
 from functrain_torch.io import TorchCheckpointIO
 from functrain_torch.loaders import TorchLoaders
 from functrain_torch.module import LightningModule
+from functrain_torch.sweep import sweep
 
 
 def make(module: LightningModule, run: Run) -> Adapter:
@@ -31,6 +32,7 @@ def make(module: LightningModule, run: Run) -> Adapter:
     return Adapter(
         engine, TorchCheckpointIO(), TorchLoaders(), TorchInspector(engine),
         aside=partial(set_aside, module), digester=TorchDigester(engine),
+        sweep=partial(sweep, module, run.flags),
     )  # fmt: skip
 
 

@@ -282,6 +282,25 @@ class Inspector(Protocol):
         ...
 
 
+class Sweep(Protocol):
+    """What changes the learning rate of a module within short fits."""
+
+    def __call__(
+        self, rates: Sequence[float], attribute: str | None, /
+    ) -> AbstractContextManager[Callable[[int, float], None]]:
+        """Within it a fit of the module uses the given rate at each update, and no schedule. Returns what is called
+        with an update's number and its rate before its first batch.
+
+        Args:
+            rates: those of the updates, in order.
+            attribute: what the module calls its learning rate; None where that is not known.
+
+        Raises:
+            ConfigurationError: on the way, where the optimizers' rate cannot be set so.
+        """
+        ...
+
+
 class Adapter(NamedTuple):
     """The parts through which a run works with one framework. Found by `functrain.trainer.adapters.find`.
 
@@ -290,6 +309,7 @@ class Adapter(NamedTuple):
             runs it. None where the adapter cannot do that.
         digester: makes digests of states and batches; None where the adapter has none.
         compiled: its calls may keep the main thread away from Python for long, so that a thread answers signals.
+        sweep: has short fits use given learning rates. None where the adapter cannot do that.
     """
 
     engine: Engine
@@ -299,3 +319,4 @@ class Adapter(NamedTuple):
     aside: Callable[[], AbstractContextManager[None]] | None = None
     digester: Digester | None = None
     compiled: bool = False
+    sweep: Sweep | None = None

@@ -74,6 +74,14 @@ def _choices(flags: Flags) -> None:
         value = getattr(flags, name)
         if value not in allowed or isinstance(value, float):
             _fail(f"Trainer({name}={value!r}): must be one of {', '.join(repr(a) for a in allowed)}.")
+    find: Any = flags.auto_lr_find
+    if find is not None and not isinstance(find, bool | str):
+        _fail(f"Trainer(auto_lr_find={find!r}): must be True, False or the attribute's name.")
+    if flags.auto_scale_batch_size not in (True, False, None, "power", "binsearch"):
+        _fail(
+            f"Trainer(auto_scale_batch_size={flags.auto_scale_batch_size!r}): must be True, False, 'power' or "
+            "'binsearch'."
+        )
     clip = flags.gradient_clip_val
     bounds = is_number(clip) and clip >= 0
     if clip is not None and not bounds:

@@ -116,6 +116,8 @@ class Flagged(_Told):
         move_metrics_to_cpu: bool | None = False,
         replace_sampler_ddp: bool | None = True,
         profiler: str | ActionProfiler | None = None,
+        auto_lr_find: bool | str | None = False,
+        auto_scale_batch_size: bool | str | None = False,
         enable_checkpointing: bool | None = None,
         enable_progress_bar: bool | None = None,
         enable_model_summary: bool | None = None,
@@ -123,8 +125,6 @@ class Flagged(_Told):
         strategy: str | None = None,
         amp_backend: Literal["native"] = "native",
         amp_level: Literal["O2"] | None = "O2",
-        auto_lr_find: Literal[False] = False,
-        auto_scale_batch_size: Literal[False] = False,
         auto_select_gpus: Literal[False] = False,
         cluster_environment: None = None,
         enable_pl_optimizer: Literal[False] | None = None,
@@ -184,13 +184,17 @@ class Flagged(_Told):
             replace_sampler_ddp: put in distributed samplers by itself.
             profiler: measure the parts of each run and tell them at its end: 'simple', 'advanced', 'pytorch' (torch),
                 'jax' or 'xla' (JAX), or a profiler.
+            auto_lr_find: trainer.tune() finds a learning rate, and sets the module's: True for `lr` or
+                `learning_rate`, or the attribute's name.
+            auto_scale_batch_size: trainer.tune() finds the largest batch size that fits into memory: True or 'power',
+                or 'binsearch'.
             enable_checkpointing: save checkpoints; another name of checkpoint_callback.
             enable_progress_bar: False for progress_bar_refresh_rate=0.
             enable_model_summary: False for weights_summary=None.
             detect_anomaly: another name of terminate_on_nan.
             strategy: another name of accelerator.
-            amp_backend, amp_level, auto_lr_find, auto_scale_batch_size, auto_select_gpus, cluster_environment,
-                enable_pl_optimizer, log_gpu_memory, plugins, sync_batchnorm, tpu_cores: documented, and not
+            amp_backend, amp_level, auto_select_gpus, cluster_environment, enable_pl_optimizer,
+                log_gpu_memory, plugins, sync_batchnorm, tpu_cores: documented, and not
                 available yet; they take their defaults only.
 
         Raises:

@@ -59,6 +59,8 @@ class Settings:
     prepare_data_per_node: bool | None = True
     move_metrics_to_cpu: bool | None = False
     replace_sampler_ddp: bool | None = True
+    auto_lr_find: bool | str | None = False
+    auto_scale_batch_size: bool | str | None = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,8 +130,6 @@ EVERY_STAGE: dict[str, Any] = {
 LATER: dict[str, Any] = {
     "amp_backend": "native",
     "amp_level": "O2",
-    "auto_lr_find": False,
-    "auto_scale_batch_size": False,
     "auto_select_gpus": False,
     "cluster_environment": None,
     "enable_pl_optimizer": None,

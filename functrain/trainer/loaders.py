@@ -154,3 +154,14 @@ class LoaderFinder:
                 self.hooks.call(f"on_{stage}_dataloader")
                 return as_loaders(getattr(owner, f"{stage}_dataloader")(), f"{stage}_dataloader")
         return []
+
+
+def either(new: str, a: Any, old: str, b: Any) -> Any:
+    """One argument that goes by two names.
+
+    Raises:
+        ConfigurationError: both were given.
+    """
+    if a is not None and b is not None:
+        raise ConfigurationError(f"{new}=... and {old}=... were both given: they are names of one argument.")
+    return a if a is not None else b

@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeAlias
 
 from functrain.kernel.plan import Plan
 from functrain.kernel.state import Clock
-from functrain.trainer.adapter import Adapter, CheckpointIO, Engine, Facts, Inspector, Traits
+from functrain.trainer.adapter import Adapter, CheckpointIO, Engine, Facts, Inspector, Sweep, Traits
 from functrain.trainer.callback import Callback, Checkpoint, Progress
 from functrain.trainer.context import Context
 from functrain.trainer.data import LoaderTools, TrainSource
@@ -142,6 +142,7 @@ class Run:
     inspector: Inspector = field(init=False)
     aside: Callable[[], AbstractContextManager[None]] | None = field(init=False)
     digester: Digester | None = field(init=False)
+    sweep: Sweep | None = field(init=False)
     compiled: bool = field(init=False)
     traits: Traits = field(init=False)
     facts: Facts = field(init=False)
@@ -154,6 +155,7 @@ class Run:
         """Work with the parts of this adapter."""
         self.engine, self.checkpoints, self.loader_tools, self.inspector = adapter[:4]
         self.aside, self.digester, self.compiled = adapter.aside, adapter.digester, adapter.compiled
+        self.sweep = adapter.sweep
 
     # the position
 

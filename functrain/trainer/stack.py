@@ -78,6 +78,6 @@ def set_aside(run: Run | None) -> Generator[None]:
             f"trainer.stacked: {type(run.module).__name__} is of an adapter that cannot put a module back as it was; "
             "use another Trainer, with a copy of the module."
         )
-    loaders = [*run.val_loaders] if loop is None else [run.source.loader, *run.val_loaders]
+    loaders = [*run.given, *run.val_loaders] if loop is None else [run.source.loader, *run.val_loaders]
     with isolated(run, loaders), run.aside(), nullcontext() if loop is None else loop.set_aside():
         yield

@@ -230,6 +230,33 @@ class Trainer(Readable):
             finally:
                 self.__dict__.update(before)
 
+    @contextmanager
+    def trying(self, model: Any, datamodule: Any = None, *loaders: Any) -> Generator[None]:
+        """Within it short fits of this module, in `stacked`, leave it and these loaders as they are now, as they do in
+        a hook of a run. Within a run it is that run that is set aside.
+
+        Raises:
+            ConfigurationError: the module is of no adapter, or is not that of the run under way.
+        """
+        if self._busy:
+            if model is not self.module:
+                raise ConfigurationError(
+                    f"trainer.tuner: a run of another module, {type(self.module).__name__}, is under way; use another "
+                    "Trainer."
+                )
+            yield
+            return
+        make = adapters.find("tune", model, self.flags)
+        check_datamodule("tune", datamodule)
+        run = self._new_run("tune", model, datamodule)
+        run.use(make(model, run))
+        run.given = (loaders, ())
+        before, self.run, self._busy = self.run, run, True
+        try:
+            yield
+        finally:
+            self.run, self._busy = before, False
+
     # running
 
     def _attach(self, stage: str, model: Any, datamodule: Any) -> Run:

@@ -25,6 +25,7 @@ ARROWS = {
     "functrain.loggers": {"functrain.kernel", "functrain.trainer", "functrain.*"},
     "functrain.profilers": {"functrain.kernel", "functrain.trainer", "functrain.*"},
     "functrain.testing": {"functrain.kernel", "functrain.trainer", "functrain.*"},
+    "functrain.tuner": {"functrain.kernel", "functrain.trainer", "functrain.*"},
     "functrain.*": {"functrain.kernel", "functrain.*"},
     # The composition root gives the Trainer its defaults from packages that the Trainer must not know. Nobody
     # inside functrain imports it; the package's own namespace offers it lazily.
@@ -34,6 +35,7 @@ ARROWS = {
         "functrain.callbacks",
         "functrain.loggers",
         "functrain.profilers",
+        "functrain.tuner",
     },
 }
 

@@ -11,10 +11,10 @@ from functrain import assembly
 from functrain.kernel.state import TrainState
 from functrain.trainer.callback import Callback, EarlyStop
 from functrain.trainer.ckpt_path import BEST_IF_ANY, CkptPath, Default
-from functrain.trainer.errors import ConfigurationError
 from functrain.trainer.flagged import as_given
 from functrain.trainer.flags import OtherName, Path
 from functrain.trainer.foreign import ActionProfiler, MetricsLogger
+from functrain.trainer.loaders import either
 from functrain.trainer.precisions import canonical
 
 OLDER_FLAGS: dict[str, OtherName] = {
@@ -85,6 +85,8 @@ class Trainer(assembly.Trainer):
         move_metrics_to_cpu: bool | None = False,
         replace_sampler_ddp: bool | None = True,
         profiler: str | ActionProfiler | None = None,
+        auto_lr_find: bool | str | None = False,
+        auto_scale_batch_size: bool | str | None = False,
         enable_checkpointing: bool | None = None,
         enable_progress_bar: bool | None = None,
         enable_model_summary: bool | None = None,
@@ -92,8 +94,6 @@ class Trainer(assembly.Trainer):
         strategy: str | None = None,
         amp_backend: Literal["native"] = "native",
         amp_level: Literal["O2"] | None = "O2",
-        auto_lr_find: Literal[False] = False,
-        auto_scale_batch_size: Literal[False] = False,
         auto_select_gpus: Literal[False] = False,
         cluster_environment: None = None,
         enable_pl_optimizer: Literal[False] | None = None,
@@ -204,14 +204,3 @@ class Trainer(assembly.Trainer):
     def distributed_sampler_kwargs(self) -> dict[str, int]:
         """What a DistributedSampler of this run is made with."""
         return {"num_replicas": self.world_size, "rank": self.global_rank}
-
-
-def either(new: str, a: Any, old: str, b: Any) -> Any:
-    """One argument that goes by two names.
-
-    Raises:
-        ConfigurationError: both were given.
-    """
-    if a is not None and b is not None:
-        raise ConfigurationError(f"{new}=... and {old}=... were both given: they are names of one argument.")
-    return a if a is not None else b

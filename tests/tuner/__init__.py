@@ -1,0 +1,1 @@
+"""The tuner, in both worlds."""
