@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ from functrain.trainer.hparams import HyperparametersMixin, load_hparams_yaml, l
 from functrain.trainer.load import module_of
 from functrain.trainer.module import ModuleBase
 from functrain.trainer.overriding import default, hook
-from functrain_torch import ckpt
+from functrain_torch import ckpt, export
 from functrain_torch.serving import ByHand, Serving, without_optimizer
 from functrain_torch.transfer import TransferHooks
 from functrain_torch.tree import split_time
@@ -34,6 +34,7 @@ class LightningModule(TransferHooks, ModuleBase, HyperparametersMixin, nn.Module
     """
 
     prepare_data_per_node: bool = True
+    __jit_unused_properties__: ClassVar[list[str]] = []
 
     @property
     def device(self) -> torch.device:
@@ -265,6 +266,48 @@ class LightningModule(TransferHooks, ModuleBase, HyperparametersMixin, nn.Module
             parameter.requires_grad = True
         self.train()
 
+    def to_onnx(self, file_path: export.File, input_sample: Any = None, **kwargs: Any) -> Any:
+        """Write the forward pass as an ONNX file. Modes, gradients and run of the module stay as they are.
+
+        Args:
+            file_path: a path, a URL for fsspec, or a file open for writing.
+            input_sample: what `forward` takes: a tuple of its arguments, a dict of them by name, or the only one;
+                default: `example_input_array`.
+            kwargs: further arguments of `torch.onnx.export`, such as `input_names` and `dynamic_shapes`. Weights are
+                within the file unless `external_data=True`.
+
+        Returns:
+            What `torch.onnx.export` returns.
+
+        Raises:
+            ConfigurationError: there is no example input or no `forward`, or a package is missing.
+        """
+        example = self.example_input_array if input_sample is None else input_sample
+        return export.to_onnx(self, file_path, example, **kwargs)
+
+    def to_torchscript(
+        self,
+        file_path: export.File | None = None,
+        method: str | None = "script",
+        example_inputs: Any = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Return the forward pass in evaluation mode as TorchScript, and write it where a path is given. It shares its
+        weights with the module, whose modes, gradients and run stay as they are.
+
+        Args:
+            file_path: a path, a URL for fsspec, or a file open for writing.
+            method: 'script' compiles the code of `forward`; 'trace' runs it once and keeps what was done.
+            example_inputs: what is run: a tuple of the arguments, a dict of them by name, or the only one; default:
+                `example_input_array`.
+            kwargs: further arguments of `torch.jit.script` or `torch.jit.trace`.
+
+        Raises:
+            ConfigurationError: there is no example input or no `forward`, or the method is another.
+        """
+        example = self.example_input_array if example_inputs is None else example_inputs
+        return export.to_torchscript(self, file_path, method, example, **kwargs)
+
     @classmethod
     def load_from_checkpoint(
         cls,
@@ -317,6 +360,14 @@ class LightningModule(TransferHooks, ModuleBase, HyperparametersMixin, nn.Module
         default_location = "cuda" if on_gpu else None
         location = default_location if map_location is None else map_location
         return cls.load_from_checkpoint(weights_path, map_location=location, hparams_file=tags_csv)
+
+
+def _properties(kind: type) -> list[str]:
+    return [name for name in dir(kind) if isinstance(getattr(kind, name), property)]
+
+
+# TorchScript compiles the properties of a module, but for these: they tell of the run.
+LightningModule.__jit_unused_properties__ = _properties(LightningModule)
 
 
 def _device(map_location: Any) -> torch.device | None:
