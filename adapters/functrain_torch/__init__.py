@@ -23,6 +23,7 @@ from functrain_torch.module import LightningModule
 from functrain_torch.pure import failing_batch, functional, load_state
 
 if TYPE_CHECKING:
+    from functrain_torch import cli as cli
     from functrain_torch import core as core
     from functrain_torch import metrics as metrics
     from functrain_torch import trainer as trainer
@@ -46,6 +47,7 @@ __all__ = [
     "Trainer",
     "__version__",
     "callbacks",
+    "cli",
     "failing_batch",
     "functional",
     "load_state",
@@ -57,7 +59,7 @@ __all__ = [
     "tuner",
 ]
 
-_LAZY = ("metrics", "tuner")
+_LAZY = ("cli", "metrics", "tuner")
 """Modules that import what few scripts need; they are loaded when they are first used."""
 
 

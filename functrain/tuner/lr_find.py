@@ -105,7 +105,7 @@ def rates(mode: str, lowest: float, highest: float, number: int) -> list[float]:
     return [lowest * (highest / lowest) ** part for part in parts]
 
 
-class Recorder(Callback):
+class _Recorder(Callback):
     """Sets the rate of each update and keeps the loss after it; ends the fit where the loss diverges.
 
     Args:
@@ -174,7 +174,7 @@ def lr_find(
             )
         name = None if attribute is None else attribute.name
         with sweep(planned, name) as set_rate:
-            recorder = Recorder(planned, set_rate, threshold)
+            recorder = _Recorder(planned, set_rate, threshold)
             flags = {**SHORT, "max_steps": len(planned), "limit_val_batches": 0, "terminate_on_nan": False}
             with trainer.stacked(callbacks=[recorder], **flags):
                 trainer.fit(module, data.train, data.val, data.datamodule)
