@@ -75,8 +75,10 @@ QUIET = [
 
 
 @pytest.fixture(autouse=True)
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.chdir(tmp_path)
+def seeds_stay_here(monkeypatch: pytest.MonkeyPatch):
+    for name in ("PL_GLOBAL_SEED", "PL_SEED_WORKERS", "PYTHONHASHSEED"):
+        monkeypatch.setenv(name, "1")
+        monkeypatch.delenv(name)
 
 
 def cli(*args: str, model: Any = Model, data: Any = Data, kind: Any = LightningCLI, **kwargs: Any) -> Any:
@@ -276,7 +278,7 @@ def test_an_optimizer_and_a_scheduler_of_the_command_line():
                model=Unoptimized)  # fmt: skip
     configured = made.model.configure_optimizers()
     (optimizer,), (scheduler,) = configured
-    trained = made.model.optimizers()
+    trained = made.model.optimizers(use_pl_optimizer=False)
     assert (type(trained), trained.param_groups[0]["initial_lr"]) == (torch.optim.Adam, 0.03)
     assert type(optimizer) is torch.optim.Adam
     assert optimizer.param_groups[0]["lr"] == 0.03
