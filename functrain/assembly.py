@@ -14,6 +14,7 @@ from functrain.loggers import CSVLogger, TensorBoardLogger
 from functrain.trainer import trainer as core
 from functrain.trainer.callback import Callback
 from functrain.trainer.foreign import RunLogger
+from functrain.trainer.loaders import either
 from functrain.tuner import Tuner, tuner
 
 LOGS = "lightning_logs"
@@ -57,6 +58,8 @@ class Trainer(core.Trainer):
         datamodule: Any = None,
         scale_batch_size_kwargs: Mapping[str, Any] | None = None,
         lr_find_kwargs: Mapping[str, Any] | None = None,
+        *,
+        train_dataloader: Any = None,
     ) -> dict[str, Any]:
         """Find what the flags auto_scale_batch_size and auto_lr_find ask for, and set it in the module.
 
@@ -64,13 +67,13 @@ class Trainer(core.Trainer):
             train_dataloaders, val_dataloaders, datamodule: as for `fit`.
             scale_batch_size_kwargs: further arguments of `tuner.scale_batch_size`.
             lr_find_kwargs: further arguments of `tuner.lr_find`.
+            train_dataloader: the older name of `train_dataloaders`.
 
         Returns:
             'scale_batch_size' with the size and 'lr_find' with the `LRFinder`, those that were asked for.
         """
-        return tuner.tune(
-            self, model, train_dataloaders, val_dataloaders, datamodule, scale_batch_size_kwargs, lr_find_kwargs
-        )
+        train = either("train_dataloaders", train_dataloaders, "train_dataloader", train_dataloader)
+        return tuner.tune(self, model, train, val_dataloaders, datamodule, scale_batch_size_kwargs, lr_find_kwargs)
 
 
 __all__ = ["Trainer", "default_callbacks_and_loggers", "standard_logger"]

@@ -54,7 +54,7 @@ class LightningCLI:
         save_config_multifile: write several files where several were read.
         trainer_class: the Trainer's class, or a function that returns one.
         trainer_defaults: flags that are otherwise than the Trainer's own defaults; callbacks are added to those that
-            are asked for.
+            are asked for, and objects, which no file can say, are not written to it.
         seed_everything_default: the seed where none is given; True draws one, None or False seeds nothing.
         parser_kwargs: of the parser; or, by subcommand, of the parsers of each.
         subclass_mode_model: `--model` names any subclass of `model_class`.
@@ -184,8 +184,8 @@ class LightningCLI:
     def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Take the arguments of Trainer, module and data module."""
         parser.add_lightning_class_args(self.trainer_class, "trainer")
-        defaults = {f"trainer.{name}": value for name, value in self.trainer_defaults.items() if name != "callbacks"}
-        parser.set_defaults(defaults)
+        plain = {name: value for name, value in self.trainer_defaults.items() if _can_be_written(value)}
+        parser.set_defaults({f"trainer.{name}": value for name, value in plain.items() if name != "callbacks"})
         parser.add_lightning_class_args(self.model_class, "model", subclass_mode=self.subclass_mode_model)
         needs_data = self._has_data and self.subclass_mode_data
         parser.add_lightning_class_args(
@@ -249,6 +249,8 @@ class LightningCLI:
         # What is as by default is left out, so that another name of the same flag does not contradict it.
         defaults = {name: each.default for name, each in inspect.signature(self.trainer_class).parameters.items()}
         given = {name: value for name, value in flags.items() if not _is(value, defaults.get(name, Flags))}
+        objects = {name: value for name, value in self.trainer_defaults.items() if not _can_be_written(value)}
+        given = {**objects, **given}
         if "callbacks" in defaults:
             given["callbacks"] = callbacks
         else:
@@ -350,6 +352,15 @@ def instantiate_class(args: Any, init: dict[str, Any]) -> Any:
 
 def _as_list(value: Any) -> list[Any]:
     return [] if value is None else list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _can_be_written(value: Any) -> bool:
+    """Return whether a configuration file can say it: plain values, and jsonargparse's lazy instances."""
+    if isinstance(value, list | tuple):
+        return all(map(_can_be_written, value))
+    if isinstance(value, dict):
+        return all(map(_can_be_written, value.values()))
+    return isinstance(value, bool | int | float | str | None) or hasattr(value, "lazy_get_init_args")
 
 
 def _is(value: Any, default: Any) -> bool:

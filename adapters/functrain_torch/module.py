@@ -33,7 +33,7 @@ class LightningModule(TransferHooks, ModuleBase, HyperparametersMixin, nn.Module
         prepare_data_per_node: prepare_data once a node instead of once altogether.
     """
 
-    prepare_data_per_node: bool = True
+    prepare_data_per_node = True  # no annotation: TorchScript would read its text
     __jit_unused_properties__: ClassVar[list[str]] = []
 
     @property

@@ -234,7 +234,7 @@ def test_tune_sets_a_hyperparameter_and_a_named_attribute_and_that_of_a_data_mod
     found = trainer(auto_lr_find=True).tune(module, loader(), lr_find_kwargs=SHORT)
     assert module.hparams.lr == found["lr_find"].suggestion()
     named = Named()
-    trainer(auto_lr_find="rate").tune(named, loader(), lr_find_kwargs=SHORT)
+    trainer(auto_lr_find="rate").tune(named, train_dataloader=loader(), lr_find_kwargs=SHORT)
     assert named.rate == module.hparams.lr
     by_name = Named()
     trainer().tuner.lr_find(by_name, loader(), attr_name="rate", update_attr=True, **SHORT)

@@ -1,7 +1,5 @@
 """Metric classes that keep counts only: any number of samples, a few numbers."""
 
-from __future__ import annotations
-
 from typing import Any, ClassVar
 
 import torch

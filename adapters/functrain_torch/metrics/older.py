@@ -1,9 +1,12 @@
-"""What the metric classes of older generations have in common."""
+"""What the metric classes of older generations have in common.
 
-from __future__ import annotations
+Annotations are real types here and in the classes: TorchScript reads them where a module that holds a metric is
+exported.
+"""
 
 from typing import Any
 
+import torch
 from torch import Tensor
 from torchmetrics import Metric
 
@@ -24,6 +27,7 @@ class OlderMetric(Metric):
         super().__init__(**kwargs)
         self.compute_on_step = compute_on_step
 
+    @torch.jit.unused
     def forward(self, preds: Tensor, target: Tensor) -> Any:
         """Take a batch in; return its value, or None where that is not wanted."""
         if self.compute_on_step:

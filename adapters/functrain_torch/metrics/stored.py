@@ -1,7 +1,5 @@
 """Metric classes that keep every prediction: curves, and what needs all of the data."""
 
-from __future__ import annotations
-
 from typing import Any, ClassVar
 
 import torch

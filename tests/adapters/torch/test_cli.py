@@ -206,6 +206,17 @@ def test_defaults_of_the_program_and_further_flags():
     assert mine in trainer.callbacks
 
 
+def test_objects_for_defaults_give_way_to_what_is_said():
+    logger, args = CSVLogger("mine"), ["--trainer.weights_summary=null"]
+    defaults = {"logger": logger, "max_epochs": 3}
+    made = LightningCLI(Model, trainer_defaults=defaults, run=False, args=args, save_config_callback=None)
+    assert made.trainer.logger is logger
+    assert made.trainer.max_epochs == 3
+    args = [*args, "--trainer.logger=TensorBoardLogger", "--trainer.logger.save_dir=theirs"]
+    made = LightningCLI(Model, trainer_defaults=defaults, run=False, args=args, save_config_callback=None)
+    assert isinstance(made.trainer.logger, pl.loggers.TensorBoardLogger)
+
+
 # ---- what is kept
 
 

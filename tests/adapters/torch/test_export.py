@@ -144,6 +144,27 @@ def test_several_arguments(tmp_path, example: Any):
     np.testing.assert_allclose(ours, truth(module, X, X - 3), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore:This property will be removed:DeprecationWarning")
+def test_what_modules_hold_does_not_hinder_torchscript():
+    class Holds(Net):
+        def __init__(self) -> None:
+            super().__init__()
+            self.accuracy, self.ratio, self.area = pl.metrics.Accuracy(), pl.metrics.PSNR(), pl.metrics.AUROC()
+            self.matrix, self.f1 = pl.metrics.ConfusionMatrix(3), pl.metrics.F1()
+            self.seen, self.names = {}, set()
+            self.prepare_data_per_node = False
+            self.automatic_optimization = False
+            self.truncated_bptt_steps = 2
+            self.loss = torch.nn.MSELoss()
+            self.call = print
+
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            self.accuracy(batch, batch)
+
+    module = Holds()
+    torch.testing.assert_close(module.to_torchscript()(X), truth(module, X))
+
+
 # ---- ONNX
 
 
