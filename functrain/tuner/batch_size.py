@@ -62,7 +62,6 @@ class Fits:
             fits = False
         # What the failed fit held is held by its traceback no more.
         gc.collect()
-        fits = not any(self.trainer.world.gather(not fits))
         self.trainer.print(f"scale_batch_size: {self.attribute.name}={size} {'fits' if fits else 'does not fit'}.")
         if fits:
             self._look_at(size, counts)

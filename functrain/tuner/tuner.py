@@ -105,8 +105,8 @@ class Tuner:
             batch_arg_name: what the attribute or hyperparameter is called.
 
         Raises:
-            ConfigurationError: an argument cannot be, loaders were given, there is no such attribute, or not even one
-                sample fits.
+            ConfigurationError: an argument cannot be, loaders were given, there is no such attribute, several processes
+                train together, or not even one sample fits.
         """
         batch_size.check(mode, steps_per_trial, init_val, max_trials)
         data = data_of("scale_batch_size", train_dataloaders, val_dataloaders, datamodule)
@@ -114,6 +114,11 @@ class Tuner:
             raise ConfigurationError(
                 "scale_batch_size: a loader was given, whose batches have their size already; give a module or data "
                 f"module whose train_dataloader() makes batches of self.{batch_arg_name}."
+            )
+        if self.trainer.world.size > 1:
+            raise ConfigurationError(
+                f"scale_batch_size: {self.trainer.world.size} processes train together, and a process that runs out of "
+                "memory leaves the others waiting; find the size in one process, as each has its own memory."
             )
         attribute = find("scale_batch_size", [batch_arg_name], model, data.datamodule)
         if self._is_skipped("scale_batch_size"):
