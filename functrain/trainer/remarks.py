@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 
 from functrain.kernel import plan as plans
+from functrain.trainer.flags import Flags
 from functrain.trainer.run import Run
 
 
@@ -38,3 +39,15 @@ def warn_of_idle(run: Run, skipped: bool) -> None:
         why = "on_train_batch_start returned -1 for its first batch, which skips the rest of the epoch."
     if why is not None:
         warnings.warn(f"the first epoch ended without a single update: {why}", UserWarning, stacklevel=2)
+
+
+def warn_of_no_tuning(flags: Flags) -> None:
+    """Say it where the flags ask for a tuner, and the first fit comes without one."""
+    asked = [name for name in ("auto_lr_find", "auto_scale_batch_size") if getattr(flags, name)]
+    if asked and not flags.fast_dev_run:
+        warnings.warn(
+            f"Trainer({', '.join(f'{name}={getattr(flags, name)!r}' for name in asked)}): trainer.fit tunes nothing by "
+            "itself, and runs with the values that the module has; call trainer.tune(module) before it.",
+            UserWarning,
+            stacklevel=4,
+        )

@@ -31,6 +31,7 @@ from functrain.trainer.overriding import overrides, warn_of_misspelt
 from functrain.trainer.parsing import varied
 from functrain.trainer.profiling import measuring, reported
 from functrain.trainer.readable import Readable
+from functrain.trainer.remarks import warn_of_no_tuning
 from functrain.trainer.run import Run, in_order
 from functrain.trainer.spans import measured
 from functrain.trainer.stop import Stop
@@ -69,6 +70,7 @@ class Trainer(Readable):
         self._last: tuple[str, str | None] | None = None
         self._outer: Run | None = None
         self._busy = False
+        self._has_tried = False
         self._take_callbacks()
 
     def _take_callbacks(self) -> None:
@@ -251,7 +253,7 @@ class Trainer(Readable):
         run = self._new_run("tune", model, datamodule)
         run.use(make(model, run))
         run.given = (loaders, ())
-        before, self.run, self._busy = self.run, run, True
+        before, self.run, self._busy, self._has_tried = self.run, run, True, True
         try:
             yield
         finally:
@@ -268,6 +270,9 @@ class Trainer(Readable):
                 "afterwards, use another Trainer, or set the run aside meanwhile: `with trainer.stacked():`."
             )
         check_datamodule(stage, datamodule)
+        if stage == "fit" and not self._has_tried:
+            self._has_tried = True
+            warn_of_no_tuning(self.flags)
         for owner in (model, datamodule, *self.callbacks):
             warn_of_misspelt(owner)
         run = self._new_run(stage, model, datamodule)

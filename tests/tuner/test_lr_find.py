@@ -269,6 +269,16 @@ def test_tune_without_flags_says_that_it_does_nothing():
         assert trainer().tune(Regression(), loader()) == {}
 
 
+def test_a_fit_without_tune_says_that_nothing_is_tuned():
+    run, module = trainer(auto_lr_find=True, auto_scale_batch_size="power", max_steps=1), Regression()
+    with pytest.warns(UserWarning, match=r"auto_scale_batch_size='power'\): trainer.fit tunes nothing"):
+        run.fit(module, loader())
+    run.fit(module, loader())  # once
+    tuned = trainer(auto_lr_find=True, max_steps=1)
+    tuned.tune(module, loader(), lr_find_kwargs=SHORT)
+    tuned.fit(module, loader())
+
+
 def test_fast_dev_run_leaves_it_out():
     with pytest.warns(UserWarning, match="lr_find: skipped"):
         assert trainer(fast_dev_run=True, auto_lr_find=True).tune(Regression(), loader()) == {"lr_find": None}

@@ -116,7 +116,8 @@ def test_a_fit_after_it_is_the_fit_without_it(tmp_path, tune: Any):
 
 def test_module_trainer_and_generators_are_the_very_ones_of_before():
     module, data, run = Odd(), shuffled(), trainer(callbacks=[Counts()])
-    pl.seed_everything(2)
+    with run.trying(module):  # it keeps that there was a tuner
+        pl.seed_everything(2)
     assert not module.hparams
     tensors = dict(module.state_dict(keep_vars=True))
     values = {name: value.clone() for name, value in tensors.items()}
