@@ -17,7 +17,6 @@ from functrain.loggers.base import Logger
 from functrain.trainer.callback import Callback
 from functrain.trainer.errors import ConfigurationError
 from functrain.trainer.flagged import help_of_flags
-from functrain.trainer.flags import RENAMED
 from functrain.trainer.foreign import MetricsLogger
 from functrain.trainer.trainer import Trainer
 from functrain.trainer.world import on_first
@@ -116,7 +115,7 @@ class LightningArgumentParser(ArgumentParser):
 
     def _add_trainer(self, kind: type[Trainer], nested_key: str) -> list[str]:
         known = inspect.signature(kind).parameters
-        skipped: set[str | int] = {name for name in known if name in RENAMED}
+        skipped: set[str | int] = set(kind.older_names)
         if "logger" in known:
             skipped.add("logger")
         added = self.add_class_arguments(

@@ -12,7 +12,7 @@ from importlib import import_module
 from types import ModuleType
 
 from functrain_torch.compat import arguments
-from functrain_torch.compat.paths import PATHS
+from functrain_torch.compat.paths import NEED_EXTRAS, PATHS
 
 arguments.register()
 
@@ -25,7 +25,8 @@ def older(package: str, name: str) -> ModuleType:
         AttributeError: there is no such path.
     """
     path = f"{package}.{name}" if package else name
-    within = [each for each in PATHS if each == path or each.startswith(f"{path}.")]
+    below = [each for each in PATHS if each.startswith(f"{path}.") and each not in NEED_EXTRAS]
+    within = [each for each in PATHS if each == path] + below
     if not within:
         owner = f"functrain_torch.{package}" if package else "functrain_torch"
         raise AttributeError(f"module {owner!r} has no attribute {name!r}")

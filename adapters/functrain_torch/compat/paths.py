@@ -87,11 +87,16 @@ PATHS: dict[str, Names] = {
         "load_hparams_from_tags_csv": "functrain.trainer.plain:load_tags_csv",
         "save_hparams_to_yaml": "functrain.trainer.plain:save_hparams_yaml",
     },
+    "metrics.classification": at("functrain_torch.metrics", "Accuracy", "ConfusionMatrix", "F1", "Precision", "Recall"),
+    "metrics.metric": at("functrain_torch.metrics", "Metric"),
     "trainer": _TRAINER,
     "trainer.states": _STATES,
     "trainer.trainer": _TRAINER,
+    "tuner.lr_finder": {"_LRFinder": "functrain.tuner:LRFinder"},
+    "tuner.tuning": at("functrain.tuner", "Tuner"),
     "utilities": {**_RANK_ZERO, **_APPLY, **_ENUMS, **at("functrain_torch.compat.parsing", "AttributeDict")},
     "utilities.apply_func": _APPLY,
+    "utilities.cli": at("functrain_torch.cli", "LightningArgumentParser", "LightningCLI", "SaveConfigCallback"),
     "utilities.cloud_io": at("functrain_torch.compat.cloud_io", "atomic_save", "get_filesystem", "load"),
     "utilities.distributed": _RANK_ZERO,
     "utilities.enums": _ENUMS,
@@ -175,5 +180,5 @@ PATHS: dict[str, Names] = {
 }
 """By the path below functrain_torch."""
 
-REAL = ("callbacks", "loggers")
-"""Packages of the present names, in which some of the paths are."""
+NEED_EXTRAS = ("metrics.classification", "metrics.metric", "utilities.cli")
+"""What imports a package that may not be installed: these are not imported with the package that they are in."""
