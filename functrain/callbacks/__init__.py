@@ -13,6 +13,7 @@ from functrain.callbacks.progress import ProgressBar, ProgressBarBase, TQDMProgr
 from functrain.callbacks.rich_progress import RichProgressBar
 from functrain.callbacks.state_digest import StateDigest
 from functrain.callbacks.summary import ModelSummary
+from functrain.callbacks.timer import Interval, Timer
 from functrain.trainer.callback import Callback, Checkpoint, EarlyStop, Progress
 
 __all__ = [
@@ -31,4 +32,5 @@ __all__ = [
     "RichProgressBar",
     "StateDigest",
     "TQDMProgressBar",
+    "Timer",
 ]

@@ -187,10 +187,18 @@ def _objects(flags: Flags) -> None:
 
 
 def max_time(value: Any) -> float | None:
-    """Return a time limit in seconds.
+    """Return the flag's time limit in seconds; see `seconds_of`."""
+    return seconds_of(value, f"Trainer(max_time={value!r})")
+
+
+def seconds_of(value: Any, named: str) -> float | None:
+    """Return a duration in seconds; None for None.
+
+    Args:
+        named: what was given, as the user wrote it, for messages.
 
     Raises:
-        ConfigurationError: it is none of the forms that the flag takes.
+        ConfigurationError: it is none of the forms that a duration has.
     """
     if value is None:
         return None
@@ -202,8 +210,8 @@ def max_time(value: Any) -> float | None:
             value = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
     except (TypeError, ValueError, AttributeError):
         raise ConfigurationError(
-            f"Trainer(max_time={value!r}): must be 'DD:HH:MM:SS', a datetime.timedelta, or a dict of its arguments."
+            f"{named}: must be 'DD:HH:MM:SS', a datetime.timedelta, or a dict of its arguments."
         ) from None
     if value < timedelta(0):
-        _fail(f"Trainer(max_time={value!r}): must not be negative.")
+        _fail(f"{named}: must not be negative.")
     return value.total_seconds()

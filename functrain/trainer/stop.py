@@ -53,6 +53,11 @@ class Stop:
         outer._inner = self
         self._take(outer._signals)
 
+    def limit(self, seconds: float) -> None:
+        """The run may take so many seconds from now on, where it had no less."""
+        deadline = time.monotonic() + seconds
+        self.deadline = deadline if self.deadline is None else min(self.deadline, deadline)
+
     def request(self, wish: bool) -> None:
         """Ask for the run's end, or take that back; of several processes all have to take it back."""
         self.requested = wish
