@@ -7,7 +7,7 @@ user, has loaded that framework already.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -57,3 +57,8 @@ class JaxLoaders:
         """See the protocol."""
         tools = tools_of(loader)
         return None if tools is None else tools.ends(loader)
+
+    def with_indices(self, loader: Any) -> Iterator[tuple[Any, Sequence[int]]] | None:
+        """See the protocol."""
+        tools = tools_of(loader)
+        return None if tools is None else tools.with_indices(loader)

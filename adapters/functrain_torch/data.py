@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import warnings
+from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -125,7 +126,7 @@ def _seed_of_epoch(loader: DataLoader[Any]) -> int:
     return int(torch.empty((), dtype=torch.int64).random_(generator=generator))
 
 
-def _twin(loader: DataLoader[Any], sampler: _After) -> DataLoader[Any]:
+def _twin(loader: DataLoader[Any], sampler: _After | _Told) -> DataLoader[Any]:
     """Return the same loader over this sampler of batches, or of indices where it makes no batches."""
     batched, workers = loader.batch_sampler is not None, loader.num_workers > 0
     with warnings.catch_warnings():
@@ -145,6 +146,39 @@ def _twin(loader: DataLoader[Any], sampler: _After) -> DataLoader[Any]:
             prefetch_factor=loader.prefetch_factor,
             persistent_workers=loader.persistent_workers and workers,
         )
+
+
+class _Told:
+    """A sampler that keeps what it has given until `told` asks for it."""
+
+    def __init__(self, sampler: Any) -> None:
+        self.sampler = sampler
+        self.given: deque[Any] = deque()
+
+    def __len__(self) -> int:
+        return len(self.sampler)
+
+    def __iter__(self) -> Iterator[Any]:
+        for item in self.sampler:
+            self.given.append(item)
+            yield item
+
+
+def with_indices(loader: Any) -> Iterator[tuple[Any, list[int]]] | None:
+    """Return an iterator over the batches of a DataLoader, each with the indices of its samples; None for loaders that
+    do not tell them: of another class, over an IterableDataset, or whose workers hand in batches out of order."""
+    is_other = type(loader) is not DataLoader or isinstance(loader.dataset, IterableDataset)
+    if is_other or not getattr(loader, "in_order", True):
+        return None
+    batched = loader.batch_sampler is not None
+    told = _Told(loader.batch_sampler if batched else loader.sampler)
+    batches = iter(_twin(loader, told))
+    return ((batch, _indices(told.given.popleft())) for batch in batches)
+
+
+def _indices(given: Any) -> list[int]:
+    """Return what a sampler gave as a list, also where it makes no batches."""
+    return list(given) if isinstance(given, Iterable) else [given]
 
 
 def unshuffled(loader: Any) -> Any:

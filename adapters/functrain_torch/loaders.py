@@ -12,5 +12,6 @@ class TorchLoaders:
     skip = staticmethod(data.skip)
     unshuffled = staticmethod(data.unshuffled)
     ends = staticmethod(data.ends)
+    with_indices = staticmethod(data.with_indices)
     loader_rng = staticmethod(generators.loader_rng)
     set_loader_rng = staticmethod(generators.set_loader_rng)

@@ -9,14 +9,16 @@ from functrain.callbacks.checkpoint import ModelCheckpoint
 from functrain.callbacks.early_stopping import EarlyStopping
 from functrain.callbacks.lambda_callback import LambdaCallback
 from functrain.callbacks.lr_monitor import LearningRateMonitor
+from functrain.callbacks.prediction_writer import BasePredictionWriter
 from functrain.callbacks.progress import ProgressBar, ProgressBarBase, TQDMProgressBar
 from functrain.callbacks.rich_progress import RichProgressBar
 from functrain.callbacks.state_digest import StateDigest
 from functrain.callbacks.summary import ModelSummary
-from functrain.callbacks.timer import Interval, Timer
+from functrain.callbacks.timer import Timer
 from functrain.trainer.callback import Callback, Checkpoint, EarlyStop, Progress
 
 __all__ = [
+    "BasePredictionWriter",
     "Callback",
     "Checkpoint",
     "EarlyStop",

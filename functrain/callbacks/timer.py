@@ -31,8 +31,8 @@ class Timer(Callback):
 
     The time of training is kept in checkpoints: a run that continues counts on, and does nothing where no time is left.
     With `interval='step'` the limit is that of `Trainer(max_time=...)`, but that it counts training alone: the run ends
-    after the batch under way, whatever its minima are. With 'epoch' it is a wish, as `trainer.should_stop` is, and waits
-    for `min_epochs` and `min_steps`.
+    after the batch under way, whatever its minima are. With 'epoch' it is a wish, as `trainer.should_stop` is, and
+    waits for `min_epochs` and `min_steps`.
 
     Args:
         duration: how long training may take: 'DD:HH:MM:SS', a timedelta, or a dict of its arguments; None for no limit.

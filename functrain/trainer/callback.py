@@ -33,11 +33,14 @@ class Callback:
     - `should_stop(trainer, pl_module, moment)`: after the checkpoint; moment is 'validation' or 'epoch'.
     - `tick(trainer, pl_module)`: the host has control anyway, at most every `tick_seconds`.
     - `every_n_updates()`: ask for the 'steps' moment every so many updates; None for never.
+    - `wants_batch_indices`: True where `trainer.run.batch_indices` is asked for in hooks of a prediction's batches:
+      the numbers of the batch's samples in their data set.
     - `accumulation()`: batches an update, by epoch, for a callback that decides them; None leaves it to the flag.
     """
 
     tick_seconds: float | None = None
     may_lag = False
+    wants_batch_indices = False
 
     @default
     def log_step(self, trainer: Any, pl_module: Any, metrics: dict[str, Any]) -> None:

@@ -134,6 +134,11 @@ class LoaderTools(Protocol):
         not of its framework's, or has no such batches. Random numbers may be drawn."""
         ...
 
+    def with_indices(self, loader: Any, /) -> Iterator[tuple[Any, Sequence[int]]] | None:
+        """Return an iterator over the batches that a fresh iterator of the loader gives, each with the numbers of its
+        samples in their data set; None where the loader is not of its framework's, or does not tell."""
+        ...
+
 
 def rest_of(loader: Any, n: int) -> Iterator[Any] | None:
     """Return an iterator over all but the first n batches of a sequence, which reads none of them; None where the

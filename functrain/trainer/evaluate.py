@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from functrain.trainer import all_ranks, rows
 from functrain.trainer.errors import ConfigurationError, describe, noted
 from functrain.trainer.hooks import Hooks
+from functrain.trainer.narrow import class_of
 from functrain.trainer.random_states import isolated
 from functrain.trainer.run import Run
 
@@ -43,7 +45,7 @@ def pass_over(run: Run, stage: str, loaders: Sequence[Any], limits: Sequence[int
     with metrics.scope(stage):
         hooks.call(f"on_{stage}_start")
         hooks.call(f"on_{stage}_epoch_start")
-        wants = stage == "predict" or wants_outputs(hooks, stage)
+        wants = (stage == "predict" and run.keeps_predictions) or wants_outputs(hooks, stage)
         outputs = [_run_loader(run, stage, i, loaders, limits[i], wants) for i in range(len(loaders))]
         if not run.stop.alone:
             # Not sooner: the loaders of several processes may have different numbers of batches.
@@ -92,7 +94,7 @@ def wants_outputs(hooks: Hooks, stage: str) -> bool:
 def _run_loader(
     run: Run, stage: str, index: int, loaders: Sequence[Any], batches: int | None, wants: bool
 ) -> list[Any]:
-    drawn = CountedBatches(islice(iter(loaders[index]), batches), run, stage, index)
+    drawn = CountedBatches(islice(_batches_of(run, stage, index, loaders), batches), run, stage, index)
     number = index if len(loaders) > 1 else None
     with run.metrics.scope(stage, step=True, loader=number, place=lambda: drawn.count - 1) as scope:
         hooks = [getattr(run.hooks, f"on_{stage}_batch_{when}") for when in ("start", "end")]
@@ -112,6 +114,30 @@ def _run_loader(
             all_ranks.close_objects(run.metrics, run.world)
         run.metrics.end_loader()
     return outputs
+
+
+def _batches_of(run: Run, stage: str, index: int, loaders: Sequence[Any]) -> Iterator[Any]:
+    """Return an iterator over a loader's batches; in a prediction one that notes the numbers of their samples, where a
+    callback wants them."""
+    run.batch_indices, loader = None, loaders[index]
+    if stage != "predict" or not any(callback.wants_batch_indices for callback in run.callbacks):
+        return iter(loader)
+    numbered = run.loader_tools.with_indices(loader)
+    if numbered is None:
+        warnings.warn(
+            f"{stage} loader {index}: {class_of(loader).__name__} does not tell which samples its batches are made of, "
+            "so batch_indices are None; torch's own DataLoader tells them.",
+            UserWarning,
+            stacklevel=2,
+        )
+        return iter(loader)
+    return _noting(run, numbered)
+
+
+def _noting(run: Run, numbered: Iterator[tuple[Any, Sequence[int]]]) -> Iterator[Any]:
+    for batch, indices in numbered:
+        run.batch_indices = indices
+        yield batch
 
 
 def _many_at_once(run: Run, stage: str, index: int, drawn: CountedBatches) -> list[Any]:

@@ -97,6 +97,9 @@ class Run:
         resumed_rng: the random state of the checkpoint that the run continues from, until it is set.
         watches: called with every batch of training as it is drawn: with its epoch, how many batches of the epoch that
             makes, and the batch. A compiled run draws ahead of what it has trained on.
+        keeps_predictions: what the steps of a prediction give is returned.
+        batch_indices: the numbers of the samples of a prediction's batch in their data set, where a callback wants
+            them; None where the loader does not tell.
         evaluated, evaluation_batches: of the evaluation under way: the batches done, and how many there are (None:
             unknown).
     """
@@ -130,6 +133,8 @@ class Run:
     val: Loaders | None = None
     redone: dict[str, Any] | None = None
     resumed_rng: dict[str, Any] | None = None
+    keeps_predictions: bool = True
+    batch_indices: Sequence[int] | None = None
     evaluated: int = 0
     evaluation_batches: int | None = None
     loop: Loop | None = None

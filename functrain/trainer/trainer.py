@@ -184,7 +184,7 @@ class Trainer(Readable):
 
         `model` and `ckpt_path` are those of `test`.
         """
-        outputs = self._evaluate("predict", model, dataloaders, ckpt_path, datamodule, False)[1]
+        outputs = self._evaluate("predict", model, dataloaders, ckpt_path, datamodule, False, return_predictions)[1]
         if not return_predictions:
             return None
         return outputs[0] if len(outputs) == 1 else outputs
@@ -321,7 +321,14 @@ class Trainer(Readable):
             raise SystemExit(EXIT_TERMINATED)
 
     def _evaluate(
-        self, stage: str, model: Any, loaders: Any, ckpt_path: CkptPath | Default, datamodule: Any, verbose: bool
+        self,
+        stage: str,
+        model: Any,
+        loaders: Any,
+        ckpt_path: CkptPath | Default,
+        datamodule: Any,
+        verbose: bool,
+        keeps_predictions: bool = True,
     ) -> tuple[list[dict[str, float]], list[Any]]:
         fitted = self._fitted
         wish = ckpt_paths.given(stage, ckpt_path)
@@ -336,6 +343,7 @@ class Trainer(Readable):
         if datamodule is None and model is self.module:
             datamodule = self.datamodule
         run = self._attach(stage, model, datamodule)
+        run.keeps_predictions = keeps_predictions
         outputs: list[Any] = []
         with self._running(run):
             if fitted is not None and model is fitted.module:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from functrain.trainer import generators
@@ -21,4 +21,7 @@ class NumpyLoaders:
         return loader
 
     def ends(self, loader: Any) -> tuple[Any, Any] | None:
+        return None
+
+    def with_indices(self, loader: Any) -> Iterator[tuple[Any, Sequence[int]]] | None:
         return None
