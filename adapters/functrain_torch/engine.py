@@ -27,6 +27,7 @@ from functrain.trainer.step_outputs import of_players
 from functrain_torch import snapshot
 from functrain_torch.device import apply_determinism, choose_device
 from functrain_torch.family import Family
+from functrain_torch.groups import counts, followed
 from functrain_torch.kept import keep
 from functrain_torch.manual import Manual
 from functrain_torch.modes import Modes
@@ -50,6 +51,7 @@ class TorchEngine:
         trains: it is configured to train; what follows is there only then.
         parts: what its steps are made of.
         manual: serves a module that steps its optimizers itself.
+        groups: how many parameter groups each optimizer was made with; `_groups`, how many it had last.
         prepared: the optimizers and schedulers of a module that is in the midst of its training; None for a new fit.
         on_reports: called with the reports of every update; None where nobody asks.
     """
@@ -70,6 +72,8 @@ class TorchEngine:
         self.automatic = is_automatic(module, run.flags)
         self.pieces: int | None = run.flags.truncated_bptt_steps or module.truncated_bptt_steps
         self.prepared: Configured | None = None
+        self.groups: list[int] = []
+        self._groups: list[int] = []
         self.on_reports: Callable[[Sequence[Report | None]], None] | None = None
         self._given: dict[int, Any] = {}
         self._steps: dict[str, Callable[..., Any]] = {}
@@ -106,6 +110,7 @@ class TorchEngine:
         check_optimizers(self.parts.configured.optimizers, run.outer)
         self.manual = Manual(self, module, self.parts, run.hooks, self.strategy, run.span)
         self.state, self.trains = self.parts.init(), True
+        self.groups = self._groups = counts(self.configured.optimizers)
         frozen = [path for path, p in module.named_parameters() if not p.requires_grad]
         self._facts = Facts(
             {"precision": self.policy.name, "truncated_bptt_steps": str(self.pieces)},
@@ -145,6 +150,9 @@ class TorchEngine:
         """See the protocol. One pass of this loop is one batch: to the device, through the kernel, schedulers."""
         parts, run, transfer, special, single = self.parts, self.run, self.transfer, self.special, self.single
         assert self.state is not None
+        for player, count in zip(self.state.players, self._groups):  # noqa: B905 (as many; a keyword costs)
+            if len(player.opt.param_groups) != count:
+                self.follow_groups()
         if self.state.clock is not run.clock:
             self.state = self.state._replace(clock=run.clock)
         backend, rules, stop, scope = parts.backend, parts.rules, run.stop, run.metrics.current
@@ -172,6 +180,12 @@ class TorchEngine:
             if stop.raised:
                 break
         return Dispatch(run.clock, count, ended=not count or (count < n and not stop.raised), outputs=outputs)
+
+    def follow_groups(self) -> None:
+        """The optimizers may have been given parameter groups: what is accumulated are the gradients of all of them."""
+        now = counts(self.configured.optimizers)
+        if self.state is not None and now != self._groups:
+            self.state, self._groups = followed(self.state, clear=self.automatic), now
 
     def _train_by_hand(self, batch: Any) -> None:
         number = self.run.clock.batch

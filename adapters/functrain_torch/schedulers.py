@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
+
+from torch.optim import lr_scheduler as torch_schedulers
 
 from functrain.kernel.plan import passed
 from functrain.kernel.state import Report, TrainState
@@ -11,6 +14,13 @@ from functrain.trainer.errors import ConfigurationError, nearest
 from functrain_torch.optimizers import Scheduler
 
 Metrics = Mapping[str, Any]
+
+OF_ALL_GROUPS = (
+    torch_schedulers.StepLR, torch_schedulers.MultiStepLR, torch_schedulers.ConstantLR, torch_schedulers.LinearLR,
+    torch_schedulers.ExponentialLR, torch_schedulers.PolynomialLR, torch_schedulers.CosineAnnealingLR,
+    torch_schedulers.ReduceLROnPlateau,
+)  # fmt: skip
+"""Schedulers that go on from a group's present rate, so that they move groups too that were added later."""
 
 
 class Schedulers:
@@ -28,6 +38,11 @@ class Schedulers:
         self.by_update = [config for config in configs if config.interval == "step"]
         self.by_epoch = [config for config in configs if config.interval == "epoch"]
         self.hook = hook
+        self.made_for = {
+            id(config): len(config.scheduler.optimizer.param_groups)
+            for config in configs
+            if hasattr(config.scheduler, "optimizer") and type(config.scheduler) not in OF_ALL_GROUPS
+        }
 
     def after_update(
         self, state: TrainState, reports: Sequence[Report | None], metrics: Callable[[], Metrics] = dict
@@ -65,9 +80,29 @@ class Schedulers:
                     f"{', '.join(sorted(metrics)) or 'none'}.{nearest(monitor, metrics)}"
                 )
             metric = metrics[monitor]
+        known = self.made_for.get(id(config))
+        if known is None or known == len(config.scheduler.optimizer.param_groups):
+            self._take_step(config, metric)
+        else:
+            with only_first(config.scheduler.optimizer, known):
+                self._take_step(config, metric)
+
+    def _take_step(self, config: Scheduler, metric: Any) -> None:
         if self.hook is not None:
             self.hook(config.scheduler, config.player, metric)
         elif config.reduce_on_plateau:
             config.scheduler.step(metric)
         else:
             config.scheduler.step()
+
+
+@contextmanager
+def only_first(optimizer: Any, count: int) -> Generator[None]:
+    """Within it the optimizer has its first groups only: a scheduler that has a rate for each of them cannot know those
+    of groups that were added later, and leaves them alone."""
+    groups = optimizer.param_groups
+    optimizer.param_groups = groups[:count]
+    try:
+        yield
+    finally:
+        optimizer.param_groups = groups

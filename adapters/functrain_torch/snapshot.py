@@ -14,6 +14,7 @@ from functrain.trainer.errors import CheckpointError
 from functrain.trainer.run import Run
 from functrain.trainer.weights import check_not_weights_only, check_weights
 from functrain_torch import ckpt, metric_states
+from functrain_torch.groups import add_saved
 from functrain_torch.manual import Manual
 from functrain_torch.modes import Modes
 from functrain_torch.module import LightningModule
@@ -35,6 +36,11 @@ class Holder(Protocol):
     manual: Manual
     modes: Modes
     automatic: bool
+    groups: list[int]
+
+    def follow_groups(self) -> None:
+        """The optimizers may have been given parameter groups."""
+        ...
 
     @property
     def configured(self) -> Configured:
@@ -57,12 +63,14 @@ def state_dict(engine: Holder, weights_only: bool) -> dict[str, Any]:
     saved: dict[str, Any] = {"state_dict": engine.strategy.state_dict(engine.module)}
     if weights_only:
         return saved
+    engine.follow_groups()
     if not engine.automatic:
         engine.manual.settle()
     state, configured = _state_of(engine), engine.configured
     saved["optimizer_states"] = [optimizer.state_dict() for optimizer in configured.optimizers]
     saved["lr_schedulers"] = [config.scheduler.state_dict() for config in configured.schedulers]
     saved["kinds"] = _kinds(configured)
+    saved["groups"] = list(engine.groups)
     saved["parameter_names"] = [parameter_names(engine.module, optimizer) for optimizer in configured.optimizers]
     saved["players"] = [_player(engine, i, player) for i, player in enumerate(state.players)]
     if not engine.automatic:
@@ -121,6 +129,8 @@ def load_state(engine: Holder, saved: Mapping[str, Any] | TrainState, weights_on
     module, name = engine.module, type(engine.module).__name__
     check_weights(saved, module.state_dict(), ckpt.forms, name)
     if not weights_only:
+        add_saved(module, engine.configured.optimizers, saved)
+        engine.follow_groups()
         _check_optimizers(engine, saved, name)
         places = _places(engine, saved)
         for i, (state, at) in enumerate(zip(saved["optimizer_states"], places, strict=True)):
@@ -141,6 +151,10 @@ def load_state(engine: Holder, saved: Mapping[str, Any] | TrainState, weights_on
     for config, state in zip(engine.configured.schedulers, saved["lr_schedulers"], strict=True):
         config.scheduler.load_state_dict(state)
     _load_players(engine, saved, places)
+    for player in _state_of(engine).players:
+        if player.updates:
+            # It has stepped, in the run before: torch's schedulers would warn that it has not.
+            vars(player.opt)["_opt_called"] = True
     engine.modes.resumed = set(saved["modes"])
     metric_states.load_states(module, saved["metric_states"])
     metrics_state.load_links(engine.run.metrics, saved["metric_links"], metric_states.found(module))

@@ -8,13 +8,17 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 pytest.importorskip("pytorch_lightning", reason="the peer is an extra: pip install 'functrain[bench]'")
 
 import pytorch_lightning as peer
 
-from functrain_torch.callbacks import BasePredictionWriter
+import functrain_torch as pl
+from functrain_torch.callbacks import BackboneFinetuning, BaseFinetuning, BasePredictionWriter
+from tests.callbacks import test_finetuning as tuning
 from tests.callbacks import test_prediction_writer as writing
+from tests.resume.common import differences
 
 logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
 
@@ -72,3 +76,84 @@ def test_predictions_are_written_alike(make, theirs, interval, several):
     assert len(own.batches) == (0 if interval == "epoch" else 3 * (1 + several))
     assert [(plain(p), i) for p, i in own.epochs] == [(plain(p), i) for p, i in other.epochs]
     assert len(own.epochs) == (interval != "batch")
+
+
+# ---- finetuning
+
+
+class Body:
+    """A module of either, with a backbone and a head."""
+
+    def __init__(self, scheduler: Any = None) -> None:
+        super().__init__()
+        torch.manual_seed(1)
+        self.backbone = nn.Sequential(nn.Linear(4, 5, bias=False), nn.BatchNorm1d(5), nn.Tanh(), nn.Linear(5, 5))
+        self.head = nn.Linear(5, 1)
+        self.scheduler = scheduler
+
+    def forward(self, x):
+        return self.head(self.backbone(x))
+
+    def training_step(self, batch, batch_idx):
+        return nn.functional.mse_loss(self(batch[0]), batch[1])
+
+    def configure_optimizers(self):
+        optimizer = torch.optim.SGD([p for p in self.parameters() if p.requires_grad], lr=0.1, momentum=0.9)
+        return optimizer if self.scheduler is None else ([optimizer], [self.scheduler(optimizer)])
+
+
+class Own(Body, pl.LightningModule):
+    pass
+
+
+class Theirs(Body, peer.LightningModule):
+    pass
+
+
+def fitted(make: Any, theirs: Any, own: Any, other: Any, scheduler: Any = None, **flags: Any) -> tuple[Own, Theirs]:
+    """A module of each, trained with a callback of each."""
+    modules = Own(scheduler), Theirs(scheduler)
+    for module, maker, callback in zip(modules, (make, theirs), (own, other), strict=True):
+        maker(callback, **flags).fit(module, tuning.loader())
+    return modules
+
+
+@pytest.mark.parametrize("scheduler", [None, tuning.exponential])
+@pytest.mark.parametrize("align", [False, True])
+def test_a_backbone_is_tuned_alike(make, theirs, scheduler, align):
+    arguments = {"unfreeze_backbone_at_epoch": 1, "lambda_func": lambda epoch: 2.5, "should_align": align}
+    own, other = BackboneFinetuning(**arguments), peer.callbacks.BackboneFinetuning(**arguments)
+    modules = fitted(make, theirs, own, other, scheduler, max_epochs=5)
+    assert not differences(*(tuning.weights(module) for module in modules))
+    assert own.previous_backbone_lr == other.previous_backbone_lr > 0
+
+
+def tuner(base: type) -> Any:
+    class Tunes(base):
+        def freeze_before_training(self, pl_module):
+            self.freeze(pl_module.backbone)
+
+        def finetune_function(self, pl_module, epoch, optimizer):
+            if epoch == 2:
+                self.unfreeze_and_add_param_group(pl_module.backbone[3], optimizer)
+            if epoch == 3:
+                self.unfreeze_and_add_param_group(pl_module.backbone[0], optimizer, lr=0.03)
+
+    return Tunes()
+
+
+def test_layers_are_unfrozen_alike(make, theirs):
+    own, other = tuner(BaseFinetuning), tuner(peer.callbacks.BaseFinetuning)
+    modules = fitted(make, theirs, own, other, tuning.exponential, max_epochs=5)
+    assert not differences(*(tuning.weights(module) for module in modules))
+
+
+@pytest.mark.parametrize("train_bn", [False, True])
+def test_modules_are_flattened_and_frozen_alike(train_bn):
+    for freezer in (BaseFinetuning, peer.callbacks.BaseFinetuning):
+        block = tuning.Block()
+        freezer.freeze(block, train_bn)
+        found = [name for name, p in block.named_parameters() if p.requires_grad]
+        assert found == (["layers.b.0.weight", "layers.b.0.bias"] if train_bn else [])
+    theirs = peer.callbacks.BaseFinetuning.flatten_modules(block)
+    assert BaseFinetuning.flatten_modules(block) == theirs

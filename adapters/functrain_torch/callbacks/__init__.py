@@ -1,16 +1,9 @@
-"""functrain's callbacks under this adapter's name: `from functrain_torch.callbacks import ModelCheckpoint`."""
-
-from types import ModuleType
+"""functrain's callbacks under this adapter's name, and those that know torch: `from functrain_torch.callbacks import
+ModelCheckpoint`."""
 
 from functrain import callbacks as neutral
 from functrain.callbacks import *  # noqa: F403
-from functrain_torch.compat import older
-from functrain_torch.compat.callbacks import LearningRateLogger
+from functrain_torch.callbacks.finetuning import BackboneFinetuning, BaseFinetuning
 
-__all__ = ["LearningRateLogger"]
+__all__ = ["BackboneFinetuning", "BaseFinetuning"]
 __all__ += neutral.__all__
-
-
-def __getattr__(name: str) -> ModuleType:
-    """Import an older path where one is asked for."""
-    return older("callbacks", name)

@@ -132,7 +132,6 @@ def test_the_batch_that_was_looked_at_past_max_steps_is_trained_by_the_run_that_
     assert same(model, whole)
 
 
-@pytest.mark.filterwarnings("ignore:Detected call of .lr_scheduler:UserWarning")  # torch knows this process alone
 @pytest.mark.parametrize("hook", ["on_train_batch_end", "on_batch_end", "on_validation_end", "on_train_epoch_end"])
 def test_a_run_that_continues_from_any_hook_of_the_last_batch_ends_as_the_whole(tmp_path: Any, hook: str):
     """The end that was found by looking is found again, or known."""
