@@ -13,6 +13,7 @@ from functrain.callbacks.defaults import default_callbacks, default_loggers
 from functrain.loggers import CSVLogger, TensorBoardLogger
 from functrain.trainer import trainer as core
 from functrain.trainer.callback import Callback
+from functrain.trainer.errors import ConfigurationError
 from functrain.trainer.foreign import RunLogger
 from functrain.trainer.loaders import either
 from functrain.tuner import Tuner, tuner
@@ -74,6 +75,13 @@ class Trainer(core.Trainer):
         """
         train = either("train_dataloaders", train_dataloaders, "train_dataloader", train_dataloader)
         return tuner.tune(self, model, train, val_dataloaders, datamodule, scale_batch_size_kwargs, lr_find_kwargs)
+
+    def averaging(self) -> list[Callback]:
+        """Return the callback that `stochastic_weight_avg` asks for; functrain_torch's Trainer has one."""
+        raise ConfigurationError(
+            "Trainer(stochastic_weight_avg=True): only functrain_torch's Trainer averages weights by itself; use that "
+            "for a torch module, and leave the flag out for others."
+        )
 
 
 __all__ = ["Trainer", "default_callbacks_and_loggers", "standard_logger"]

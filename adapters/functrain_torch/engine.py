@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -269,6 +270,15 @@ class TorchEngine:
 
     def close_epoch(self, metrics: Mapping[str, Any]) -> None:
         self.parts.schedulers.end_epoch(self.run.clock.epoch, metrics)
+
+    def forward(self, batch: Any, number: int) -> Any:
+        """Return what the first optimizer's training step gives for a batch, of which nothing else is done."""
+        assert self.state is not None
+        if self.transfer is not None:
+            batch = self.transfer(batch, 0)
+        state = self.state._replace(clock=self.run.clock._replace(batch=number))
+        with nullcontext() if self.context is None else self.context():
+            return self.parts.backend.forward(state, batch, 0)
 
     # evaluating
 

@@ -38,11 +38,12 @@ class Schedulers:
         self.by_update = [config for config in configs if config.interval == "step"]
         self.by_epoch = [config for config in configs if config.interval == "epoch"]
         self.hook = hook
-        self.made_for = {
-            id(config): len(config.scheduler.optimizer.param_groups)
-            for config in configs
-            if hasattr(config.scheduler, "optimizer") and type(config.scheduler) not in OF_ALL_GROUPS
-        }
+        self.made_for = _groups_of(configs)
+
+    def replace(self, scheduler: Any) -> None:
+        """From now on this one steps at the end of every epoch, in place of all others."""
+        self.by_update, self.by_epoch = [], [Scheduler(scheduler)]
+        self.made_for = _groups_of(self.by_epoch)
 
     def after_update(
         self, state: TrainState, reports: Sequence[Report | None], metrics: Callable[[], Metrics] = dict
@@ -94,6 +95,15 @@ class Schedulers:
             config.scheduler.step(metric)
         else:
             config.scheduler.step()
+
+
+def _groups_of(configs: Sequence[Scheduler]) -> dict[int, int]:
+    """Return how many groups the optimizer has, by the id of each scheduler's entry that cannot know of others."""
+    return {
+        id(config): len(config.scheduler.optimizer.param_groups)
+        for config in configs
+        if hasattr(config.scheduler, "optimizer") and type(config.scheduler) not in OF_ALL_GROUPS
+    }
 
 
 @contextmanager

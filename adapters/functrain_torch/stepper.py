@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
-from functrain.assembly import Trainer
+from functrain_torch.assembly import Trainer
 from functrain.kernel.state import Report, TrainState
 from functrain.seed import isolate_rng
 from functrain.trainer import checkpoint as checkpoints

@@ -39,6 +39,8 @@ def default_callbacks(trainer: Any) -> list[Callback]:
     ]
     if flags.weights_summary is not None and not _has(trainer.user_callbacks, ModelSummary):
         made.append(ModelSummary(flags.weights_summary))
+    if flags.stochastic_weight_avg:
+        made += trainer.averaging()
     if flags.fast_dev_run:
         trainer.user_callbacks = _for_a_dev_run(trainer.user_callbacks)
         made = _for_a_dev_run(made)

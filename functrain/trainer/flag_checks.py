@@ -103,7 +103,7 @@ def _choices(flags: Flags) -> None:
 def _switches(flags: Flags) -> None:
     names = (
         "deterministic", "benchmark", "terminate_on_nan", "automatic_optimization", "prepare_data_per_node",
-        "move_metrics_to_cpu", "replace_sampler_ddp",
+        "move_metrics_to_cpu", "replace_sampler_ddp", "stochastic_weight_avg",
     )  # fmt: skip
     for name in names:
         value = getattr(flags, name)

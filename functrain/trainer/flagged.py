@@ -118,6 +118,7 @@ class Flagged(_Told):
         profiler: str | ActionProfiler | None = None,
         auto_lr_find: bool | str | None = False,
         auto_scale_batch_size: bool | str | None = False,
+        stochastic_weight_avg: bool | None = False,
         enable_checkpointing: bool | None = None,
         enable_progress_bar: bool | None = None,
         enable_model_summary: bool | None = None,
@@ -188,6 +189,7 @@ class Flagged(_Told):
                 `learning_rate`, or the attribute's name.
             auto_scale_batch_size: trainer.tune() finds the largest batch size that fits into memory: True or 'power',
                 or 'binsearch'.
+            stochastic_weight_avg: end with the mean of the last epochs' weights; torch modules only.
             enable_checkpointing: save checkpoints; another name of checkpoint_callback.
             enable_progress_bar: False for progress_bar_refresh_rate=0.
             enable_model_summary: False for weights_summary=None.

@@ -61,6 +61,7 @@ class Settings:
     replace_sampler_ddp: bool | None = True
     auto_lr_find: bool | str | None = False
     auto_scale_batch_size: bool | str | None = False
+    stochastic_weight_avg: bool | None = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,13 +9,19 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.optim.swa_utils import get_swa_avg_fn
 
 pytest.importorskip("pytorch_lightning", reason="the peer is an extra: pip install 'functrain[bench]'")
 
 import pytorch_lightning as peer
 
 import functrain_torch as pl
-from functrain_torch.callbacks import BackboneFinetuning, BaseFinetuning, BasePredictionWriter
+from functrain_torch.callbacks import (
+    BackboneFinetuning,
+    BaseFinetuning,
+    BasePredictionWriter,
+    StochasticWeightAveraging,
+)
 from tests.callbacks import test_finetuning as tuning
 from tests.callbacks import test_prediction_writer as writing
 from tests.resume.common import differences
@@ -84,10 +90,11 @@ def test_predictions_are_written_alike(make, theirs, interval, several):
 class Body:
     """A module of either, with a backbone and a head."""
 
-    def __init__(self, scheduler: Any = None) -> None:
+    def __init__(self, scheduler: Any = None, normalizes: bool = True) -> None:
         super().__init__()
         torch.manual_seed(1)
-        self.backbone = nn.Sequential(nn.Linear(4, 5, bias=False), nn.BatchNorm1d(5), nn.Tanh(), nn.Linear(5, 5))
+        norm = nn.BatchNorm1d(5) if normalizes else nn.Identity()
+        self.backbone = nn.Sequential(nn.Linear(4, 5, bias=False), norm, nn.Tanh(), nn.Linear(5, 5))
         self.head = nn.Linear(5, 1)
         self.scheduler = scheduler
 
@@ -110,9 +117,9 @@ class Theirs(Body, peer.LightningModule):
     pass
 
 
-def fitted(make: Any, theirs: Any, own: Any, other: Any, scheduler: Any = None, **flags: Any) -> tuple[Own, Theirs]:
+def fitted(make: Any, theirs: Any, own: Any, other: Any, *of_body: Any, **flags: Any) -> tuple[Own, Theirs]:
     """A module of each, trained with a callback of each."""
-    modules = Own(scheduler), Theirs(scheduler)
+    modules = Own(*of_body), Theirs(*of_body)
     for module, maker, callback in zip(modules, (make, theirs), (own, other), strict=True):
         maker(callback, **flags).fit(module, tuning.loader())
     return modules
@@ -157,3 +164,35 @@ def test_modules_are_flattened_and_frozen_alike(train_bn):
         assert found == (["layers.b.0.weight", "layers.b.0.bias"] if train_bn else [])
     theirs = peer.callbacks.BaseFinetuning.flatten_modules(block)
     assert BaseFinetuning.flatten_modules(block) == theirs
+
+
+# ---- StochasticWeightAveraging
+
+
+@pytest.mark.parametrize("scheduler", [None, tuning.exponential])
+@pytest.mark.parametrize("strategy", ["cos", "linear"])
+@pytest.mark.parametrize("start", [1, 3, 0.5])
+@pytest.mark.parametrize("normalizes", [False, True])
+def test_weights_are_averaged_alike(make, theirs, scheduler, strategy, start, normalizes):
+    """Statistics of batch normalization too. The peer's mean of weights is written otherwise than torch's; given as
+    `avg_fn` it has the same bits."""
+    arguments = {
+        "swa_epoch_start": start, "swa_lrs": 0.02, "annealing_epochs": 2, "annealing_strategy": strategy,
+        "avg_fn": get_swa_avg_fn(),
+    }  # fmt: skip
+    own, plain, other = Own(scheduler, normalizes), Own(scheduler, normalizes), Theirs(scheduler, normalizes)
+    make(StochasticWeightAveraging(**arguments), max_epochs=6).fit(own, tuning.loader())
+    averages = peer.callbacks.StochasticWeightAveraging(**arguments)
+    theirs(averages, Still(), max_epochs=6).fit(other, tuning.loader())
+    assert not differences(tuning.weights(own), tuning.weights(other))
+    make(StochasticWeightAveraging(**{**arguments, "avg_fn": None}), max_epochs=6).fit(plain, tuning.loader())
+    torch.testing.assert_close(tuning.weights(plain), tuning.weights(other))
+
+
+class Still(peer.Callback):
+    """The peer computes statistics in a further epoch, whose last batch steps with gradients of before: that moves
+    nothing here."""
+
+    def on_train_epoch_start(self, trainer, pl_module):
+        if trainer.current_epoch == 6:
+            trainer.optimizers[0].param_groups[0]["lr"] = 0.0

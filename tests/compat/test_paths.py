@@ -117,7 +117,7 @@ def test_without_the_room_there_is_a_trainer_of_the_present_names(tmp_path: Path
             text = text.replace(older, "")
         lines = [line for line in text.splitlines() if "functrain_torch.compat" not in line]
         at = next(i for i, line in enumerate(lines) if line.startswith(("import functrain", "from functrain")))
-        present = ["from functrain.assembly import Trainer"] if seam == "functrain_torch" else []
+        present = ["from functrain_torch.assembly import Trainer"] if seam == "functrain_torch" else []
         file.write_text("\n".join([*lines[:at], *present, *lines[at:]]))
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(PROJECT)])}
     done = subprocess.run(

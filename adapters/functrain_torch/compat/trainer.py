@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, ClassVar, Literal
 
-from functrain import assembly
+from functrain_torch import assembly
 from functrain.kernel.state import TrainState
 from functrain.trainer.callback import Callback, EarlyStop
 from functrain.trainer.ckpt_path import BEST_IF_ANY, CkptPath, Default
@@ -87,6 +87,7 @@ class Trainer(assembly.Trainer):
         profiler: str | ActionProfiler | None = None,
         auto_lr_find: bool | str | None = False,
         auto_scale_batch_size: bool | str | None = False,
+        stochastic_weight_avg: bool | None = False,
         enable_checkpointing: bool | None = None,
         enable_progress_bar: bool | None = None,
         enable_model_summary: bool | None = None,
