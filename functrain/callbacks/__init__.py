@@ -11,7 +11,7 @@ from functrain.callbacks.lambda_callback import LambdaCallback
 from functrain.callbacks.lr_monitor import LearningRateMonitor
 from functrain.callbacks.prediction_writer import BasePredictionWriter
 from functrain.callbacks.progress import ProgressBar, ProgressBarBase, TQDMProgressBar
-from functrain.callbacks.rich_progress import RichProgressBar
+from functrain.callbacks.rich_progress import RichProgressBar, RichProgressBarTheme
 from functrain.callbacks.state_digest import StateDigest
 from functrain.callbacks.summary import ModelSummary
 from functrain.callbacks.timer import Timer
@@ -32,6 +32,7 @@ __all__ = [
     "ProgressBar",
     "ProgressBarBase",
     "RichProgressBar",
+    "RichProgressBarTheme",
     "StateDigest",
     "TQDMProgressBar",
     "Timer",

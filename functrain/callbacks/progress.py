@@ -7,13 +7,16 @@ come to the host.
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 from functrain.callbacks.monitor import cut_short
+from functrain.kernel.plan import in_turn
 from functrain.trainer.callback import Progress
 from functrain.trainer.errors import ConfigurationError
 from functrain.trainer.events import Moment
@@ -27,7 +30,9 @@ TRAINING, EVALUATION = "training", "evaluation"
 class ProgressBarBase(Progress):
     """What every progress bar does; a subclass draws.
 
-    Where the output is no terminal nothing is drawn; a line is printed at the end of each epoch.
+    A subclass either defines `open`, `move`, `close` and `write`, which are called when there is something to draw; or
+    it draws in hooks of its own, with what the properties tell. Where the output is no terminal the former are not
+    called; a line is printed at the end of each epoch.
 
     Args:
         refresh_rate: redraw at most every so many batches; 0 for no bar.
@@ -44,35 +49,146 @@ class ProgressBarBase(Progress):
         self.refresh_rate = refresh_rate
         self.process_position = process_position
         self.enabled = refresh_rate > 0
-        self._live = False
+        self._live = self._draws = False
         self._tracks: list[str] = []
         self._drawn = 0.0
         self._shown = 0
         self._started = time.monotonic()
+        self._trainer: Any = None
+        self._loader: int | None = None
 
     # what a subclass draws
 
     def open(self, track: str, text: str, total: int | None, done: int) -> None:
         """Show a bar for 'training' or 'evaluation', which may be open: `done` of `total` batches (None: unknown)."""
-        raise NotImplementedError
 
     def move(self, track: str, done: int, metrics: dict[str, Any]) -> None:
         """So many batches are done."""
-        raise NotImplementedError
 
     def close(self, track: str) -> None:
         """The bar is over; one of an evaluation vanishes."""
-        raise NotImplementedError
 
     def write(self, text: str, file: Any) -> None:
         """Print a text above the open bars."""
-        raise NotImplementedError
+        print(text, end="", file=file)
 
     def get_metrics(self, trainer: Any, pl_module: Any) -> dict[str, Any]:
         """Return what stands beside the bar: the logger's version, and what `prog_bar=True` asked for. To be
         overridden."""
-        version = trainer.logger.version if isinstance(trainer.logger, HasVersion) else None
-        return {**({} if version is None else {"v_num": version}), **trainer.progress_bar_metrics}
+        return {**get_standard_metrics(trainer, pl_module), **trainer.progress_bar_metrics}
+
+    # what a subclass may ask
+
+    @property
+    def trainer(self) -> Any:
+        """The Trainer of the run.
+
+        Raises:
+            TypeError: no run has begun.
+        """
+        if self._trainer is None:
+            raise TypeError(f"{type(self).__name__}.trainer: it is known from the start of a run on.")
+        return self._trainer
+
+    @property
+    def sanity_check_description(self) -> str:
+        """What the bar of the sanity check is called."""
+        return "Sanity check"
+
+    @property
+    def train_description(self) -> str:
+        """What the training bar is called before an epoch has begun."""
+        return "Training"
+
+    @property
+    def validation_description(self) -> str:
+        """What the bar of a validation is called."""
+        return "Validation"
+
+    @property
+    def test_description(self) -> str:
+        """What the bar of the test is called."""
+        return "Test"
+
+    @property
+    def predict_description(self) -> str:
+        """What the bar of a prediction is called."""
+        return "Predict"
+
+    @property
+    def train_batch_idx(self) -> int:
+        """How many batches of the epoch are done."""
+        return self.trainer.run.clock.batch
+
+    @property
+    def val_batch_idx(self) -> int:
+        """How many batches of the present validation loader are done."""
+        return self._done()
+
+    @property
+    def test_batch_idx(self) -> int:
+        """How many batches of the present test loader are done."""
+        return self._done()
+
+    @property
+    def predict_batch_idx(self) -> int:
+        """How many batches of the present predict loader are done."""
+        return self._done()
+
+    @property
+    def total_train_batches(self) -> int | float:
+        """How many batches an epoch has; infinite where that is not known."""
+        return _or_infinite(self.trainer.run.plan.batches)
+
+    @property
+    def total_val_batches_current_dataloader(self) -> int | float:
+        """How many batches the present validation loader has; infinite where that is not known."""
+        return self._total()
+
+    @property
+    def total_test_batches_current_dataloader(self) -> int | float:
+        """How many batches the present test loader has; infinite where that is not known."""
+        return self._total()
+
+    @property
+    def total_predict_batches_current_dataloader(self) -> int | float:
+        """How many batches the present predict loader has; infinite where that is not known."""
+        return self._total()
+
+    @property
+    def total_val_batches(self) -> int | float:
+        """How many batches a validation of this epoch has over all loaders; 0 in an epoch without one."""
+        run = self.trainer.run
+        if run.stage != "fit":
+            return _or_infinite(run.evaluation_batches)
+        if run.val is None or not in_turn(run.plan, run.clock):
+            return 0
+        return sum(_or_infinite(limit) for limit in run.val[1])
+
+    @property
+    def is_enabled(self) -> bool:
+        """Is there a bar?"""
+        return self.enabled and self.refresh_rate > 0
+
+    @property
+    def is_disabled(self) -> bool:
+        """Is there none?"""
+        return not self.is_enabled
+
+    def has_dataloader_changed(self, dataloader_idx: int) -> bool:
+        """Return whether this is another loader than the last time, and remember it."""
+        before, self._loader = self._loader, dataloader_idx
+        return before != dataloader_idx
+
+    def reset_dataloader_idx_tracker(self) -> None:
+        """Forget which loader it was."""
+        self._loader = None
+
+    def _done(self) -> int:
+        return self.trainer.run.evaluated - self.trainer.run.evaluated_before
+
+    def _total(self) -> int | float:
+        return _or_infinite(self.trainer.run.loader_batches)
 
     # what users call
 
@@ -95,7 +211,9 @@ class ProgressBarBase(Progress):
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
         """A stage begins: is somebody looking? Otherwise the Trainer need not come by."""
-        self._live = self.enabled and self.is_terminal()
+        self._trainer = trainer
+        self._draws = type(self).open is not ProgressBarBase.open
+        self._live = self._draws and self.enabled and self.is_terminal()
         self.tick_seconds = TICK_SECONDS if self._live else None
 
     def is_terminal(self) -> bool:
@@ -134,7 +252,7 @@ class ProgressBarBase(Progress):
 
     def should_stop(self, trainer: Any, pl_module: Any, moment: Moment) -> None:
         """Stop nothing: this is when an epoch's metrics are computed and can be shown."""
-        if moment != "epoch" or not self.enabled:
+        if moment != "epoch" or not self.enabled or not self._draws:
             return
         metrics = self.get_metrics(trainer, pl_module)
         if TRAINING in self._tracks:
@@ -148,7 +266,8 @@ class ProgressBarBase(Progress):
 
     def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
         """Open the evaluation's bar."""
-        self._open(EVALUATION, "Sanity check" if trainer.sanity_checking else "Validation", trainer)
+        text = self.sanity_check_description if trainer.sanity_checking else self.validation_description
+        self._open(EVALUATION, text, trainer)
 
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
         """Close the evaluation's bar."""
@@ -156,7 +275,7 @@ class ProgressBarBase(Progress):
 
     def on_test_start(self, trainer: Any, pl_module: Any) -> None:
         """Open the evaluation's bar."""
-        self._open(EVALUATION, "Test", trainer)
+        self._open(EVALUATION, self.test_description, trainer)
 
     def on_test_end(self, trainer: Any, pl_module: Any) -> None:
         """Close the evaluation's bar."""
@@ -164,7 +283,7 @@ class ProgressBarBase(Progress):
 
     def on_predict_start(self, trainer: Any, pl_module: Any) -> None:
         """Open the evaluation's bar."""
-        self._open(EVALUATION, "Predict", trainer)
+        self._open(EVALUATION, self.predict_description, trainer)
 
     def on_predict_end(self, trainer: Any, pl_module: Any) -> None:
         """Close the evaluation's bar."""
@@ -177,6 +296,7 @@ class ProgressBarBase(Progress):
         self._shown = clock.batch
 
     def _open(self, track: str, text: str, trainer: Any) -> None:
+        self._loader = None
         if not self._live:
             return
         if track == TRAINING:
@@ -205,45 +325,72 @@ def _short(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
+def get_standard_metrics(trainer: Any, pl_module: Any) -> dict[str, Any]:
+    """Return what stands beside every bar: the logger's version as 'v_num', where there is one."""
+    version = trainer.logger.version if isinstance(trainer.logger, HasVersion) else None
+    return {} if version is None else {"v_num": version}
+
+
+def _or_infinite(count: int | None) -> int | float:
+    return math.inf if count is None else count
+
+
+def convert_inf(x: int | float | None) -> int | None:
+    """Return a number of batches as tqdm takes it: None for an infinite one."""
+    return None if x is None or x in (math.inf, -math.inf) or x != x else int(x)
+
+
 class TQDMProgressBar(ProgressBarBase):
     """A bar for the training epoch, and one below it while an evaluation runs, drawn by tqdm.
+
+    To have other bars, override `init_train_tqdm` and its like, which make them.
 
     Args:
         refresh_rate: redraw at most every so many batches; 0 for no bar.
         process_position: which pair of lines the bars take, from 0, where several trainers run side by side.
+        leave: keep the bar of every epoch, not only the last.
     """
 
-    def __init__(self, refresh_rate: int = 1, process_position: int = 0) -> None:
+    def __init__(self, refresh_rate: int = 1, process_position: int = 0, leave: bool = False) -> None:
         super().__init__(refresh_rate, process_position)
+        self.leave = leave
         self._bars: dict[str, Any] = {}
 
-    def open(self, track: str, text: str, total: int | None, done: int) -> None:
-        """Make the bar, or begin it anew."""
-        bar = self._bars.get(track)
-        if bar is None:
-            self._bars[track] = self._make(track, text, total, done)
-            return
-        bar.total, bar.initial, bar.n = total, done, done
-        bar.start_t = bar.last_print_t = time.time()
-        bar.set_postfix({}, refresh=False)
-        bar.set_description(text)
+    # the bars, made anew for each training and each evaluation
 
-    def _make(self, track: str, text: str, total: int | None, done: int) -> Any:
-        from tqdm import tqdm
+    def init_train_tqdm(self) -> Any:
+        """Return the bar of a training, a tqdm."""
+        return self._make(self.train_description, self.total_train_batches, below=False, leave=True)
 
-        class Bar(tqdm):
-            # Nothing here waits for tqdm's thread that redraws slow bars.
-            monitor_interval = 0
+    def init_sanity_tqdm(self) -> Any:
+        """Return the bar of the sanity check."""
+        return self._make_evaluation(self.sanity_check_description)
+
+    def init_validation_tqdm(self) -> Any:
+        """Return the bar of a validation."""
+        return self._make_evaluation(self.validation_description)
+
+    def init_test_tqdm(self) -> Any:
+        """Return the bar of the test."""
+        return self._make_evaluation(self.test_description)
+
+    def init_predict_tqdm(self) -> Any:
+        """Return the bar of a prediction."""
+        return self._make_evaluation(self.predict_description)
+
+    def _make_evaluation(self, text: str) -> Any:
+        return self._make(text, _or_infinite(self.trainer.run.evaluation_batches), below=True, leave=False)
+
+    def _make(self, text: str, total: int | float, below: bool, leave: bool) -> Any:
+        from functrain.callbacks.tqdm_bar import Tqdm
 
         # Some terminals say that they have no columns (a container's, a notebook's); tqdm would draw nothing there.
         size = None if _has_a_size() else shutil.get_terminal_size()
-        below = track == EVALUATION
-        return Bar(
+        return Tqdm(
             desc=text,
-            total=total,
-            initial=done,
+            total=convert_inf(total),
             position=2 * self.process_position + below,
-            leave=not below,
+            leave=leave,
             file=sys.stderr,
             dynamic_ncols=size is None,
             ncols=size and size.columns,
@@ -251,6 +398,68 @@ class TQDMProgressBar(ProgressBarBase):
             smoothing=0,
             unit="batch",
         )
+
+    @property
+    def main_progress_bar(self) -> Any:
+        """The training bar; one that draws nothing where there is none."""
+        return self._bar(TRAINING)
+
+    @main_progress_bar.setter
+    def main_progress_bar(self, bar: Any) -> None:
+        self._take(TRAINING, bar)
+
+    train_progress_bar = main_progress_bar
+
+    @property
+    def val_progress_bar(self) -> Any:
+        """The evaluation's bar; one that draws nothing where there is none."""
+        return self._bar(EVALUATION)
+
+    @val_progress_bar.setter
+    def val_progress_bar(self, bar: Any) -> None:
+        self._take(EVALUATION, bar)
+
+    test_progress_bar = predict_progress_bar = val_progress_bar
+
+    def _bar(self, track: str) -> Any:
+        from functrain.callbacks.tqdm_bar import Tqdm
+
+        return self._bars[track] if track in self._bars else Tqdm(disable=True)
+
+    def _take(self, track: str, bar: Any) -> None:
+        """A subclass has made a bar by itself."""
+        before = self._bars.get(track)
+        if before is not None and before is not bar:
+            before.close()
+        self._bars[track] = bar
+        if track not in self._tracks:
+            self._tracks.append(track)
+
+    # what is drawn
+
+    def open(self, track: str, text: str, total: int | None, done: int) -> None:
+        """Make the bar, or begin it anew."""
+        bar = self._bars.get(track)
+        if bar is not None and track == TRAINING and self.leave and bar.n:
+            bar.close()
+            bar = None
+        if bar is None:
+            bar = self._bars[track] = self._init(track)()
+        bar.total, bar.initial, bar.n = total, done, done
+        bar.start_t = bar.last_print_t = time.time()
+        bar.set_postfix({}, refresh=False)
+        if track == TRAINING:
+            bar.set_description(text)
+        else:
+            bar.refresh()
+
+    def _init(self, track: str) -> Callable[[], Any]:
+        if track == TRAINING:
+            return self.init_train_tqdm
+        if self.trainer.sanity_checking:
+            return self.init_sanity_tqdm
+        of_stage = {"test": self.init_test_tqdm, "predict": self.init_predict_tqdm}
+        return of_stage.get(self.trainer.run.stage, self.init_validation_tqdm)
 
     def move(self, track: str, done: int, metrics: dict[str, Any]) -> None:
         """Redraw."""

@@ -95,6 +95,7 @@ def _run_loader(
     run: Run, stage: str, index: int, loaders: Sequence[Any], batches: int | None, wants: bool
 ) -> list[Any]:
     drawn = CountedBatches(islice(_batches_of(run, stage, index, loaders), batches), run, stage, index)
+    run.evaluated_before, run.loader_batches = run.evaluated, batches
     number = index if len(loaders) > 1 else None
     with run.metrics.scope(stage, step=True, loader=number, place=lambda: drawn.count - 1) as scope:
         hooks = [getattr(run.hooks, f"on_{stage}_batch_{when}") for when in ("start", "end")]

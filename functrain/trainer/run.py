@@ -102,6 +102,7 @@ class Run:
             them; None where the loader does not tell.
         evaluated, evaluation_batches: of the evaluation under way: the batches done, and how many there are (None:
             unknown).
+        evaluated_before, loader_batches: of its present loader: the batches done before it, and how many it has.
     """
 
     stage: str
@@ -137,6 +138,8 @@ class Run:
     batch_indices: Sequence[int] | None = None
     evaluated: int = 0
     evaluation_batches: int | None = None
+    evaluated_before: int = 0
+    loader_batches: int | None = None
     loop: Loop | None = None
     watches: list[Watch] = field(default_factory=list[Watch])
     writing_loggers: list[RunLogger] = field(init=False)
