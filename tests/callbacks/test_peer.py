@@ -20,6 +20,7 @@ from functrain_torch.callbacks import (
     BackboneFinetuning,
     BaseFinetuning,
     BasePredictionWriter,
+    ModelPruning,
     StochasticWeightAveraging,
 )
 from tests.callbacks import test_finetuning as tuning
@@ -196,3 +197,52 @@ class Still(peer.Callback):
     def on_train_epoch_start(self, trainer, pl_module):
         if trainer.current_epoch == 6:
             trainer.optimizers[0].param_groups[0]["lr"] = 0.0
+
+
+# ---- ModelPruning
+
+
+class Validates:
+    """A validation refreshes what torch prunes by; the peer's own is from before the epoch's last step."""
+
+    def validation_step(self, batch, batch_idx):
+        self(batch[0])
+
+
+class OwnValidated(Validates, Own):
+    pass
+
+
+class TheirsValidated(Validates, Theirs):
+    pass
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"pruning_fn": "l1_unstructured", "amount": 0.2},
+        {"pruning_fn": "l1_unstructured", "amount": lambda epoch: 3 * epoch, "parameter_names": ["weight"]},
+        {"pruning_fn": "random_unstructured", "amount": 4, "apply_pruning": lambda epoch: epoch != 1},
+        {"pruning_fn": "l1_unstructured", "use_global_unstructured": False, "amount": 0.3},
+        {
+            "pruning_fn": "ln_structured", "use_global_unstructured": False, "amount": 0.3, "pruning_dim": 0,
+            "pruning_norm": 1, "parameter_names": ["weight"],
+        },
+        {
+            "pruning_fn": "l1_unstructured", "amount": 0.2,
+            "use_lottery_ticket_hypothesis": lambda epoch: epoch == 2,
+        },
+    ],
+)  # fmt: skip
+def test_weights_are_pruned_alike(make, theirs, arguments):
+    arguments = {"use_lottery_ticket_hypothesis": False, **arguments}
+    if "ln_structured" in arguments.values():
+        own, other = OwnValidated(None, False), TheirsValidated(None, False)
+    else:
+        own, other = OwnValidated(), TheirsValidated()
+    for module, maker, kind in ((own, make, ModelPruning), (other, theirs, peer.callbacks.ModelPruning)):
+        torch.manual_seed(3)
+        maker(kind(**arguments), max_epochs=4).fit(module, tuning.loader(), tuning.loader())
+    ours, wanted = tuning.weights(own), tuning.weights(other)
+    assert not differences(ours, {name: value + 0 for name, value in wanted.items()}), "no zero of ours has a sign"
+    assert any(bool((value == 0).any()) for value in ours.values())

@@ -100,7 +100,6 @@ def test_bars_of_ones_own_making_are_moved(make, terminal, tmp_path):
     for text in ("trying", "mine", "running validation...", "round 0", "round 1", "on trial", "6/6", " it/s"):
         assert text in shown
     assert "v_num" not in shown
-    assert "Validation" not in shown
     assert type(bar.made) is tqdm
     assert bar.made.disable, "it is closed"
 

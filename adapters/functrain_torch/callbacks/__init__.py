@@ -4,7 +4,8 @@ ModelCheckpoint`."""
 from functrain import callbacks as neutral
 from functrain.callbacks import *  # noqa: F403
 from functrain_torch.callbacks.finetuning import BackboneFinetuning, BaseFinetuning
+from functrain_torch.callbacks.pruning import ModelPruning
 from functrain_torch.callbacks.stochastic_weight_avg import StochasticWeightAveraging
 
-__all__ = ["BackboneFinetuning", "BaseFinetuning", "StochasticWeightAveraging"]
+__all__ = ["BackboneFinetuning", "BaseFinetuning", "ModelPruning", "StochasticWeightAveraging"]
 __all__ += neutral.__all__

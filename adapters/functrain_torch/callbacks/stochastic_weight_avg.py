@@ -68,6 +68,7 @@ class StochasticWeightAveraging(Callback):
         self.device = device
         self.average: AveragedModel | None = None
         self._scheduler: SWALR | None = None
+        self._parameters: list[nn.Parameter] = []
         self._max_epochs: int | None = None
         self._is_tried_out = False
         self._last_epoch = -1
@@ -158,7 +159,7 @@ class StochasticWeightAveraging(Callback):
                 )
             self._begin(trainer, pl_module)
         assert self.average is not None
-        self.average.update_parameters(_weights(pl_module))
+        self.average.update_parameters(nn.ParameterList(self._parameters))
         self._last_epoch = epoch
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
@@ -174,7 +175,7 @@ class StochasticWeightAveraging(Callback):
             )
             return
         with torch.no_grad():
-            for parameter, mean in zip(pl_module.parameters(), self.average.parameters(), strict=True):
+            for parameter, mean in zip(self._parameters, self.average.parameters(), strict=True):
                 parameter.copy_(mean)
         layers = [each for each in pl_module.modules() if isinstance(each, _BatchNorm) and _counts(each)]
         if layers:
@@ -198,7 +199,9 @@ class StochasticWeightAveraging(Callback):
         engine = trainer.run.engine
         (optimizer,) = engine.configured.optimizers
         device = pl_module.device if self.device is None else torch.device(self.device)
-        self.average = AveragedModel(_weights(pl_module), device, self.own_average)
+        # The same ones from now on: another callback may change their order in the module.
+        self._parameters = list(pl_module.parameters())
+        self.average = AveragedModel(nn.ParameterList(self._parameters), device, self.own_average)
         rates = [group["lr"] for group in optimizer.param_groups]
         ends = [float(rate) for rate in rates] if self.swa_lrs is None else self.swa_lrs
         if isinstance(ends, Sequence) and len(ends) != len(rates):
@@ -266,10 +269,6 @@ class _Batch:
 
 def _numbered(batches: Iterable[Any]) -> Iterator[_Batch]:
     return (_Batch(number, batch) for number, batch in enumerate(batches))
-
-
-def _weights(module: nn.Module) -> nn.ParameterList:
-    return nn.ParameterList(module.parameters())
 
 
 def _counts(layer: _BatchNorm) -> bool:
