@@ -61,6 +61,11 @@ class JaxInspector:
             "matmul_precision": str(config.jax_default_matmul_precision),
         }
 
+    def device_stats(self) -> dict[str, float]:
+        tell = getattr(self.engine.placement.device, "memory_stats", None)
+        stats = None if tell is None else tell()
+        return {name: float(value) for name, value in (stats or {}).items()}
+
     def summary(self, max_depth: int) -> list[tuple[str, str, int, int, int]]:
         engine = self.engine
         assert engine.state is not None

@@ -51,5 +51,9 @@ class TorchInspector:
     def device(self) -> dict[str, Any]:
         return described(self.engine.strategy.device)
 
+    def device_stats(self) -> dict[str, float]:
+        device = self.engine.strategy.device
+        return {} if device.type != "cuda" else dict(torch.cuda.memory_stats(device))
+
     def summary(self, max_depth: int) -> list[tuple[str, str, int, int, int]]:
         return rows(self.engine.module, max_depth)

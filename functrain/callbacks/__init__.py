@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from functrain.callbacks.accumulation import GradientAccumulationScheduler
 from functrain.callbacks.checkpoint import ModelCheckpoint
+from functrain.callbacks.device_stats_monitor import DeviceStatsMonitor
 from functrain.callbacks.early_stopping import EarlyStopping
 from functrain.callbacks.lambda_callback import LambdaCallback
 from functrain.callbacks.lr_monitor import LearningRateMonitor
@@ -21,6 +22,7 @@ __all__ = [
     "BasePredictionWriter",
     "Callback",
     "Checkpoint",
+    "DeviceStatsMonitor",
     "EarlyStop",
     "EarlyStopping",
     "GradientAccumulationScheduler",

@@ -276,6 +276,10 @@ class Inspector(Protocol):
         name."""
         ...
 
+    def device_stats(self) -> dict[str, float]:
+        """Return what the device tells of its memory, by name; empty for one that tells nothing, as a CPU."""
+        ...
+
     def summary(self, max_depth: int) -> list[tuple[str, str, int, int, int]]:
         """Return the module's parts down to a depth (-1: all): name, type, parameters, trainable ones, bytes of
         parameters."""

@@ -216,3 +216,8 @@ def test_the_summary_counts_all_parameters(kit):
 @on_every_adapter
 def test_a_run_that_learned_something_is_not_idle(kit):
     assert fitted(kit).inspector.idle() is None
+
+
+@on_every_adapter
+def test_a_cpu_tells_nothing_of_its_memory(kit):
+    assert fitted(kit).inspector.device_stats() == {}

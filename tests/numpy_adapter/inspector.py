@@ -58,6 +58,9 @@ class NumpyInspector:
     def device(self) -> dict[str, Any]:
         return {"device": "cpu"}
 
+    def device_stats(self) -> dict[str, float]:
+        return {}
+
     def summary(self, max_depth: int) -> list[tuple[str, str, int, int, int]]:
         params = self.engine.module.params
         return [(name, "array", p.size, p.size, p.nbytes) for name, p in params.items()]
