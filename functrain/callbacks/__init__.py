@@ -13,6 +13,7 @@ from functrain.callbacks.lr_monitor import LearningRateMonitor
 from functrain.callbacks.prediction_writer import BasePredictionWriter
 from functrain.callbacks.progress import ProgressBar, ProgressBarBase, TQDMProgressBar
 from functrain.callbacks.rich_progress import RichProgressBar, RichProgressBarTheme
+from functrain.callbacks.rich_summary import RichModelSummary
 from functrain.callbacks.state_digest import StateDigest
 from functrain.callbacks.summary import ModelSummary
 from functrain.callbacks.timer import Timer
@@ -33,6 +34,7 @@ __all__ = [
     "Progress",
     "ProgressBar",
     "ProgressBarBase",
+    "RichModelSummary",
     "RichProgressBar",
     "RichProgressBarTheme",
     "StateDigest",

@@ -35,39 +35,77 @@ class ModelSummary(Callback):
 
     def on_pretrain_routine_start(self, trainer: Any, pl_module: Any) -> None:
         """Everything is set up and nothing is trained yet."""
+        if not trainer.is_global_zero:
+            return
         rows = trainer.run.inspector.summary(self.max_depth or 1)
-        trainer.print(table(rows, parts=self.max_depth != 0))
+        data = columns(rows) if self.max_depth else []
+        total, trainable, size = totals(rows)
+        self.summarize(data, total, trainable, size)
+
+    @staticmethod
+    def summarize(
+        summary_data: list[tuple[str, list[str]]], total_parameters: int, trainable_parameters: int, model_size: float
+    ) -> None:
+        """Print it. To be overridden.
+
+        Args:
+            summary_data: the columns of the table, each with its head: '', 'Name', 'Type', 'Params'; empty where only
+                the totals are asked for.
+            model_size: of all parameters, in megabytes.
+        """
+        print(formatted(summary_data, total_parameters, trainable_parameters, model_size))
 
 
-def table(rows: Sequence[Row], parts: bool = True) -> str:
-    """Return the rows as a table, with totals below.
+def columns(rows: Sequence[Row]) -> list[tuple[str, list[str]]]:
+    """Return the columns of the table of these rows, each with its head.
 
     Args:
         rows: (name, type, parameters, trainable parameters, bytes) of the module's parts, each with all that
-            is below it. A row named "" is the module itself and holds the totals; without one they are the
-            sums over the rows whose names have no dot.
-        parts: show the rows too, not only the totals.
+            is below it. A row named "" is the module itself, and is not shown.
     """
     shown = [row for row in rows if row[0]]
-    whole = next((row for row in rows if not row[0]), None)
-    top = [whole] if whole is not None else [row for row in shown if "." not in row[0]]
-    total, trainable = sum(row[2] for row in top), sum(row[3] for row in top)
-    size = sum(row[4] for row in top)
-    heads = ("", "Name", "Type", "Params")
-    cells = [(str(i), row[0], row[1], human(row[2])) for i, row in enumerate(shown)]
-    widths = [max(len(line[i]) for line in [heads, *cells]) for i in range(4)]
-    lines = [
-        " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in [heads, *cells]
+    return [
+        ("", [str(i) for i in range(len(shown))]),
+        ("Name", [row[0] for row in shown]),
+        ("Type", [row[1] for row in shown]),
+        ("Params", [human(row[2]) for row in shown]),
     ]
-    rule = "-" * max(len(line) for line in lines)
-    totals = (
-        (human(trainable), "Trainable params"),
-        (human(total - trainable), "Non-trainable params"),
-        (human(total), "Total params"),
-        (f"{size / 1e6:.3f}", "Total estimated model params size (MB)"),
-    )
-    body = [*lines[:1], rule, *lines[1:], rule] if cells and parts else []
-    return "\n".join(line.rstrip() for line in ["", *body, *(f"{number:<10}{what}" for number, what in totals)])
+
+
+def totals(rows: Sequence[Row]) -> tuple[int, int, float]:
+    """Return how many parameters there are, how many are trained, and the megabytes of all: of the row named "", or
+    without one the sums over those whose names have no dot."""
+    whole = next((row for row in rows if not row[0]), None)
+    top = [whole] if whole is not None else [row for row in rows if "." not in row[0]]
+    return sum(row[2] for row in top), sum(row[3] for row in top), sum(row[4] for row in top) / 1e6
+
+
+def counts(total_parameters: int, trainable_parameters: int, model_size: float) -> list[tuple[str, str]]:
+    """Return the totals in words: each number, and what it is of."""
+    return [
+        (human(trainable_parameters), "Trainable params"),
+        (human(total_parameters - trainable_parameters), "Non-trainable params"),
+        (human(total_parameters), "Total params"),
+        (f"{model_size:.3f}", "Total estimated model params size (MB)"),
+    ]
+
+
+def formatted(
+    summary_data: Sequence[tuple[str, Sequence[str]]],
+    total_parameters: int,
+    trainable_parameters: int,
+    model_size: float,
+) -> str:
+    """Return the columns as a table, with the totals below."""
+    lines = [[head for head, _ in summary_data], *zip(*(cells for _, cells in summary_data), strict=True)]
+    body: list[str] = []
+    if len(lines) > 1:
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        shown = [" | ".join(map(str.ljust, line, widths)) for line in lines]
+        rule = "-" * max(map(len, shown))
+        body = [shown[0], rule, *shown[1:], rule]
+    below = [f"{number:<10}{what}" for number, what in counts(total_parameters, trainable_parameters, model_size)]
+    return "\n".join(line.rstrip() for line in ["", *body, *below])
 
 
 def human(count: int) -> str:

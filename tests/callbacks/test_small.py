@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import inspect
+import re
 
 import pytest
 import torch
 
 import functrain_torch as pl
-from functrain.callbacks.summary import human, table
+from functrain.callbacks.summary import columns, human, totals
 from functrain.trainer.errors import ConfigurationError
 from functrain.trainer.hook_table import CALLBACK, HOOKS
-from functrain_torch.callbacks import GradientAccumulationScheduler, LambdaCallback, ModelSummary
+from functrain_torch.callbacks import GradientAccumulationScheduler, LambdaCallback, ModelSummary, RichModelSummary
 from tests import inside
+from tests.callbacks import test_jax as jax_parts
 from tests.callbacks.helpers import Scripted, by_epoch, fit
 
 # ---- LambdaCallback
@@ -138,9 +140,42 @@ def test_the_flag(tmp_path, capsys):
 
 
 def test_a_row_of_the_whole_gives_the_totals():
-    rows = [("", "Net", 10, 4, 40), ("a", "Layer", 10, 4, 40), ("b", "Layer", 10, 4, 40)]
-    assert "10        Total params" in table(rows)
-    assert "20        Total params" in table(rows[1:])
+    rows = [("", "Net", 10, 4, 40), ("a", "Layer", 10, 4, 40), ("b", "Layer", 10, 4, 40), ("b.c", "Layer", 9, 0, 36)]
+    assert totals(rows) == (10, 4, 40e-6)
+    assert totals(rows[1:]) == (20, 8, 80e-6)
+    assert dict(columns(rows))["Name"] == ["a", "b", "b.c"]
+
+
+@pytest.mark.parametrize("kind", [ModelSummary, RichModelSummary])
+def test_what_is_printed_may_be_otherwise(make, kind):
+    told = []
+
+    class Own(kind):
+        @staticmethod
+        def summarize(summary_data, total_parameters, trainable_parameters, model_size):
+            told.append((summary_data, total_parameters, trainable_parameters, model_size))
+
+    fit(make(Own(), max_epochs=0), Two())
+    heads = {"": ["0", "1"], "Name": ["body", "(own parameters)"], "Type": ["Sequential", "Two"]}
+    assert told == [([*heads.items(), ("Params", ["1.9 K", "1"])], 1891, 901, 1891 * 4 / 1e6)]
+
+
+@pytest.mark.parametrize(("depth", "inner", "outer"), [(1, False, True), ("full", True, True), (0, False, False)])
+def test_the_table_of_rich(make, capsys, monkeypatch, depth, inner, outer):
+    monkeypatch.setenv("COLUMNS", "120")
+    trainer = fit(make(RichModelSummary(depth), max_epochs=0), Two())
+    assert [type(each) for each in trainer.callbacks] == [RichModelSummary]
+    out = capsys.readouterr().out
+    assert ("body.0" in out) == inner
+    assert ("│ body " in out) == outer
+    assert ("1.9 K │" in out) == outer
+    assert re.search(r"Non-trainable params +990", out)
+    assert re.search(r"Total estimated model params size \(MB\) +0\.008", out)
+
+
+def test_of_a_jax_module_too(tmp_path, capsys):
+    jax_parts.run(tmp_path, 0, RichModelSummary(), progress_bar_refresh_rate=0)
+    assert re.search(r"Total params +1", capsys.readouterr().out)
 
 
 @pytest.mark.parametrize(
