@@ -18,6 +18,7 @@ QUIET: dict[str, Any] = {
     "progress_bar_refresh_rate": 0,
     "weights_summary": None,
     "num_sanity_val_steps": 0,
+    "stochastic_weight_avg": False,
     "resume_from_checkpoint": None,
     "profiler": None,
 }

@@ -137,6 +137,22 @@ def test_the_flag(tmp_path):
         pl.Trainer(stochastic_weight_avg=3, **quiet)
 
 
+def test_runs_within_a_run_average_nothing(tmp_path):
+    class Tries(Callback):
+        def on_fit_start(self, trainer, pl_module):
+            if trainer.run.outer is None:
+                with trainer.stacked(max_epochs=1):
+                    trainer.fit(pl_module, loader())
+                    self.inner = [type(callback) for callback in trainer.callbacks]
+
+    tries = Tries()
+    quiet = {"logger": False, "default_root_dir": str(tmp_path), "weights_summary": None, "checkpoint_callback": False}
+    module = Net()
+    pl.Trainer(stochastic_weight_avg=True, max_epochs=6, callbacks=tries, **quiet).fit(module, loader())
+    assert tries.inner == []
+    assert not differences(weights(module), weights(by_hand(Net(), 6, 3, None, 10)))
+
+
 # ---- continuing and stopping
 
 PLACES = ("on_train_start", "on_train_epoch_start", "on_train_batch_end", "on_train_epoch_end", "on_epoch_end")
