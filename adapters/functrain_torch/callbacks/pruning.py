@@ -144,8 +144,8 @@ class ModelPruning(Callback):
         if not self._at_train_end and trainer.training and not trainer.sanity_checking:
             self._prune(trainer.current_epoch)
 
-    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
-        """Training ends: leave plain weights."""
+    def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
+        """The fit is over: leave plain weights. Not before, since a callback may change them when training ends."""
         if self._makes_permanent:
             # A checkpoint that is taken from now on is to know the masks too.
             self._saved = self.state_dict()

@@ -18,6 +18,7 @@ from functrain.callbacks import Callback
 from functrain.trainer.errors import CheckpointError, ConfigurationError
 from functrain.trainer.narrow import is_count, is_number
 from functrain_torch import metric_states
+from functrain_torch.schedulers import only_first
 
 Average = Callable[[Tensor, Tensor, Tensor | int], Tensor]
 
@@ -128,7 +129,8 @@ class StochasticWeightAveraging(Callback):
             return
         groups = trainer.run.engine.configured.optimizers[0].param_groups
         rates = [group["lr"] for group in groups]
-        self._begin(trainer, pl_module)
+        with only_first(trainer.run.engine.configured.optimizers[0], saved["groups"]):
+            self._begin(trainer, pl_module)
         for group, rate in zip(groups, rates, strict=True):
             group["lr"] = rate  # to make a scheduler may move it
         assert self.average is not None
@@ -186,12 +188,17 @@ class StochasticWeightAveraging(Callback):
         if self.average is None or self._scheduler is None:
             return dict(self._saved)
         average, scheduler = self.average.state_dict(), self._scheduler.state_dict()
-        return {"average": dict(average), "scheduler": scheduler, "last_epoch": self._last_epoch}
+        return {
+            "average": dict(average),
+            "scheduler": scheduler,
+            "groups": len(self._scheduler.base_lrs),
+            "last_epoch": self._last_epoch,
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take it back when training begins."""
         if state_dict:
-            self._saved = {name: state_dict[name] for name in ("average", "scheduler", "last_epoch")}
+            self._saved = {name: state_dict[name] for name in ("average", "scheduler", "groups", "last_epoch")}
 
     # what is done
 
@@ -199,8 +206,9 @@ class StochasticWeightAveraging(Callback):
         engine = trainer.run.engine
         (optimizer,) = engine.configured.optimizers
         device = pl_module.device if self.device is None else torch.device(self.device)
-        # The same ones from now on: another callback may change their order in the module.
-        self._parameters = list(pl_module.parameters())
+        # The same ones from now on, in an order that stays: pruning changes that in the module, and names.
+        named = sorted((name.removesuffix("_orig"), parameter) for name, parameter in pl_module.named_parameters())
+        self._parameters = [parameter for _, parameter in named]
         self.average = AveragedModel(nn.ParameterList(self._parameters), device, self.own_average)
         rates = [group["lr"] for group in optimizer.param_groups]
         ends = [float(rate) for rate in rates] if self.swa_lrs is None else self.swa_lrs
