@@ -9,7 +9,6 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
-from functrain_torch.assembly import Trainer
 from functrain.kernel.state import Report, TrainState
 from functrain.seed import isolate_rng
 from functrain.trainer import checkpoint as checkpoints
@@ -25,6 +24,7 @@ from functrain.trainer.replay import with_random_of_step
 from functrain.trainer.run import Run
 from functrain.trainer.stack import QUIET
 from functrain_torch import metric_states
+from functrain_torch.assembly import Trainer
 from functrain_torch.copies import copied
 from functrain_torch.engine import TorchEngine
 from functrain_torch.module import LightningModule

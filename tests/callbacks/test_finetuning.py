@@ -107,6 +107,17 @@ def test_an_optimizer_that_was_given_frozen_parameters_is_told_of(make):
     assert len(module.optimizers().optimizer.param_groups) == 1
 
 
+def test_a_backbone_that_the_optimizer_had_from_the_start_has_its_rate(make):
+    class Everything(Net):
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=0.1)
+
+    module = Everything()
+    with pytest.warns(UserWarning, match="are in the SGD already"):
+        make(BackboneFinetuning(1, lambda epoch: 0.5), max_epochs=4).fit(module, loader())
+    assert [group["lr"] for group in module.optimizers().param_groups] == [0.1]
+
+
 def test_what_is_frozen_is_as_it_was_and_what_is_unfrozen_is_not(make):
     module, before = Net(), weights(Net())
     moved: list[set[str]] = []

@@ -214,6 +214,7 @@ class BackboneFinetuning(BaseFinetuning):
         self.verbose = verbose
         self.rounding = rounding
         self.previous_backbone_lr: float | None = None
+        self._group: int | None = None
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
         """A fit begins: is there a backbone?"""
@@ -223,15 +224,16 @@ class BackboneFinetuning(BaseFinetuning):
                 f"BackboneFinetuning: {type(pl_module).__name__}.backbone is {kind(backbone)}; it must be the "
                 "torch.nn.Module that is frozen at first."
             )
-        self.previous_backbone_lr = None
+        self.previous_backbone_lr = self._group = None
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the backbone's rate too."""
-        return {**super().state_dict(), "previous_backbone_lr": self.previous_backbone_lr}
+        """Return the backbone's rate too, and which parameter group it is."""
+        mine = {"previous_backbone_lr": self.previous_backbone_lr, "group": self._group}
+        return {**super().state_dict(), **mine}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take it back."""
-        self.previous_backbone_lr = state_dict["previous_backbone_lr"]
+        self.previous_backbone_lr, self._group = state_dict["previous_backbone_lr"], state_dict["group"]
         super().load_state_dict(state_dict)
 
     def freeze_before_training(self, pl_module: Any) -> None:
@@ -251,11 +253,14 @@ class BackboneFinetuning(BaseFinetuning):
         before, first = self.previous_backbone_lr, self.backbone_initial_lr
         if before is None:
             own = rate * self.backbone_initial_ratio_lr if first is None else first
+            groups = len(optimizer.param_groups)
             self.unfreeze_and_add_param_group(pl_module.backbone, optimizer, own, self.initial_denom_lr, self.train_bn)
+            self._group = groups if len(optimizer.param_groups) > groups else None
         else:
             own = self.lambda_func(epoch + 1) * before
             own = min(own, rate) if self.should_align else own
-            optimizer.param_groups[-1]["lr"] = own
+            if self._group is not None:  # else the optimizer had the backbone from the start
+                optimizer.param_groups[self._group]["lr"] = own
         self.previous_backbone_lr = own
         if self.verbose:
             shown = (round(each, self.rounding) for each in (rate, own))

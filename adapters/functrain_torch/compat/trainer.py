@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, ClassVar, Literal
 
-from functrain_torch import assembly
 from functrain.kernel.state import TrainState
 from functrain.trainer.callback import Callback, EarlyStop
 from functrain.trainer.ckpt_path import BEST_IF_ANY, CkptPath, Default
@@ -16,6 +15,7 @@ from functrain.trainer.flags import OtherName, Path
 from functrain.trainer.foreign import ActionProfiler, MetricsLogger
 from functrain.trainer.loaders import either
 from functrain.trainer.precisions import canonical
+from functrain_torch import assembly
 
 OLDER_FLAGS: dict[str, OtherName] = {
     "max_nb_epochs": OtherName("max_epochs"),
