@@ -136,7 +136,9 @@ PATHS: dict[str, Names] = {
     },
     "callbacks.base": at("functrain.callbacks", "Callback"),
     "callbacks.callback": at("functrain.callbacks", "Callback"),
-    "callbacks.device_stats_monitor": at("functrain.callbacks", "DeviceStatsMonitor"),
+    "callbacks.device_stats_monitor": at(
+        "functrain.callbacks.device_stats_monitor", "DeviceStatsMonitor", "prefix_metric_keys"
+    ),
     "callbacks.early_stopping": at("functrain.callbacks", "EarlyStopping"),
     "callbacks.gradient_accumulation_scheduler": at("functrain.callbacks", "GradientAccumulationScheduler"),
     "callbacks.lambda_function": at("functrain.callbacks", "LambdaCallback"),
@@ -144,7 +146,7 @@ PATHS: dict[str, Names] = {
     "callbacks.lr_monitor": at("functrain.callbacks", "LearningRateMonitor"),
     "callbacks.model_checkpoint": at("functrain.callbacks", "ModelCheckpoint"),
     "callbacks.model_summary": at("functrain.callbacks", "ModelSummary"),
-    "callbacks.prediction_writer": at("functrain.callbacks", "BasePredictionWriter", "WriteInterval"),
+    "callbacks.prediction_writer": at("functrain.callbacks.prediction_writer", "BasePredictionWriter", "WriteInterval"),
     "callbacks.progress": _BARS,
     "callbacks.progress.base": at("functrain.callbacks", "ProgressBarBase"),
     "callbacks.progress.progress": at("functrain.callbacks", "ProgressBar"),
@@ -152,7 +154,7 @@ PATHS: dict[str, Names] = {
     "callbacks.progress.tqdm_progress": at("functrain.callbacks", "TQDMProgressBar"),
     "callbacks.rich_model_summary": at("functrain.callbacks", "RichModelSummary"),
     "callbacks.swa": at("functrain_torch.callbacks", "StochasticWeightAveraging"),
-    "callbacks.timer": at("functrain.callbacks", "Interval", "Timer"),
+    "callbacks.timer": at("functrain.callbacks.timer", "Interval", "Timer"),
     "loggers.base": {
         "LightningLoggerBase": "functrain_torch.compat.loggers:LightningLoggerBase",
         **at("functrain.loggers", "DummyLogger", "LoggerCollection", "rank_zero_experiment"),
