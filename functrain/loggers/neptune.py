@@ -175,9 +175,8 @@ class NeptuneLogger(ClientLogger):
         self._models = set(places)
         if best:
             self.experiment[self._place("model/best_model_path")] = best
-            score = getattr(checkpoint_callback, "best_model_score", None)
-            if score is not None:
-                self.experiment[self._place("model/best_model_score")] = float(score)
+            if checkpoint_callback.best_model_score is not None:
+                self.experiment[self._place("model/best_model_score")] = checkpoint_callback.best_model_score
 
     def save(self) -> None:
         """Nothing is held back here: Neptune writes beside the run."""

@@ -39,7 +39,7 @@ class Uploads:
 
     def after_save(self, callback: Checkpoint) -> list[Saved]:
         """Return what is to be uploaded now that the callback has saved."""
-        at_once = self.log_model == "all" or (self.log_model and getattr(callback, "save_top_k", None) == -1)
+        at_once = self.log_model == "all" or (self.log_model and callback.save_top_k == -1)
         if at_once:
             return list(self._new(callback))
         if self.log_model and callback not in self._waiting:
@@ -52,7 +52,8 @@ class Uploads:
         return [saved for callback in waiting for saved in self._new(callback)]
 
     def _new(self, callback: Checkpoint) -> Iterator[Saved]:
-        scores: dict[str, float] = dict(getattr(callback, "best_k_models", None) or {})
+        watches = callback.best_model_score is not None
+        scores = callback.best_k_models if watches else {}
         best = callback.best_model_path
         for path in dict.fromkeys([*callback.kept(), best, callback.last_model_path]):
             if not path or not files.exists(path):

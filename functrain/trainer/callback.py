@@ -8,6 +8,7 @@ are due.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from functrain.trainer.events import Moment
@@ -300,11 +301,17 @@ class Checkpoint(Callback):
     Attributes:
         best_model_path: the best checkpoint that it has written; "" for none.
         last_model_path: the newest one; "" where it keeps none as such.
+        best_model_score: what the best one was saved for; None where nothing is watched.
+        best_k_models: the scores of those that are ranked, by path.
+        save_top_k: how many it keeps of those; -1 for all.
         dirpath: where its checkpoints stand; None where it is not known.
     """
 
     best_model_path: str = ""
     last_model_path: str = ""
+    best_model_score: float | None = None
+    best_k_models: Mapping[str, float] = MappingProxyType({})
+    save_top_k: int = 1
     dirpath: str | None = None
 
     def kept(self) -> Iterable[str]:

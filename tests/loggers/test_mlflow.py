@@ -148,6 +148,13 @@ def test_a_copy_writes_to_the_same_run(through, tmp_path):
     assert history(logger, "a") == [(0, 1.0), (1, 2.0)]
 
 
+def test_a_checkpoint_of_no_metric_has_no_score(tmp_path):
+    logger = MLFlowLogger(save_dir=tmp_path / "runs", log_model=True)
+    fitted(logger, ModelCheckpoint(tmp_path / "kept", filename="{epoch}"))
+    told = Path(logger.log_dir, "artifacts", "epoch=1", "metadata.json").read_text()
+    assert '"score": null' in told
+
+
 @pytest.mark.parametrize(("log_model", "kept"), [(False, set()), (True, {"epoch=1"}), ("all", {"epoch=0", "epoch=1"})])
 def test_checkpoints_are_uploaded(log_model, kept, tmp_path):
     logger = MLFlowLogger(save_dir=tmp_path / "runs", log_model=log_model)
