@@ -210,6 +210,22 @@ class LoggerCollection(Logger):
         for logger in self:
             logger.log_graph(model, input_array)
 
+    def log_text(self, *args: Any, **kwargs: Any) -> None:
+        """Record texts in every logger that has `log_text`, with its own arguments."""
+        self._where_there_is("log_text", args, kwargs)
+
+    def log_image(self, *args: Any, **kwargs: Any) -> None:
+        """Record images in every logger that has `log_image`, with its own arguments."""
+        self._where_there_is("log_image", args, kwargs)
+
+    def _where_there_is(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        able = [logger for logger in self if hasattr(logger, name)]
+        if not able:
+            kinds = ", ".join(type(logger).__name__ for logger in self) or "no logger"
+            raise ConfigurationError(f"LoggerCollection.{name}: none of {kinds} can do that; WandbLogger can.")
+        for logger in able:
+            getattr(logger, name)(*args, **kwargs)
+
     def save(self) -> None:
         """Write out what every logger holds back."""
         for logger in self:

@@ -9,6 +9,7 @@ import pytest
 
 from functrain.loggers import Logger, LoggerCollection
 from functrain.loggers.base import numbers
+from functrain.trainer.errors import ConfigurationError
 
 
 class Recorder(Logger):
@@ -106,6 +107,19 @@ def test_a_collection_passes_everything_on():
     assert (len(both), both[1], list(both)) == (2, second, [first, second])
     assert both.experiment == [None, None]
     assert (both.save_dir, both.log_dir) == (None, None)
+
+
+def test_texts_and_images_go_to_those_that_take_them():
+    class Shows(Recorder):
+        def log_image(self, *args, **kwargs):
+            self.calls.append(("image", args, kwargs))
+
+    plain, shows = Recorder(), Shows()
+    both = LoggerCollection([plain, shows])
+    both.log_image("a", [1], step=3)
+    assert (plain.calls, shows.calls) == ([], [("image", ("a", [1]), {"step": 3})])
+    with pytest.raises(ConfigurationError, match="none of Recorder, Shows can do that"):
+        both.log_text("a", ["b"])
 
 
 def test_an_empty_collection():
