@@ -19,6 +19,7 @@ from functrain.seed import seed_everything
 from functrain.trainer.errors import ConfigurationError
 from functrain.trainer.flags import Flags
 from functrain.trainer.hooks import overrides
+from functrain_torch import Trainer
 from functrain_torch.cli_parser import (
     Args,
     LightningArgumentParser,
@@ -29,7 +30,6 @@ from functrain_torch.cli_parser import (
 )
 from functrain_torch.datamodule import LightningDataModule
 from functrain_torch.module import LightningModule
-from functrain_torch.trainer import Trainer
 
 ArgsType = Args
 OptimizerCallable = Callable[[Iterable[Any]], Optimizer]

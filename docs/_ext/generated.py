@@ -23,6 +23,8 @@ API = {
     "trainer": "functrain.trainer",
     "callbacks": "functrain.callbacks",
     "loggers": "functrain.loggers",
+    "profilers": "functrain.profilers",
+    "tuner": "functrain.tuner",
     "testing": "functrain.testing",
     "compare": "functrain.compare",
     "torch": "functrain_torch",

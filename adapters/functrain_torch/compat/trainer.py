@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, ClassVar, Literal
 
+from typing_extensions import override
+
 from functrain.kernel.state import TrainState
 from functrain.trainer.callback import Callback, EarlyStop
 from functrain.trainer.ckpt_path import BEST_IF_ANY, CkptPath, Default
@@ -116,31 +118,31 @@ class Trainer(assembly.Trainer):
     ) -> None:
         self._connect()
 
-    # a script's loaders, by the names of each generation
+    # the loaders by the names of each generation; the docs are those of `functrain.Trainer`
 
+    @override
     def fit(
         self, model: Any = None, train_dataloaders: Any = None, val_dataloaders: Any = None, datamodule: Any = None,
         ckpt_path: CkptPath = None, *, state: TrainState | None = None, train_dataloader: Any = None,
         val_dataloader: Any = None,
     ) -> None:  # fmt: skip
-        """As `functrain.Trainer.fit`; `train_dataloader` and `val_dataloader` are older names of the loaders."""
         train = either("train_dataloaders", train_dataloaders, "train_dataloader", train_dataloader)
         val = either("val_dataloaders", val_dataloaders, "val_dataloader", val_dataloader)
         super().fit(model, train, val, datamodule, ckpt_path, state=state)
 
+    @override
     def validate(
         self, model: Any = None, dataloaders: Any = None, ckpt_path: CkptPath = None, datamodule: Any = None,
         verbose: bool = True, *, val_dataloaders: Any = None,
     ) -> list[dict[str, float]]:  # fmt: skip
-        """As `functrain.Trainer.validate`; `val_dataloaders` is an older name of the loaders."""
         loaders = either("dataloaders", dataloaders, "val_dataloaders", val_dataloaders)
         return super().validate(model, loaders, ckpt_path, datamodule, verbose)
 
+    @override
     def test(
         self, model: Any = None, dataloaders: Any = None, ckpt_path: CkptPath | Default = BEST_IF_ANY,
         datamodule: Any = None, verbose: bool = True, *, test_dataloaders: Any = None, test_dataloader: Any = None,
     ) -> list[dict[str, float]]:  # fmt: skip
-        """As `functrain.Trainer.test`; `test_dataloaders` and `test_dataloader` are older names of the loaders."""
         loaders = either("dataloaders", dataloaders, "test_dataloaders", test_dataloaders)
         loaders = either("dataloaders", loaders, "test_dataloader", test_dataloader)
         return super().test(model, loaders, ckpt_path, datamodule, verbose)
