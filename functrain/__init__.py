@@ -19,17 +19,20 @@ if TYPE_CHECKING:
     from functrain.data import ArrayLoader as ArrayLoader
     from functrain.seed import seed_everything as seed_everything
     from functrain.trainer.callback import Callback as Callback
+    from functrain.trainer.combined import CombinedLoader as CombinedLoader
 
 _WHERE = {
     "Trainer": "functrain.assembly",
     "Callback": "functrain.trainer.callback",
     "seed_everything": "functrain.seed",
     "ArrayLoader": "functrain.data",
+    "CombinedLoader": "functrain.trainer.combined",
 }
 _MODULES = ("callbacks", "kernel", "loggers", "profilers", "testing")
 __all__ = [
     "ArrayLoader",
     "Callback",
+    "CombinedLoader",
     "Trainer",
     "__version__",
     "callbacks",

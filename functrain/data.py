@@ -49,12 +49,16 @@ class ArrayLoader:
         return self.samples // self.batch_size if self.drop_last else -(-self.samples // self.batch_size)
 
     def __iter__(self) -> Iterator[Any]:
+        # Also an iteration that is given up before its first batch has continued where the state stood.
+        first, self._start = self._start, 0
+        return self._from(first)
+
+    def _from(self, first: int) -> Iterator[Any]:
         import numpy as np
 
         order = np.arange(self.samples)
         if self.shuffle:
             np.random.default_rng([self.seed, self.epoch]).shuffle(order)
-        first, self._start = self._start, 0
         parts = _parts(self.arrays)
         for batch in range(first, len(self)):
             picked = order[batch * self.batch_size : (batch + 1) * self.batch_size]

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from functrain.assembly import Trainer as Trainer
     from functrain.data import ArrayLoader as ArrayLoader
     from functrain.trainer.callback import Callback as Callback
+    from functrain.trainer.combined import CombinedLoader as CombinedLoader
     from functrain_jax import profilers as profilers
     from functrain_jax.binding.linen import from_linen as from_linen
     from functrain_jax.module import Module as Module
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 _WHERE = {
     "ArrayLoader": "functrain.data",
     "Callback": "functrain.trainer.callback",
+    "CombinedLoader": "functrain.trainer.combined",
     "Module": "functrain_jax.registered",
     "Trainer": "functrain.assembly",
     "failing_batch": "functrain_jax.module_step",
@@ -49,6 +51,7 @@ __all__ = [
     "ArrayLoader",
     "Callback",
     "CheckpointError",
+    "CombinedLoader",
     "ConfigurationError",
     "LossStep",
     "Module",

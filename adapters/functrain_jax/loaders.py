@@ -7,7 +7,7 @@ user, has loaded that framework already.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -33,12 +33,12 @@ def register_generators() -> None:
 
 
 class JaxLoaders:
-    """See `functrain.trainer.data.LoaderTools`."""
+    """See `functrain.trainer.reader.LoaderTools`."""
 
-    def skip(self, loader: Any, n: int) -> Iterator[Any] | None:
+    def skip(self, loader: Any, n: int, opened: Callable[[], object] | None = None) -> Iterator[Any] | None:
         """See the protocol."""
         tools = tools_of(loader)
-        return None if tools is None else tools.skip(loader, n)
+        return None if tools is None else tools.skip(loader, n, opened)
 
     def loader_rng(self, loader: Any) -> Any | None:
         """See `functrain.trainer.generators`."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from functrain.callbacks import Callback
 from functrain.seed import seed_everything
+from functrain.trainer.combined import CombinedLoader
 from functrain.trainer.errors import CheckpointError, ConfigurationError, NotFiniteError
 from functrain.trainer.functional import LossStep, Step
 from functrain.version import __version__
@@ -37,6 +38,7 @@ testing.register()
 __all__ = [
     "Callback",
     "CheckpointError",
+    "CombinedLoader",
     "ConfigurationError",
     "LightningDataModule",
     "LightningModule",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import warnings
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -84,14 +84,15 @@ class _Items:
         return item if source.seed is None else SeededIndices(item, (source.seed + source.drawn) % 2**63)
 
 
-def skip(loader: Any, n: int) -> Iterator[Any] | None:
+def skip(loader: Any, n: int, opened: Callable[[], object] | None = None) -> Iterator[Any] | None:
     """Return an iterator over all but the first n batches of a DataLoader, which reads none of them; None for other
     loaders.
 
     The order is that of the random state now, and random numbers are drawn as a fresh iterator of the loader would.
     Where batches are read by worker processes, every batch has random numbers of its own there (see `SeededIndices`);
     a loader without automatic batching is left alone, so its workers' random numbers are those of a fresh iterator.
-    Persistent workers draw a seed in every epoch, as others do.
+    Persistent workers draw a seed in every epoch, as others do. `opened` is called before the order is drawn where a
+    fresh iterator draws it with its first batch.
     """
     if type(loader) is not DataLoader or isinstance(loader.dataset, IterableDataset):
         return None
@@ -111,6 +112,8 @@ def skip(loader: Any, n: int) -> Iterator[Any] | None:
     iterator = iter(twin)
     if not workers:
         # The loader would ask for the first index right now; later the random state is another.
+        if opened is not None:
+            opened()
         place.pass_by()
     return iterator
 

@@ -7,7 +7,7 @@ from functrain_torch import data
 
 
 class TorchLoaders:
-    """See `functrain.trainer.data.LoaderTools`."""
+    """See `functrain.trainer.reader.LoaderTools`."""
 
     skip = staticmethod(data.skip)
     unshuffled = staticmethod(data.unshuffled)

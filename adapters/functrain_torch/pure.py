@@ -11,7 +11,6 @@ import torch
 
 from functrain.kernel.state import Report, TrainState
 from functrain.seed import isolate_rng, rng_state, seed_generators
-from functrain.trainer.data import length_of
 from functrain.trainer.errors import ConfigurationError
 from functrain.trainer.functional import (
     EpochReport,
@@ -27,6 +26,7 @@ from functrain.trainer.functional import (
     step_of,
 )
 from functrain.trainer.generators import set_known_rng_state
+from functrain.trainer.loader_forms import length_of
 from functrain.trainer.replay import batch_of
 from functrain_torch import ckpt
 from functrain_torch.copies import TorchSettings

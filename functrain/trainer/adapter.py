@@ -10,9 +10,9 @@ from typing import Any, NamedTuple, Protocol
 
 from functrain.kernel.plan import PlayerPlan
 from functrain.kernel.state import Clock, TrainState
-from functrain.trainer.data import LoaderTools
 from functrain.trainer.digests import Digester
 from functrain.trainer.identity import Mark
+from functrain.trainer.reader import LoaderTools
 from functrain.trainer.saving import Saving
 from functrain.trainer.world import World
 

@@ -16,6 +16,7 @@ from typing import Any
 from functrain.kernel.state import Clock
 from functrain.trainer import loop_state, metrics_state, processes, setup
 from functrain.trainer.callback import Checkpoint
+from functrain.trainer.combined import leaves_of
 from functrain.trainer.data import loaders_rng, set_loaders_rng
 from functrain.trainer.entries import TRAIN
 from functrain.trainer.errors import CheckpointError, ConfigurationError
@@ -131,7 +132,7 @@ def _loop_state(run: Run) -> dict[str, Any]:
     if loop is None:
         raise ConfigurationError("trainer.save_checkpoint: nothing was trained; use weights_only=True.")
     redone = run.redone
-    for loader in run.val_loaders:
+    for loader in leaves_of(run.val_loaders):
         if getattr(loader, "persistent_workers", False):
             warn_of_copies(loader, "val_dataloader")
     return {

@@ -8,6 +8,7 @@ from itertools import islice
 from typing import Any
 
 from functrain.trainer import all_ranks, rows
+from functrain.trainer.combined import leaves_of
 from functrain.trainer.errors import ConfigurationError, describe, noted
 from functrain.trainer.hooks import Hooks
 from functrain.trainer.narrow import class_of
@@ -72,7 +73,7 @@ def sanity_check(run: Run, val: tuple[Sequence[Any], Sequence[int | None]] | Non
         limits = [n if limit is None else min(n, limit) for limit in limits]
     run.sanity_checking = True
     run.hooks.call("on_sanity_check_start")
-    with isolated(run, loaders):
+    with isolated(run, leaves_of(loaders)):
         run_stage(run, "validation", loaders, limits)
         end_stage(run, "validation")
     run.hooks.call("on_sanity_check_end")
@@ -122,7 +123,7 @@ def _batches_of(run: Run, stage: str, index: int, loaders: Sequence[Any]) -> Ite
     callback wants them."""
     run.batch_indices, loader = None, loaders[index]
     if stage != "predict" or not any(callback.wants_batch_indices for callback in run.callbacks):
-        return iter(loader)
+        return batches_of(loader, run.loader_tools)
     numbered = run.loader_tools.with_indices(loader)
     if numbered is None:
         warnings.warn(
@@ -131,7 +132,7 @@ def _batches_of(run: Run, stage: str, index: int, loaders: Sequence[Any]) -> Ite
             UserWarning,
             stacklevel=2,
         )
-        return iter(loader)
+        return batches_of(loader, run.loader_tools)
     return _noting(run, numbered)
 
 

@@ -9,17 +9,19 @@ from collections.abc import Iterator
 from typing import Any
 
 from functrain.data import ArrayLoader
-from functrain.trainer.data import LoaderTools, length_of
+from functrain.trainer.combined import leaves_of
+from functrain.trainer.loader_forms import length_of
 from functrain.trainer.narrow import class_of, is_mapping, is_sequence
 from functrain.trainer.random_states import isolated
+from functrain.trainer.reader import LoaderTools
 from functrain.trainer.run import Run
 
 
 def of_run(run: Run) -> dict[str, list[dict[str, Any]]]:
     """Return the fingerprints of a fit's loaders, by stage."""
     return {
-        "train": [_of_loader(run, run.source.loader)],
-        "validation": [_of_loader(run, loader) for loader in run.val_loaders],
+        "train": [_of_loader(run, loader) for loader in leaves_of([run.source.loader])],
+        "validation": [_of_loader(run, loader) for loader in leaves_of(run.val_loaders)],
     }
 
 

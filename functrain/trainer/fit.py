@@ -24,6 +24,7 @@ from functrain.kernel import plan as plans
 from functrain.kernel.state import Clock
 from functrain.trainer import remarks, replay, rows
 from functrain.trainer.checkpoint import storable_outputs
+from functrain.trainer.combined import leaves_of
 from functrain.trainer.data import loaders_rng
 from functrain.trainer.dispatch_size import DispatchSize
 from functrain.trainer.entries import TRAIN, VALIDATION
@@ -468,7 +469,7 @@ class FitLoop:
         """Within it another run may draw from the training loader; this one finds its place again as where it continues
         from a checkpoint. An iterator can be drawn from only once, and is left alone."""
         source = self.run.source
-        if isinstance(source.loader, Iterator):
+        if any(isinstance(leaf, Iterator) for leaf in leaves_of([source.loader])):
             yield
             return
         place = source.state(self.run.clock.batch if self.in_epoch else None, self.cursor)

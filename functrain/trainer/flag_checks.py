@@ -13,6 +13,7 @@ from functrain.trainer.callback import Callback
 from functrain.trainer.errors import ConfigurationError
 from functrain.trainer.flags import Flags
 from functrain.trainer.narrow import is_mapping, is_number, is_sequence
+from functrain.trainer.walk import MODES
 
 
 def check(flags: Flags) -> None:
@@ -69,6 +70,7 @@ def _choices(flags: Flags) -> None:
         "gradient_clip_algorithm": ("norm", "value"),
         "weights_summary": ("top", "full", None),
         "precision": precisions.FLAGS,
+        "multiple_trainloader_mode": MODES,
     }
     for name, allowed in choices.items():
         value = getattr(flags, name)

@@ -119,6 +119,7 @@ class Flagged(_Told):
         auto_lr_find: bool | str | None = False,
         auto_scale_batch_size: bool | str | None = False,
         stochastic_weight_avg: bool | None = False,
+        multiple_trainloader_mode: str = "max_size_cycle",
         enable_checkpointing: bool | None = None,
         enable_progress_bar: bool | None = None,
         enable_model_summary: bool | None = None,
@@ -190,6 +191,8 @@ class Flagged(_Told):
             auto_scale_batch_size: trainer.tune() finds the largest batch size that fits into memory: True or 'power',
                 or 'binsearch'.
             stochastic_weight_avg: end with the mean of the last epochs' weights; torch modules only.
+            multiple_trainloader_mode: how several training loaders come together: 'max_size_cycle', 'min_size',
+                'max_size' or 'sequential', as in a CombinedLoader.
             enable_checkpointing: save checkpoints; another name of checkpoint_callback.
             enable_progress_bar: False for progress_bar_refresh_rate=0.
             enable_model_summary: False for weights_summary=None.

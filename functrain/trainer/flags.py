@@ -62,6 +62,7 @@ class Settings:
     auto_lr_find: bool | str | None = False
     auto_scale_batch_size: bool | str | None = False
     stochastic_weight_avg: bool | None = False
+    multiple_trainloader_mode: str = "max_size_cycle"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,9 +8,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from functrain.kernel.state import Report, Scalar, TrainState
-from functrain.trainer.data import as_loader
+from functrain.trainer.combined import Batches, CombinedLoader
 from functrain.trainer.errors import ConfigurationError, kind
 from functrain.trainer.flags import Flags
+from functrain.trainer.loader_forms import as_loader
 from functrain.trainer.module import ModuleBase
 from functrain.trainer.narrow import is_count
 from functrain.trainer.parsing import parse
@@ -212,7 +213,8 @@ def check_batches(batches: Any, function: str) -> Any:
         raise ConfigurationError(f"{given}: this is one batch; give a list of batches, or a loader.")
     if not hasattr(batches, "__iter__") and not hasattr(batches, "__getitem__"):
         raise ConfigurationError(f"{given}: give a list of batches, or a loader.")
-    return as_loader(batches, given)
+    loader = as_loader(batches, given)
+    return Batches(loader) if isinstance(loader, CombinedLoader) else loader
 
 
 def no_batch(batches: Any, function: str) -> ConfigurationError:

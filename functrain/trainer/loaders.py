@@ -7,11 +7,15 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from functrain.trainer.data import LoaderTools, TrainSource, as_loader, as_loaders, evaluation_limits
+from functrain.trainer.combined import CombinedLoader
+from functrain.trainer.data import TrainSource, evaluation_limits
 from functrain.trainer.errors import ConfigurationError, kind
 from functrain.trainer.flags import Flags
 from functrain.trainer.hooks import Hooks
+from functrain.trainer.loader_forms import as_loaders, is_several, loaders_in
+from functrain.trainer.narrow import is_mapping
 from functrain.trainer.overriding import overrides
+from functrain.trainer.reader import LoaderTools
 
 Loaders = tuple[Sequence[Any], Sequence[int | None]]
 
@@ -64,7 +68,7 @@ class LoaderFinder:
         with self._drawing("train"):
             loader, overfit = self._train_loader(given), self.flags.overfit_batches
         if overfit:
-            loader = self.tools.unshuffled(loader)
+            loader = self._unshuffled(loader)
         return TrainSource(loader, self.dev_batches or overfit or self.flags.limit_train_batches, self.tools)
 
     def validation(self, given: Any, train: Any) -> Loaders | None:
@@ -82,7 +86,7 @@ class LoaderFinder:
         if self.flags.limit_val_batches == 0:
             return None
         with self._drawing("val"):
-            loaders = [self.tools.unshuffled(self._train_loader(train))] if overfit else self._defined("val", given)
+            loaders = [self._unshuffled(self._train_loader(train))] if overfit else self._defined("val", given)
         if not loaders:
             return None
         how_much = self.dev_batches or overfit or self.flags.limit_val_batches
@@ -109,7 +113,7 @@ class LoaderFinder:
             train is not None or any(overrides(owner, "train_dataloader") for owner in self.owners)
         )
         if validates_training:
-            loaders = [self.tools.unshuffled(self._train_loader(train))]
+            loaders = [self._unshuffled(self._train_loader(train))]
             return loaders, evaluation_limits(loaders, self.dev_batches or overfit, stage)
         loaders = self._defined(stage, given)
         if not loaders and given is not None:
@@ -136,24 +140,57 @@ class LoaderFinder:
 
     def _train_loader(self, given: Any) -> Any:
         if given is not None:
-            return as_loader(given, "train_dataloader")
+            return self._as_one(given)
         for owner in self.owners:
             if overrides(owner, "train_dataloader"):
                 self.hooks.call("on_train_dataloader")
-                return as_loader(owner.train_dataloader(), "train_dataloader")
+                return self._as_one(owner.train_dataloader())
         raise ConfigurationError(
             f"trainer.fit({type(self.owners[-1]).__name__}): no training loader; give train_dataloaders=..., a "
             "datamodule, or define train_dataloader."
         )
 
+    def _as_one(self, given: Any) -> Any:
+        """Return the loader that trains: several are one whose batches have the form of the loaders."""
+        what = "train_dataloader"
+        if isinstance(given, CombinedLoader):
+            if given.limits is not None:
+                warnings.warn(
+                    f"{what}: CombinedLoader.limits={given.limits} are for iterating by hand; a Trainer goes by its "
+                    "flag limit_train_batches.",
+                    UserWarning,
+                    stacklevel=2,
+                )
+            return given
+        return CombinedLoader(given, self.flags.multiple_trainloader_mode) if is_several(given, what) else given
+
+    def _unshuffled(self, loader: Any) -> Any:
+        if not isinstance(loader, CombinedLoader):
+            return self.tools.unshuffled(loader)
+        fixed = CombinedLoader(loader.iterables, loader.mode)
+        fixed.flattened = [self.tools.unshuffled(leaf) for leaf in loader.flattened]
+        return fixed
+
     def _defined(self, stage: str, given: Any) -> list[Any]:
         if given is not None:
-            return as_loaders(given, f"{stage}_dataloader")
+            return evaluated(given, f"{stage}_dataloader")
         for owner in self.owners:
             if overrides(owner, f"{stage}_dataloader"):
                 self.hooks.call(f"on_{stage}_dataloader")
-                return as_loaders(getattr(owner, f"{stage}_dataloader")(), f"{stage}_dataloader")
+                return evaluated(getattr(owner, f"{stage}_dataloader")(), f"{stage}_dataloader")
         return []
+
+
+def evaluated(given: Any, what: str) -> list[Any]:
+    """Return the loaders of an evaluation, one after another: those in lists and dicts, and in a CombinedLoader of mode
+    'sequential'; one of another mode is a loader of its own."""
+    if isinstance(given, CombinedLoader):
+        return given.flattened if given.mode == "sequential" else [given]
+    if is_mapping(given) and not is_several(given, what):
+        return [given]
+    if is_several(given, what):
+        return list(loaders_in(given, what).values())
+    return as_loaders(given, what)
 
 
 def either(new: str, a: Any, old: str, b: Any) -> Any:

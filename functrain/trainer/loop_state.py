@@ -55,10 +55,30 @@ def _is_source(value: Any) -> bool:
     return is_mapping(value) and "loader_rng" in value and "cursor" in value and _is_cursor(value["cursor"])
 
 
+KINDS = ("loader", "iterator", "epoch_rng")
+"""What a place in a loader is found again by: its own state, its iterator's, or the random state of the beginning."""
+
+
 def _is_cursor(value: Any) -> bool:
-    kinds = ("loader", "iterator", "epoch_rng")
-    return value is None or (
-        is_mapping(value) and _is_count(value.get("seen")) and any(kind in value for kind in kinds)
+    if value is None or not is_mapping(value) or not _is_count(value.get("seen")):
+        return value is None
+    return _is_place_in_several(value) if "leaves" in value else any(kind in value for kind in KINDS)
+
+
+def _is_place_in_several(value: Mapping[str, Any]) -> bool:
+    leaves, over = value["leaves"], value.get("over")
+    is_whole = is_sequence(leaves) and is_sequence(over) and len(over) == len(leaves) and _is_count(value.get("which"))
+    return is_whole and all(_is_leaf(leaf) for leaf in leaves)
+
+
+def _is_leaf(leaf: Any) -> bool:
+    counts = ("start", "number")
+    return leaf is None or (
+        is_mapping(leaf)
+        and _is_cursor(leaf)
+        and "leaves" not in leaf
+        and "first_rng" in leaf
+        and all(_is_count(leaf.get(name)) for name in counts)
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from functrain.trainer import planning, running
 from functrain.trainer.callback import Callback, Checkpoint, EarlyStop, Progress
+from functrain.trainer.combined import CombinedLoader
 from functrain.trainer.flagged import Flagged
 from functrain.trainer.foreign import ActionProfiler, HasDirectory, RunLogger
 from functrain.trainer.loaders import Loaders
@@ -168,9 +169,12 @@ class Readable(Flagged):
 
     @property
     def train_dataloader(self) -> Any:
-        """The training loader of the fit; None before it was asked for."""
+        """The training loader of the fit, or several in the form in which they were given; None before they were asked
+        for."""
         source = None if self._fitted is None else self._fitted.found_source
-        return None if source is None else source.loader
+        if source is None:
+            return None
+        return source.loader.iterables if isinstance(source.loader, CombinedLoader) else source.loader
 
     @property
     def val_dataloaders(self) -> list[Any] | None:

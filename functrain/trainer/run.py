@@ -13,7 +13,7 @@ from functrain.kernel.state import Clock
 from functrain.trainer.adapter import Adapter, CheckpointIO, Engine, Facts, Inspector, Sweep, Traits
 from functrain.trainer.callback import Callback, Checkpoint, Progress
 from functrain.trainer.context import Context
-from functrain.trainer.data import LoaderTools, TrainSource
+from functrain.trainer.data import TrainSource
 from functrain.trainer.digests import Digester
 from functrain.trainer.entries import TRAIN
 from functrain.trainer.flags import Flags
@@ -24,6 +24,7 @@ from functrain.trainer.loaders import LoaderFinder, Loaders
 from functrain.trainer.metrics import Metrics
 from functrain.trainer.narrow import class_of
 from functrain.trainer.overriding import overrides
+from functrain.trainer.reader import LoaderTools
 from functrain.trainer.saving import Writes
 from functrain.trainer.spans import Call, T, measured, measured_items
 from functrain.trainer.stop import Stop

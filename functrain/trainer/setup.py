@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from functrain.trainer.adapter import Inspector
+from functrain.trainer.combined import places_of
 from functrain.trainer.run import Run
 
 Texts = dict[str, str]
@@ -28,20 +29,21 @@ def of_run(run: Run) -> dict[str, Texts]:
         "gradient_clip_algorithm": str(flags.gradient_clip_algorithm if bound else None),
         "turns of the optimizers": str([(player.window, player.turn) for player in plan.players]),
     }
-    source = run.source.loader
-    sampler = getattr(source, "sampler", None)
-    known = {
-        "batch size": _batch_size(source, run.inspector),
-        "batches an epoch": plan.batches,
-        "sampler": None if sampler is None else type(sampler).__name__,
-    }
-    loader = {name: str(value) for name, value in known.items() if value is not None}
+    loader: Texts = {} if plan.batches is None else {"batches an epoch": str(plan.batches)}
+    for place, leaf in places_of(run.source.loader).items():
+        loader |= _of_loader(f" of {place}" if place else "", leaf, run.inspector)
     return {
         "loader": loader,
         "now": {**now, **facts.now},
         "timing": dict(facts.timing),
         "kept": dict(facts.kept),
     }
+
+
+def _of_loader(place: str, loader: Any, inspector: Inspector) -> Texts:
+    size, sampler = _batch_size(loader, inspector), getattr(loader, "sampler", None)
+    found = {} if size is None else {f"batch size{place}": str(size)}
+    return found if sampler is None else {**found, f"sampler{place}": type(sampler).__name__}
 
 
 def _batch_size(loader: Any, inspector: Inspector) -> int | None:

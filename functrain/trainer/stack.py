@@ -7,6 +7,7 @@ from collections.abc import Generator, Iterable
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
+from functrain.trainer.combined import leaves_of
 from functrain.trainer.errors import ConfigurationError
 from functrain.trainer.random_states import isolated
 from functrain.trainer.run import Run
@@ -80,5 +81,5 @@ def set_aside(run: Run | None) -> Generator[None]:
             "use another Trainer, with a copy of the module."
         )
     loaders = [*run.given, *run.val_loaders] if loop is None else [run.source.loader, *run.val_loaders]
-    with isolated(run, loaders), run.aside(), nullcontext() if loop is None else loop.set_aside():
+    with isolated(run, leaves_of(loaders)), run.aside(), nullcontext() if loop is None else loop.set_aside():
         yield

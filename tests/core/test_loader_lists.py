@@ -11,7 +11,8 @@ import torch
 import functrain_jax as ft
 import functrain_torch as pl
 from functrain.data import ArrayLoader
-from functrain.trainer.data import as_loaders, rest_of
+from functrain.trainer.loader_forms import as_loaders
+from functrain.trainer.reader import rest_of
 
 A = np.arange(6, dtype=np.float32).reshape(3, 2)
 QUIET = {"logger": False, "checkpoint_callback": False, "progress_bar_refresh_rate": 0, "weights_summary": None}
@@ -133,15 +134,43 @@ def test_a_list_of_list_batches_is_one_loader_in_every_stage(world):
     assert len(trainer.predict(module, batches)) == 3
 
 
+class OfList:
+    """Its batch is a list of those of its loaders."""
+
+    def training_step(self, batch, batch_idx):
+        assert isinstance(batch, list | tuple)
+        return sum(super(OfList, self).training_step(part, batch_idx) for part in batch)
+
+
+class TorchOfList(OfList, TorchLine):
+    pass
+
+
+class JaxOfList(OfList, JaxLine):
+    pass
+
+
 @pytest.mark.parametrize("world", ["torch", "jax"])
-def test_several_loaders_are_told_apart_from_batches_in_training_too(world):
+@pytest.mark.parametrize("several", [lambda x: [x, x], lambda x: [x], lambda x: (x, x)], ids=["two", "one", "tuple"])
+def test_several_loaders_are_told_apart_from_batches_in_training_too(world, several):
     batches = [{"x": torch.tensor(A) if world == "torch" else A}] * 2
-    module = TorchLine() if world == "torch" else JaxLine()
+    module = TorchOfList() if world == "torch" else JaxOfList()
     trainer = (pl if world == "torch" else ft).Trainer(max_epochs=1, **QUIET)
-    with pytest.raises(ft.ConfigurationError, match="train_dataloader: a list of 2 loaders was given where one"):
-        trainer.fit(module, [batches, batches])
-    trainer.fit(module, [batches])
+    trainer.fit(module, several(batches))
     assert trainer.global_step == 2
+
+
+MIXED = {
+    "an image and what is seen in it": [(A, [{"box": A}, {"box": A}])] * 2,
+    "the same in lists": [[A, [{"box": A}, {"box": A}]]] * 2,
+    "a dict with a list of dicts": [{"x": A, "seen": [{"box": A}]}] * 2,
+}
+
+
+@pytest.mark.parametrize("given", MIXED.values(), ids=MIXED)
+def test_a_batch_may_hold_lists_beside_arrays(given):
+    (loader,) = as_loaders(given)
+    assert loader is given
 
 
 class Noted(Sequence):

@@ -19,8 +19,8 @@ NONE = [
     (object(), r"an object \(<object object.*cannot be iterated over"),
     (TensorDataset(X, Y), r"a TensorDataset .*cannot be iterated over.*wrap the data set in a DataLoader"),
     (DataLoader, r"the class DataLoader cannot be iterated over"),
-    ("data", r"a str is no loader of batches; give a DataLoader, or a list of batches"),
-    ({"a": loader()}, r"a dict is no loader of batches"),
+    ("data", r"a str is no loader of batches; give a DataLoader, a list of batches, or a dict of loaders"),
+    ({"x": X}, r"a dict is no loader of batches"),
     (X, r"a Tensor of shape \(12, 4\) is no loader"),
 ]
 
@@ -36,8 +36,9 @@ def test_no_loader(given, says):
 
 
 def test_several_where_one_is_needed():
-    with pytest.raises(pl.ConfigurationError, match=r"train_dataloader: a list of 2 loaders.*join their data sets"):
-        fit(train=[loader(), loader()])
+    step = pl.functional(Net())
+    with pytest.raises(pl.ConfigurationError, match=r"a list of 2 loaders.*give a CombinedLoader of them, or join"):
+        step.epoch(step.init(), [loader(), loader()])
 
 
 def test_a_batch_where_a_loader_is_needed():

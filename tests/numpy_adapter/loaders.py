@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from functrain.trainer import generators
 
 
 class NumpyLoaders:
-    """See `functrain.trainer.data.LoaderTools`."""
+    """See `functrain.trainer.reader.LoaderTools`."""
 
     loader_rng = staticmethod(generators.loader_rng)
     set_loader_rng = staticmethod(generators.set_loader_rng)
 
-    def skip(self, loader: Any, n: int) -> Iterator[Any] | None:
+    def skip(self, loader: Any, n: int, opened: Callable[[], object] | None = None) -> Iterator[Any] | None:
         return None
 
     def unshuffled(self, loader: Any) -> Any:

@@ -90,6 +90,7 @@ class Trainer(assembly.Trainer):
         auto_lr_find: bool | str | None = False,
         auto_scale_batch_size: bool | str | None = False,
         stochastic_weight_avg: bool | None = False,
+        multiple_trainloader_mode: str = "max_size_cycle",
         enable_checkpointing: bool | None = None,
         enable_progress_bar: bool | None = None,
         enable_model_summary: bool | None = None,
