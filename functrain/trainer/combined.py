@@ -128,7 +128,7 @@ class CombinedLoader:
         now = walk.loader_rng()
         with isolate_rng():
             batches = walk.reopen(place)
-        walk.set_loader_rng(now)
+        walk.settle(now, place)
         return batches
 
     def reset(self) -> None:

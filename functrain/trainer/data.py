@@ -46,7 +46,7 @@ class TrainSource:
         now = reader.loader_rng()
         with isolate_rng():
             batches = reader.reopen(cursor)
-        reader.set_loader_rng(now)
+        reader.settle(now, cursor)
         return batches
 
     def place(self, seen: int) -> Cursor:

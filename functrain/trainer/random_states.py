@@ -40,20 +40,27 @@ def continue_with(run: Run, state: Mapping[str, Any]) -> None:
 
 
 class RandomStates:
-    """The random state of a run, read often: its generators are found once."""
+    """The random state of a run and of its loaders, read often: the generators are found once."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, loaders: Iterable[Any] = ()) -> None:
         self._held = _of_run(run)
+        self._of_loaders = [found for found in map(of_loader, loaders) if found]
 
     def now(self) -> dict[str, Any]:
         """Return what `random_state` returns."""
         return {**rng_state(), "held": {name: states(found) for name, found in self._held.items()}}
 
-    def load(self, state: Mapping[str, Any]) -> None:
-        """Take it back."""
+    def of_loaders(self) -> list[dict[str, str]]:
+        """Return the states of the loaders' own generators."""
+        return [states(found) for found in self._of_loaders]
+
+    def load(self, state: Mapping[str, Any], of_loaders: Iterable[Mapping[str, str]]) -> None:
+        """Take both back."""
         set_known_rng_state(state)
         for name, found in self._held.items():
             load_states(found, state["held"][name])
+        for found, saved in zip(self._of_loaders, of_loaders, strict=True):
+            load_states(found, saved)
 
 
 @contextmanager

@@ -224,6 +224,14 @@ class Reader:
         if state is not None:
             self._tools.set_loader_rng(self.loader, state)
 
+    def settle(self, rng: Any | None, cursor: Cursor) -> None:
+        """The pass was opened again at this place: give the loader's generators the states that they are to go on with.
+
+        Where nothing was asked for yet, they are those of the beginning, which opening has set.
+        """
+        if cursor["seen"] or "epoch_rng" not in cursor:
+            self.set_loader_rng(rng)
+
     def warn_of_copies(self, seen: int | None) -> None:
         """Say, where a checkpoint is taken, that worker processes draw from copies of generators."""
         reads_copies = self._by_index and (seen or getattr(self.loader, "persistent_workers", False))

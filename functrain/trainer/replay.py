@@ -13,6 +13,7 @@ from functrain import files
 from functrain.trainer import checkpoint as checkpoints
 from functrain.trainer import metrics_state, plain_batch
 from functrain.trainer.callback import Checkpoint
+from functrain.trainer.combined import leaves_of
 from functrain.trainer.errors import CheckpointError, NotFiniteError, note_secondary
 from functrain.trainer.random_states import RandomStates
 from functrain.trainer.run import Run
@@ -45,13 +46,13 @@ class BeforeStep:
     def each(self, batches: Iterator[Any]) -> Iterator[Any]:
         """Yield the batches; of each, what its step reads is kept, in the place of what was kept before."""
         missing = object()
-        self.random = RandomStates(self.run)
+        self.random = RandomStates(self.run, leaves_of([self.run.source.loader]))
         while True:
-            drawing = self.random.now()
+            drawing, loaders = self.random.now(), self.random.of_loaders()
             batch = next(batches, missing)
             if batch is missing:
                 return
-            self.drawing, self.drawn = drawing, self.random.now()
+            self.drawing, self.drawn, self.loaders = drawing, self.random.now(), loaders
             self.batch, self.back = self.keep(batch)
             self.holds = True
             self.metrics, self.clock = metrics_state.kept(self.run.metrics), self.run.clock
@@ -60,20 +61,20 @@ class BeforeStep:
     @contextmanager
     def before(self) -> Generator[Any]:
         """Within it the run is as it was before the batch was drawn. Gives the batch."""
-        run, clock, random = self.run, self.run.clock, self.random.now()
+        run, clock, random, loaders = self.run, self.run.clock, self.random.now(), self.random.of_loaders()
         _, again = self.keep(None)
         metrics = metrics_state.kept(run.metrics)
         try:
             self.back()
             self.metrics()
             run.clock = self.clock
-            self.random.load(self.drawing)
+            self.random.load(self.drawing, self.loaders)
             yield self.batch
         finally:
             again()
             metrics()
             run.clock = clock
-            self.random.load(random)
+            self.random.load(random, loaders)
 
 
 @contextmanager

@@ -192,15 +192,16 @@ class Walk:
         since."""
         then = [self._pass_at(i, seen) for i in range(len(self.readers))]
         leaves: list[Cursor | None] = []
-        for reader, at in zip(self.readers, then, strict=True):
-            if at is None:
-                leaves.append(None)
-                continue
-            skips = {"passes": at.number} if reader.keeps_state else {}
-            leaves.append({"seen": seen - at.start, "epoch_rng": at.began, **_kept(at), **skips})
+        rng: list[Any] = []
+        for reader, passes, at in zip(self.readers, self._passes, then, strict=True):
+            later = [each for each in passes if at is None or each.number > at.number]
+            rng.append(later[0].began["loader"] if later and later[0].began is not None else None)
+            skips = {"passes": at.number} if at is not None and reader.keeps_state else {}
+            leaves.append(at and {"seen": seen - at.start, "epoch_rng": at.began, **_kept(at), **skips})
         which = max((i for i, at in enumerate(then) if at is not None), default=0)
         over = [at is not None and at.number > 0 for at in then]
-        return {"seen": seen, "which": which if self._mode == "sequential" else 0, "over": over, "leaves": leaves}
+        which = which if self._mode == "sequential" else 0
+        return {"seen": seen, "which": which, "over": over, "leaves": leaves, "rng": rng}
 
     def _pass_at(self, i: int, seen: int) -> _Pass | None:
         """Return the pass of a loader that gave the last of the first `seen` batches; None before it is opened."""
@@ -303,6 +304,21 @@ class Walk:
             )
         for reader, one in zip(self.readers, state, strict=True):
             reader.set_loader_rng(one)
+
+    def settle(self, rng: list[Any] | None, cursor: Cursor) -> None:
+        """The pass was opened again at this place: give the loaders' generators the states that they are to go on with:
+        of one that has begun another pass since, those in which it did."""
+        if "leaves" not in cursor:
+            self.set_loader_rng(rng)
+            return
+        none = [None] * len(self.readers)
+        for reader, leaf, now, then in zip(
+            self.readers, cursor["leaves"], rng or none, cursor.get("rng") or none, strict=True
+        ):
+            if leaf is None or then is not None:
+                reader.set_loader_rng(now if then is None else then)
+            else:
+                reader.settle(now, leaf)
 
     def warn_of_copies(self, seen: int | None) -> None:
         """Say, where a checkpoint is taken, that worker processes draw from copies of generators."""

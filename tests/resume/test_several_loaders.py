@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from contextlib import nullcontext
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import functrain_torch as pl
 from functrain.data import ArrayLoader
+from functrain.trainer.walk import MODES
 from tests.resume import torch_cases as cases
 from tests.resume.common import differences
 
@@ -23,7 +25,7 @@ class Both(cases.Plain):
     """One loss over the batches of all loaders that have one."""
 
     def training_step(self, batch: Any, batch_idx: int) -> Any:
-        batches = batch.values() if isinstance(batch, dict) else [batch]
+        batches = batch.values() if isinstance(batch, dict) else [batch]  # of 'sequential', or of one loader
         there = [(torch.as_tensor(x), torch.as_tensor(y)) for x, y in (pair for pair in batches if pair is not None)]
         losses = [nn.functional.cross_entropy(self.net(nn.functional.dropout(x, 0.2)), y) for x, y in there]
         self.log("loss", sum(losses), on_step=True, on_epoch=True, batch_size=len(there))
@@ -136,3 +138,47 @@ def test_other_loaders_than_those_of_the_checkpoint_are_told(tmp_path):
     trainer, module, *_ = cases.parts((cases.Plain, cases.shuffled, {}), 1, [])
     with pytest.raises(pl.CheckpointError, match="drew from one training loader, and this one has 2"):
         trainer.fit(module, {"a": short(), "b": short()}, ckpt_path=saved["on_train_batch_end", 2][0])
+
+
+class Failing(Both):
+    """Not finite at one update; notes its batches."""
+
+    seen: ClassVar[list[Any]] = []
+    fails_at: ClassVar[int | None] = None
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        self.seen.append(batch)
+        loss = super().training_step(batch, batch_idx)
+        return loss * float("nan") if self.trainer.global_step == self.fails_at else loss
+
+
+def drawn(case: cases.Case, seed: int, path: Any = None, fails_at: int | None = None) -> tuple[list[Any], str | None]:
+    """The batches that a run sees, and the checkpoint of before its failing step."""
+    Failing.seen, Failing.fails_at = [], fails_at
+    trainer, module, train, _ = cases.parts(case, seed, [])
+    with pytest.raises(pl.NotFiniteError) if fails_at is not None else nullcontext() as caught:
+        trainer.fit(module, train, ckpt_path=path)
+    return Failing.seen, caught and caught.value.path
+
+
+def check_from_before_a_nan(loader: Any, directory: Any, places: Any, **flags: Any) -> None:
+    case = (Failing, loader, {"terminate_on_nan": True, "default_root_dir": str(directory), **flags})
+    whole, _ = drawn(case, 1)
+    for n in (place for place in places if place < len(whole)):
+        before, path = drawn(case, 1, fails_at=n)
+        assert not differences(before, whole[: n + 1])
+        assert not differences(drawn(case, 66, path)[0], whole[n:]), n
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_from_before_a_nan_the_failing_batch_is_drawn_again(mode, tmp_path):
+    """Also the first of an epoch, and that with which a loader begins again: their orders were drawn already."""
+
+    def loader() -> Any:
+        return {**all_kinds(), "stateful": cases.stateful()}
+
+    check_from_before_a_nan(loader, tmp_path, (2, 3, 7, 10), multiple_trainloader_mode=mode)
+
+
+def test_so_it_is_of_one_loader(tmp_path):
+    check_from_before_a_nan(cases.with_generator, tmp_path, (3, 7))
