@@ -71,6 +71,10 @@ class ArrayLoader:
         first = (batch % len(self)) * self.batch_size
         return _like(self.arrays, (part[first : first + self.batch_size] for part in _parts(self.arrays)))
 
+    def unshuffled(self) -> ArrayLoader:
+        """Return one of the same arrays that does not shuffle."""
+        return ArrayLoader(self.arrays, self.batch_size, drop_last=self.drop_last, seed=self.seed)
+
     def set_epoch(self, epoch: int) -> None:
         """The epoch whose order the next iteration has."""
         self.epoch = epoch

@@ -48,6 +48,11 @@ class JaxLoaders:
         """See `functrain.trainer.generators`."""
         generators.set_loader_rng(loader, state)
 
+    def shuffles(self, loader: Any) -> bool:
+        """See the protocol."""
+        tools = tools_of(loader)
+        return False if tools is None else tools.shuffles(loader)
+
     def unshuffled(self, loader: Any) -> Any:
         """Return the same loader in a fixed order."""
         tools = tools_of(loader)

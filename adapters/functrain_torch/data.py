@@ -17,6 +17,7 @@ from torch.utils.data import (
     IterableDataset,
     RandomSampler,
     SequentialSampler,
+    SubsetRandomSampler,
     get_worker_info,
 )
 
@@ -184,21 +185,49 @@ def _indices(given: Any) -> list[int]:
     return list(given) if isinstance(given, Iterable) else [given]
 
 
+def shuffles(loader: Any) -> bool:
+    """Return whether a DataLoader draws a new order in every epoch, by torch's own sampler."""
+    has_order = isinstance(loader, DataLoader) and not isinstance(loader.dataset, IterableDataset)
+    return has_order and isinstance(_sampler_of(loader), RandomSampler)
+
+
+def _sampler_of(loader: DataLoader[Any]) -> Any:
+    """Return what gives the indices; None for batches of a kind of their own."""
+    batch_sampler: Any = loader.batch_sampler
+    if batch_sampler is None:
+        return loader.sampler
+    return getattr(batch_sampler, "sampler", None) if isinstance(batch_sampler, BatchSampler) else None
+
+
 def unshuffled(loader: Any) -> Any:
-    """Return the same DataLoader in the order of its data set; another kind of loader as it is."""
+    """Return the same DataLoader in the order of its data set, of a subset in the order of its indices; one that is in
+    this order, has batches of its own making, or is of another class, as it is."""
     if type(loader) is not DataLoader or isinstance(loader.dataset, IterableDataset):
         return loader
-    if not isinstance(loader.sampler, RandomSampler):
+    batch_sampler: Any = loader.batch_sampler
+    sampler = _sampler_of(loader) if batch_sampler is None or type(batch_sampler) is BatchSampler else None
+    if sampler is None or type(sampler) is SequentialSampler:
         return loader
-    return DataLoader(
-        loader.dataset,
-        batch_sampler=BatchSampler(SequentialSampler(loader.dataset), loader.batch_size or 1, loader.drop_last),  # type: ignore[arg-type]
-        num_workers=loader.num_workers,
-        collate_fn=loader.collate_fn,
-        pin_memory=loader.pin_memory,
-        timeout=loader.timeout,
-        worker_init_fn=loader.worker_init_fn,
-    )
+    is_subset = isinstance(sampler, SubsetRandomSampler)
+    order: Any = list(sampler.indices) if is_subset else SequentialSampler(loader.dataset)  # type: ignore[arg-type]
+    size = None if batch_sampler is None else batch_sampler.batch_size
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the loader itself has said it
+        return DataLoader(
+            loader.dataset,
+            sampler=order,
+            batch_size=size,
+            drop_last=batch_sampler is not None and batch_sampler.drop_last,
+            num_workers=loader.num_workers,
+            collate_fn=loader.collate_fn,
+            pin_memory=loader.pin_memory,
+            timeout=loader.timeout,
+            worker_init_fn=loader.worker_init_fn,
+            multiprocessing_context=loader.multiprocessing_context,
+            generator=loader.generator,
+            prefetch_factor=loader.prefetch_factor,
+            persistent_workers=loader.persistent_workers,
+        )
 
 
 def ends(loader: Any) -> tuple[Any, Any] | None:

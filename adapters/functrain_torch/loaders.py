@@ -10,6 +10,7 @@ class TorchLoaders:
     """See `functrain.trainer.reader.LoaderTools`."""
 
     skip = staticmethod(data.skip)
+    shuffles = staticmethod(data.shuffles)
     unshuffled = staticmethod(data.unshuffled)
     ends = staticmethod(data.ends)
     with_indices = staticmethod(data.with_indices)

@@ -119,13 +119,15 @@ def set_loaders_rng(tools: LoaderTools, loaders: Sequence[Any], states: Sequence
             tools.set_loader_rng(loader, state)
 
 
-def limits_of(loader: Any, how_much: int | float, what: str, flag: str) -> tuple[list[int | None], list[int | None]]:
+def limits_of(
+    loader: Any, how_much: int | float, what: str, flag: str, may_be_empty: bool = False
+) -> tuple[list[int | None], list[int | None]]:
     """Return the lengths of the loaders that a loader is made of, and how many batches of each are used.
 
     Raises:
         ConfigurationError: one is no loader, or a limit that does not fit it.
     """
-    found = [checked(leaf, what + place) for place, leaf in places_of(loader).items()]
+    found = [checked(leaf, what + place, may_be_empty) for place, leaf in places_of(loader).items()]
     lengths = [length_of(leaf) for leaf in found]
     return lengths, [limit(length, how_much, flag) for length in lengths]
 
@@ -139,4 +141,4 @@ def evaluation_limits(loaders: Sequence[Any], how_much: int | float, stage: str)
     """Return how many batches of each evaluation loader are used; a limit applies to each loader by itself."""
     short = "val" if stage == "validation" else stage
     what, flag = f"{short}_dataloader", f"limit_{short}_batches"
-    return [together(loader, limits_of(loader, how_much, what, flag)[1]) for loader in loaders]
+    return [together(loader, limits_of(loader, how_much, what, flag, True)[1]) for loader in loaders]

@@ -8,11 +8,12 @@ from itertools import islice
 from typing import Any
 
 from functrain.trainer import all_ranks, rows
-from functrain.trainer.combined import leaves_of
+from functrain.trainer.combined import batches_of, leaves_of
 from functrain.trainer.errors import ConfigurationError, describe, noted
 from functrain.trainer.hooks import Hooks
 from functrain.trainer.narrow import class_of
 from functrain.trainer.random_states import isolated
+from functrain.trainer.reader import set_epoch
 from functrain.trainer.run import Run
 
 CHUNK = 64
@@ -95,6 +96,8 @@ def wants_outputs(hooks: Hooks, stage: str) -> bool:
 def _run_loader(
     run: Run, stage: str, index: int, loaders: Sequence[Any], batches: int | None, wants: bool
 ) -> list[Any]:
+    for leaf in leaves_of([loaders[index]]):
+        set_epoch(leaf, run.clock.epoch)
     drawn = CountedBatches(islice(_batches_of(run, stage, index, loaders), batches), run, stage, index)
     run.evaluated_before, run.loader_batches = run.evaluated, batches
     number = index if len(loaders) > 1 else None

@@ -35,6 +35,7 @@ from functrain.trainer.hooks import Handlers
 from functrain.trainer.planning import plan_of
 from functrain.trainer.random_states import random_state
 from functrain.trainer.run import Run
+from functrain.trainer.waiting import Waiting
 
 
 class FitLoop:
@@ -66,6 +67,7 @@ class FitLoop:
         keep = run.traits.keep
         self.kept = replay.BeforeStep(run, keep) if keep is not None and run.world.size == 1 else None
         self.one_by_one = self.hooks.per_batch or self.keeps_outputs or run.traits.per_batch
+        self.waiting = Waiting(run)
         self.size = DispatchSize(run.look_up_seconds, run.stop.alone)
         self.in_epoch = False
         self.ended = False
@@ -197,7 +199,7 @@ class FitLoop:
         """Yield the batches; an error of the loader says where the run was."""
         # The engine may draw many before it trains on them, so its clock does not know.
         epoch, asked, watches = self.run.clock.epoch, self.run.clock.batch, self.run.watches
-        drawn = self.run.span_of_each("get_train_batch", batches)
+        drawn = self.waiting.measured(self.run.span_of_each("get_train_batch", batches))
         with noted(lambda: f"while the training loader was asked for batch {asked} of epoch {epoch}"):
             for batch in drawn if self.kept is None else self.kept.each(iter(drawn)):
                 asked += 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import warnings
 from datetime import timedelta
 from typing import Any, NoReturn
 
@@ -135,11 +136,6 @@ def _pairs(flags: Flags) -> None:
         )
     if flags.deterministic and flags.benchmark:
         _fail("Trainer(deterministic=True, benchmark=True): benchmarking picks algorithms by time; leave one out.")
-    if flags.overfit_batches and flags.limit_train_batches != 1.0:
-        _fail(
-            f"Trainer(overfit_batches={flags.overfit_batches!r}, limit_train_batches={flags.limit_train_batches!r}): "
-            "both say how much of the training data is used; leave one out."
-        )
     max_time(flags.max_time)
 
 
@@ -158,6 +154,22 @@ def _devices(flags: Flags) -> None:
         _fail(f"Trainer(gpus={flags.gpus!r}): this version runs on one device; use gpus=1, or 0 for the CPU.")
     if flags.accelerator == "cpu" and flags.gpus not in (None, 0, "0", []):
         _fail(f"Trainer(accelerator='cpu', gpus={flags.gpus!r}): these contradict each other; leave one out.")
+
+
+def warn_of_unused(flags: Flags) -> None:
+    """Say it where one flag leaves another without effect."""
+    limits = {name: getattr(flags, name) for name in ("limit_train_batches", "limit_val_batches", "limit_test_batches")}
+    whole = {name for name, value in limits.items() if value is None or (isinstance(value, float) and value == 1.0)}
+    if limits["limit_val_batches"] == 0:  # which holds
+        whole.add("limit_val_batches")
+    unused = [f"{name}={value!r}" for name, value in limits.items() if name not in whole]
+    if flags.overfit_batches and unused:
+        warnings.warn(
+            f"Trainer(overfit_batches={flags.overfit_batches!r}, {', '.join(unused)}): overfit_batches says how many "
+            "batches are used in every stage, so the limits are not; leave them out.",
+            UserWarning,
+            stacklevel=5,
+        )
 
 
 def callbacks_of(given: Any, where: str) -> list[Callback]:

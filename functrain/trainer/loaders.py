@@ -7,7 +7,8 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from functrain.trainer.combined import CombinedLoader
+from functrain.data import ArrayLoader
+from functrain.trainer.combined import CombinedLoader, leaves_of
 from functrain.trainer.data import TrainSource, evaluation_limits
 from functrain.trainer.errors import ConfigurationError, kind
 from functrain.trainer.flags import Flags
@@ -48,6 +49,7 @@ class LoaderFinder:
         self.random = random
         self.draws: dict[str, Any] = {}
         self.draws_then: dict[str, Any] = {}
+        self._said: set[str] = set()
 
     @contextmanager
     def _drawing(self, stage: str) -> Generator[None]:
@@ -73,14 +75,12 @@ class LoaderFinder:
 
     def validation(self, given: Any, train: Any) -> Loaders | None:
         """Return the validation loaders of a fit and their limits; None where the fit does not validate."""
-        overfit = self.flags.overfit_batches
+        overfit, name = self.flags.overfit_batches, type(self.owners[-1]).__name__
         if not overrides(self.owners[-1], "validation_step"):
-            if as_loaders(given):
-                warnings.warn(
-                    f"a validation loader was given, and {type(self.owners[-1]).__name__} defines no validation_step: "
-                    "nothing is validated. Define it, or leave the loader out.",
-                    UserWarning,
-                    stacklevel=6,
+            if evaluated(given, "val_dataloader"):
+                self._say(
+                    f"a validation loader was given, and {name} defines no validation_step: nothing is validated. "
+                    "Define it, or leave the loader out."
                 )
             return None
         if self.flags.limit_val_batches == 0:
@@ -88,14 +88,22 @@ class LoaderFinder:
         with self._drawing("val"):
             loaders = [self._unshuffled(self._train_loader(train))] if overfit else self._defined("val", given)
         if not loaders:
+            self._say(
+                f"{name} defines a validation_step, and there is no val_dataloader: nothing is validated. Give "
+                "val_dataloaders=..., or set limit_val_batches=0."
+            )
             return None
         how_much = self.dev_batches or overfit or self.flags.limit_val_batches
         limits = evaluation_limits(loaders, how_much, "validation")
+        if not any(batches != 0 for batches in limits):
+            return None
+        is_drawn_before = self.flags.num_sanity_val_steps and not self.dev_batches
         for loader, batches in zip(loaders, limits, strict=True):
-            if batches is None and isinstance(loader, Iterator):
+            if batches is None and is_drawn_before and isinstance(loader, Iterator):
                 raise ConfigurationError(
                     f"val_dataloader: {kind(loader)} can be iterated over only once, and is needed again "
-                    "and again; give a list or a DataLoader, or an int limit_val_batches."
+                    "and again; give a list or a DataLoader, or an int limit_val_batches. With "
+                    "num_sanity_val_steps=0 it does for one validation."
                 )
         return loaders, limits
 
@@ -155,30 +163,57 @@ class LoaderFinder:
         what = "train_dataloader"
         if isinstance(given, CombinedLoader):
             if given.limits is not None:
-                warnings.warn(
+                self._say(
                     f"{what}: CombinedLoader.limits={given.limits} are for iterating by hand; a Trainer goes by its "
-                    "flag limit_train_batches.",
-                    UserWarning,
-                    stacklevel=2,
+                    "flag limit_train_batches."
                 )
             return given
         return CombinedLoader(given, self.flags.multiple_trainloader_mode) if is_several(given, what) else given
 
     def _unshuffled(self, loader: Any) -> Any:
         if not isinstance(loader, CombinedLoader):
-            return self.tools.unshuffled(loader)
+            return self._in_order(loader, "train_dataloader")
         fixed = CombinedLoader(loader.iterables, loader.mode)
-        fixed.flattened = [self.tools.unshuffled(leaf) for leaf in loader.flattened]
+        fixed.flattened = [self._in_order(leaf, f"train_dataloader{place}") for place, leaf in loader.places.items()]
         return fixed
 
+    def _in_order(self, loader: Any, what: str) -> Any:
+        """Return the loader that gives the same batches in every epoch, for overfit_batches."""
+        is_ours = isinstance(loader, ArrayLoader)
+        fixed = (loader.unshuffled() if loader.shuffle else loader) if is_ours else self.tools.unshuffled(loader)
+        flag = f"Trainer(overfit_batches={self.flags.overfit_batches!r})"
+        if self._shuffles(fixed):
+            self._say(
+                f"{flag}: the {type(loader).__name__} of {what} shuffles, and its order cannot be changed from here, "
+                "so its batches are others in every epoch. Give it shuffle=False."
+            )
+        elif fixed is not loader:
+            self._say(f"{flag}: {what} shuffles or samples; its batches are taken in the order of its data instead.")
+        return fixed
+
+    def _shuffles(self, loader: Any) -> bool:
+        return loader.shuffle if isinstance(loader, ArrayLoader) else self.tools.shuffles(loader)
+
+    def _say(self, message: str) -> None:
+        """Warn, once a run."""
+        if message not in self._said:
+            self._said.add(message)
+            warnings.warn(message, UserWarning, stacklevel=7)
+
     def _defined(self, stage: str, given: Any) -> list[Any]:
-        if given is not None:
-            return evaluated(given, f"{stage}_dataloader")
-        for owner in self.owners:
-            if overrides(owner, f"{stage}_dataloader"):
-                self.hooks.call(f"on_{stage}_dataloader")
-                return evaluated(getattr(owner, f"{stage}_dataloader")(), f"{stage}_dataloader")
-        return []
+        what = f"{stage}_dataloader"
+        loaders = evaluated(given, what)
+        if given is None:
+            owner = next((owner for owner in self.owners if overrides(owner, what)), None)
+            if owner is not None:
+                self.hooks.call(f"on_{what}")
+                loaders = evaluated(getattr(owner, what)(), what)
+        if any(self._shuffles(leaf) for leaf in leaves_of(loaders)):
+            self._say(
+                f"{what}: its sampler has shuffling enabled, so its batches come in another order every time; give it "
+                "shuffle=False."
+            )
+        return loaders
 
 
 def evaluated(given: Any, what: str) -> list[Any]:

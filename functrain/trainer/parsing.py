@@ -14,7 +14,7 @@ from numbers import Integral, Real
 from typing import Any
 
 from functrain.trainer.errors import ConfigurationError, OlderNameWarning, nearest
-from functrain.trainer.flag_checks import check
+from functrain.trainer.flag_checks import check, warn_of_unused
 from functrain.trainer.flags import ALIASES, DEFAULTS, EVERY_STAGE, LATER, NAMES, Flags, OtherName
 from functrain.trainer.narrow import is_sequence
 
@@ -34,6 +34,7 @@ def parse(given: Mapping[str, Any], older: OtherNames = NONE) -> Flags:
     """
     flags = Flags(**_present_names(given, older))
     check(flags)
+    warn_of_unused(flags)
     return replace(flags, **EVERY_STAGE) if flags.fast_dev_run else flags
 
 

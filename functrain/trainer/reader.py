@@ -35,8 +35,13 @@ class LoaderTools(Protocol):
         """Take `loader_rng` back."""
         ...
 
+    def shuffles(self, loader: Any, /) -> bool:
+        """Return whether it is known to draw a new order in every epoch."""
+        ...
+
     def unshuffled(self, loader: Any, /) -> Any:
-        """Return the same loader in a fixed order."""
+        """Return the same loader in the order of its data; itself where it is in a fixed order, or has an order of its
+        own that cannot be changed."""
         ...
 
     def ends(self, loader: Any, /) -> tuple[Any, Any] | None:
@@ -59,6 +64,10 @@ class NoFramework:
 
     loader_rng = staticmethod(loader_rng)
     set_loader_rng = staticmethod(set_loader_rng)
+
+    def shuffles(self, loader: Any) -> bool:
+        """See the protocol."""
+        return False
 
     def unshuffled(self, loader: Any) -> Any:
         """See the protocol."""
@@ -85,6 +94,15 @@ def rest_of(loader: Any, n: int) -> Iterator[Any] | None:
     return None
 
 
+def set_epoch(loader: Any, epoch: int) -> None:
+    """Tell a loader and its samplers the number of the epoch, where they want to know it."""
+    batch_sampler = getattr(loader, "batch_sampler", None)
+    owners = (loader, getattr(loader, "sampler", None), batch_sampler, getattr(batch_sampler, "sampler", None))
+    for owner in {id(owner): owner for owner in owners}.values():
+        if isinstance(owner, SetsEpoch):
+            owner.set_epoch(epoch)
+
+
 class Reader:
     """One loader, and a pass through it.
 
@@ -109,9 +127,7 @@ class Reader:
 
     def set_epoch(self, epoch: int) -> None:
         """Tell the loader and its samplers the number of the epoch, where they want to know it."""
-        for owner in (self.loader, getattr(self.loader, "sampler", None), getattr(self.loader, "batch_sampler", None)):
-            if isinstance(owner, SetsEpoch):
-                owner.set_epoch(epoch)
+        set_epoch(self.loader, epoch)
 
     def begin(self) -> Iterator[Any]:
         """Begin a pass. Return an iterator over its batches."""

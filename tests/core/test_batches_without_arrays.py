@@ -56,4 +56,4 @@ def test_a_hook_that_logs_between_batches_is_told_nothing(world):
     ends = LambdaCallback(on_train_epoch_end=lambda trainer, module: module.log("hook", 1.0, on_epoch=True))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        package.Trainer(max_epochs=1, callbacks=[ends], **QUIET).fit(quiet(), [None])
+        package.Trainer(max_epochs=1, callbacks=[ends], limit_val_batches=0, **QUIET).fit(quiet(), [None])

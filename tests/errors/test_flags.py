@@ -118,7 +118,6 @@ def test_wrong_values(name, value, says):
         ({"min_steps": 5, "max_steps": 2}, "(min_steps=5, max_steps=2): the minimum is above the maximum"),
         ({"deterministic": True, "benchmark": True}, "(deterministic=True, benchmark=True)"),
         ({"accelerator": "cpu", "gpus": 1}, "(accelerator='cpu', gpus=1): these contradict each other"),
-        ({"overfit_batches": 2, "limit_train_batches": 3}, "(overfit_batches=2, limit_train_batches=3)"),
         ({"strategy": "ddp", "accelerator": "gpu"}, "(strategy=..., accelerator=...): two names of one flag"),
         ({"checkpoint_callback": False, "enable_checkpointing": True}, "two names of one flag"),
         ({"progress_bar_refresh_rate": 0, "enable_progress_bar": True}, "two names of one flag"),
@@ -129,6 +128,14 @@ def test_wrong_values(name, value, says):
 def test_contradictions(flags, says):
     with pytest.raises(ConfigurationError, match=re.escape(says)):
         make(**flags)
+
+
+@pytest.mark.parametrize("limit", [{"limit_train_batches": 3}, {"limit_val_batches": 1, "limit_test_batches": 0.5}])
+def test_overfit_batches_wins_over_limits(limit):
+    says = f"Trainer(overfit_batches=2, {', '.join(f'{name}={value}' for name, value in limit.items())})"
+    with pytest.warns(UserWarning, match=re.escape(f"{says}: overfit_batches says how many")):
+        make(overfit_batches=2, **limit)
+    make(overfit_batches=2, limit_val_batches=0, limit_train_batches=1.0)
 
 
 class Mine(Callback):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 import functrain_torch as pl
+from functrain.data import ArrayLoader
 from tests.errors.torch_parts import Net, Validated, X, Y, fit, loader, net, trainer
 
 
@@ -53,8 +56,12 @@ def test_length_0(given):
     says = r"the loader has length 0. Is the data set empty, or smaller than one batch with drop_last=True\?"
     with pytest.raises(pl.ConfigurationError, match=rf"train_dataloader: {says}"):
         fit(train=given)
-    with pytest.raises(pl.ConfigurationError, match=rf"val_dataloader: {says}"):
-        fit(Validated(), val=[given])
+    with pytest.warns(UserWarning, match=rf"val_dataloader: {says} Nothing of it is evaluated"):
+        made = fit(Validated(), val=(given,))
+    assert not made.enable_validation
+    with pytest.warns(UserWarning, match="test_dataloader: the loader has length 0"):
+        results = made.test(net(test_step=lambda self, batch, batch_idx: self.log("n", 1.0)), (given, loader()))
+    assert results == [{}, {"n/dataloader_idx_1": 1.0}]
 
 
 def test_none_at_all():
@@ -91,6 +98,34 @@ def test_a_generator_for_validation():
         fit(Validated(), val=(batch for batch in batches(2)), limit_val_batches=2)
     results = trainer().validate(Validated(), (batch for batch in batches()), verbose=False)
     assert set(results[0]) == {"val_loss"}
+
+
+def test_a_generator_does_for_the_only_validation():
+    made = fit(Validated(), val=(batch for batch in batches()), max_epochs=1, num_sanity_val_steps=0)
+    assert "val_loss" in made.callback_metrics
+    with pytest.raises(pl.ConfigurationError, match=r"validation loader 0: the generator gave no batch.*used up"):
+        fit(Validated(), val=(batch for batch in batches()), num_sanity_val_steps=0)
+
+
+def test_a_step_without_a_loader_and_a_loader_without_a_step():
+    with pytest.warns(UserWarning, match="Validated defines a validation_step, and there is no val_dataloader"):
+        fit(Validated())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fit(Validated(), limit_val_batches=0)
+    with pytest.warns(UserWarning, match="a validation loader was given, and Mine defines no validation_step"):
+        fit(val=loader())
+
+
+def test_a_shuffling_loader_where_it_is_evaluated():
+    with pytest.warns(UserWarning, match="val_dataloader: its sampler has shuffling enabled") as caught:
+        fit(Validated(), val=[loader(), {"a": loader(shuffle=True)}], reload_dataloaders_every_n_epochs=1)
+    assert len(caught) == 1
+    with pytest.warns(UserWarning, match="predict_dataloader: its sampler has shuffling enabled"):
+        trainer().predict(net(forward=lambda self, batch: batch[0]), loader(shuffle=True))
+    quiet = net(Validated, validation_step=lambda self, batch, batch_idx: None)
+    with pytest.warns(UserWarning, match="val_dataloader: its sampler has shuffling enabled"):
+        trainer().validate(quiet, ArrayLoader((X, Y), 4, shuffle=True), verbose=False)
 
 
 def test_without_a_length_and_empty():

@@ -17,6 +17,9 @@ class NumpyLoaders:
     def skip(self, loader: Any, n: int, opened: Callable[[], object] | None = None) -> Iterator[Any] | None:
         return None
 
+    def shuffles(self, loader: Any) -> bool:
+        return False
+
     def unshuffled(self, loader: Any) -> Any:
         return loader
 

@@ -334,9 +334,13 @@ def test_overfit_batches(amount: Any, n: int):
         def test_step(self, batch: Any, batch_idx: int) -> None:
             seen["test"].append(batch[0])
 
-    run = trainer(max_epochs=2, overfit_batches=amount, num_sanity_val_steps=0, limit_val_batches=1)
-    run.fit(Keeping(), batches(4, shuffle=True), batches(9))
-    run.test(dataloaders=batches(9))
+    with pytest.warns(UserWarning, match=rf"overfit_batches={amount}, limit_val_batches=1\): overfit_batches says how"):
+        run = trainer(max_epochs=2, overfit_batches=amount, num_sanity_val_steps=0, limit_val_batches=1)
+    with pytest.warns(UserWarning, match="train_dataloader shuffles or samples; its batches are") as caught:
+        run.fit(Keeping(), batches(4, shuffle=True), batches(9))
+    assert len(caught) == 1
+    with pytest.warns(UserWarning, match="train_dataloader shuffles or samples"):
+        run.test(dataloaders=batches(9))
     first = [x for x, _ in batches(4)][:n]
     expected = torch.cat(first)
     assert torch.equal(torch.cat(seen["train"]), torch.cat([expected] * 2))

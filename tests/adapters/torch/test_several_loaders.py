@@ -177,7 +177,9 @@ def test_an_endless_loader_beside_a_finite_one() -> None:
 
 
 def test_overfitting_takes_every_loader_in_a_fixed_order() -> None:
-    seen = fitted(False, loaders(), {"overfit_batches": 2})
+    with pytest.warns(UserWarning, match=r"train_dataloader\['[ab]'\] shuffles or samples") as caught:
+        seen = fitted(False, loaders(), {"overfit_batches": 2})
+    assert len(caught) == 2
     first = [{"a": [0, 1], "b": [10, 11]}, {"a": [2, 3], "b": [12, 13]}]
     assert [batch for *_, batch in seen] == first * 4  # of training and of validation, in two epochs
 
