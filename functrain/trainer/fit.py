@@ -303,15 +303,17 @@ class FitLoop:
         self.count_on()
 
     def reload(self) -> None:
-        """Ask for the loaders again, where the flag says so and an epoch starts."""
+        """Ask for the loaders again, where the flag or a hook says so and an epoch starts."""
         run, epoch = self.run, self.run.clock.epoch
         every = run.flags.reload_dataloaders_every_n_epochs
         is_due = every and epoch and plans.passed(every, epoch - 1, epoch)
-        if is_due:
+        if is_due or run.asks_again:
+            run.asks_again = False
             train, val = run.given
             run.source = run.loaders.train(train)
             run.plan = plan_of(run)
-            run.val = run.loaders.validation(val, train)
+            if is_due:
+                run.val = run.loaders.validation(val, train)
 
     def count_on(self) -> None:
         """Where validations are counted across epochs, the plan knows what came before this one."""

@@ -94,6 +94,7 @@ class Run:
         val: the loaders that the run evaluates and their limits: of a fit those of its validations, None where it does
             not validate.
         traits, facts: what the engine of a fit said of itself when it was configured and started.
+        asks_again: the training loader is asked for again when the next epoch starts.
         redone: what a validation under way began with, for checkpoints taken in it; None outside.
         resumed_rng: the random state of the checkpoint that the run continues from, until it is set.
         watches: called with every batch of training as it is drawn: with its epoch, how many batches of the epoch that
@@ -133,6 +134,7 @@ class Run:
     ckpt_path: str | None = None
     outcome: str | None = None
     val: Loaders | None = None
+    asks_again: bool = False
     redone: dict[str, Any] | None = None
     resumed_rng: dict[str, Any] | None = None
     keeps_predictions: bool = True

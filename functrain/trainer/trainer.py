@@ -30,8 +30,8 @@ from functrain.trainer.metrics import Metrics
 from functrain.trainer.overriding import overrides, warn_of_misspelt
 from functrain.trainer.parsing import varied
 from functrain.trainer.profiling import measuring, reported
-from functrain.trainer.readable import Readable
 from functrain.trainer.remarks import warn_of_no_tuning
+from functrain.trainer.resetting import Resetting
 from functrain.trainer.run import Run, in_order
 from functrain.trainer.spans import measured
 from functrain.trainer.stop import Stop
@@ -53,7 +53,7 @@ _OF_RUNS = (
 """What a Trainer has of a run, and another of one within it."""
 
 
-class Trainer(Readable):
+class Trainer(Resetting):
     """Runs modules of any adapter. Every flag is a keyword; see `Flagged` for what each does.
 
     What it tells of a run are properties over `run`, the run under way or the last one: see `Readable`.
