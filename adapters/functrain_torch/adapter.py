@@ -15,6 +15,7 @@ from functrain_torch.digester import TorchDigester
 from functrain_torch.engine import TorchEngine
 from functrain_torch.inspector import TorchInspector
 from functrain_torch.io import TorchCheckpointIO
+from functrain_torch.lightning_checkpoints import LightningCheckpoints
 from functrain_torch.loaders import TorchLoaders
 from functrain_torch.module import LightningModule
 from functrain_torch.sweep import sweep
@@ -32,7 +33,7 @@ def make(module: LightningModule, run: Run) -> Adapter:
     return Adapter(
         engine, TorchCheckpointIO(), TorchLoaders(), TorchInspector(engine),
         aside=partial(set_aside, module), digester=TorchDigester(engine),
-        sweep=partial(sweep, module, run.flags),
+        sweep=partial(sweep, module, run.flags), others=LightningCheckpoints(engine),
     )  # fmt: skip
 
 

@@ -24,6 +24,7 @@ from functrain.trainer.errors import CheckpointError, ConfigurationError, kind
 from functrain.trainer.identity import Mark, decoded, encoded, mark_of
 from functrain.trainer.saving import Saving
 from functrain.trainer.weights import ArraySpec
+from functrain_torch import inert, lightning_names
 
 PLAIN = (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device, torch.Size)
 
@@ -219,7 +220,31 @@ def _load(file: Any) -> Any:
     file.seek(0)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Detected pickle protocol")  # it is read or refused all the same
-        return torch.load(file, map_location="cpu", weights_only=True)
+        try:
+            return torch.load(file, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError:
+            return _of_lightning(file)
+
+
+def _of_lightning(file: Any) -> Any:
+    """Return a checkpoint of pytorch_lightning that holds objects beside its tensors, without those that are no plain
+    values. Nothing of theirs is run.
+
+    Raises:
+        UnpicklingError: it is another file, which may not hold objects.
+    """
+    file.seek(0)
+    is_archive = zipfile.is_zipfile(file)
+    names: list[str] = []
+    if is_archive:
+        file.seek(0)
+        names = inert.names_in(file)
+    file.seek(0)
+    with torch.serialization.safe_globals(inert.stand_ins(names)):
+        found: Any = torch.load(file, map_location="cpu", weights_only=True)
+    if not lightning_names.is_lightning(found):
+        raise pickle.UnpicklingError(f"it names {', '.join(names[:5])}")
+    return lightning_names.without_objects(found)
 
 
 def _check_sizes(archive: zipfile.ZipFile, size: int) -> None:

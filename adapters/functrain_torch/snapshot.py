@@ -69,7 +69,7 @@ def state_dict(engine: Holder, weights_only: bool) -> dict[str, Any]:
     state, configured = _state_of(engine), engine.configured
     saved["optimizer_states"] = [optimizer.state_dict() for optimizer in configured.optimizers]
     saved["lr_schedulers"] = [config.scheduler.state_dict() for config in configured.schedulers]
-    saved["kinds"] = _kinds(configured)
+    saved["kinds"] = kinds(configured)
     saved["groups"] = list(engine.groups)
     saved["parameter_names"] = [parameter_names(engine.module, optimizer) for optimizer in configured.optimizers]
     saved["players"] = [_player(engine, i, player) for i, player in enumerate(state.players)]
@@ -89,7 +89,7 @@ def _state_of(engine: Holder) -> TrainState:
     return engine.state
 
 
-def _kinds(configured: Configured) -> dict[str, list[str]]:
+def kinds(configured: Configured) -> dict[str, list[str]]:
     """Return the classes of optimizers and schedulers, by name: their states would fit others and mean something
     else."""
     return {
@@ -168,7 +168,7 @@ def _check_optimizers(engine: Holder, saved: Mapping[str, Any], name: str) -> No
         check_not_weights_only(saved, key)
         if len(saved[key]) != len(own):
             raise CheckpointError(f"has {len(saved[key])} {key}, and {name} configures {len(own)}.")
-    for what, own_kinds in _kinds(engine.configured).items():
+    for what, own_kinds in kinds(engine.configured).items():
         for i, (was, is_now) in enumerate(zip(saved["kinds"][what], own_kinds, strict=True)):
             if was != is_now:
                 raise CheckpointError(

@@ -204,6 +204,19 @@ class CheckpointIO(Protocol):
         ...
 
 
+class OtherCheckpoints(Protocol):
+    """The checkpoints of another library: a run continues from theirs, and theirs from ours."""
+
+    def adopt(self, saved: dict[str, Any], /) -> dict[str, Any]:
+        """Return a checkpoint of theirs as one of ours, for the fit that continues from it; any other as it is. Says
+        what cannot be taken over."""
+        ...
+
+    def named(self, checkpoint: Mapping[str, Any], /) -> dict[str, Any]:
+        """Return what is to stand in a checkpoint of ours for them alone; in its 'callbacks' too."""
+        ...
+
+
 class MetricObjects(Protocol):
     """What is known of objects that accumulate by themselves, as those of torchmetrics do."""
 
@@ -312,6 +325,7 @@ class Adapter(NamedTuple):
         aside: within what it returns other runs may run the module, which is as it was afterwards: its state, and who
             runs it. None where the adapter cannot do that.
         digester: makes digests of states and batches; None where the adapter has none.
+        others: knows the checkpoints of another library. None where there is none.
         compiled: its calls may keep the main thread away from Python for long, so that a thread answers signals.
         sweep: has short fits use given learning rates. None where the adapter cannot do that.
     """
@@ -324,3 +338,4 @@ class Adapter(NamedTuple):
     digester: Digester | None = None
     compiled: bool = False
     sweep: Sweep | None = None
+    others: OtherCheckpoints | None = None

@@ -38,6 +38,9 @@ from functrain.version import __version__
 FORMAT = 2
 """1: an epoch that is over was turned before its checkpoint, its metrics are still there, and they have no hooks."""
 
+FOR_OTHERS = "callbacks_for_others"
+"""Which states of callbacks stand there for another library."""
+
 
 def save(run: Run, path: str, weights_only: bool) -> None:
     """Write the state of a run to a file; returns when it is there."""
@@ -120,10 +123,23 @@ def assemble(run: Run, weights_only: bool) -> dict[str, Any]:
         datamodule = run.datamodule
         if isinstance(datamodule, Stateful):
             checkpoint["datamodule"] = datamodule.state_dict()
+    if run.others is not None:
+        _name_for_others(checkpoint, run.others.named(checkpoint))
     for owner in (run.datamodule, module):
         if owner is not None and overrides(owner, "on_save_checkpoint"):
             owner.on_save_checkpoint(checkpoint)
     return checkpoint
+
+
+def _name_for_others(checkpoint: dict[str, Any], more: dict[str, Any]) -> None:
+    """Put in what another library looks for; what stands there already is ours."""
+    callbacks = more.pop("callbacks", {})
+    own: dict[str, Any] = checkpoint.setdefault("callbacks", {}) if callbacks else {}
+    added = {key: state for key, state in callbacks.items() if key not in own}
+    own.update(added)
+    if added:
+        checkpoint[FOR_OTHERS] = sorted(added)
+    checkpoint.update({key: value for key, value in more.items() if key not in checkpoint})
 
 
 def _loop_state(run: Run) -> dict[str, Any]:
@@ -181,7 +197,8 @@ def callback_states(run: Run, checkpoint: dict[str, Any]) -> dict[str, Any]:
 
 def restore_callbacks(run: Run, checkpoint: Mapping[str, Any], path: str) -> None:
     """Hand every callback its state back. A state that nobody takes is said, not an error."""
-    states = dict(checkpoint.get("callbacks", {}))
+    for_others = checkpoint.get(FOR_OTHERS, ())
+    states = {key: state for key, state in checkpoint.get("callbacks", {}).items() if key not in for_others}
     for key, callback in keyed(run.callbacks):
         state = states.pop(key, None)
         if state is not None:
@@ -295,6 +312,8 @@ def load(run: Run, path: str | os.PathLike[str] | Mapping[str, Any], weights_onl
     """
     saved, path = read(run, path, weights_only)
     with naming(path):
+        if run.others is not None and not weights_only:
+            saved = run.others.adopt(saved)
         clock = None if weights_only else clock_of(saved)
         if clock is not None:
             saved = processes.own(run.world, saved, path)

@@ -137,17 +137,17 @@ class Reader:
 
     def reopen(self, cursor: Cursor) -> Iterator[Any]:
         """Return an iterator over what comes after this place; random states are left as it was found with them."""
-        if "loader" in cursor:
+        if "loader" in cursor and (self.keeps_state or "epoch_rng" not in cursor):
             self.loader.load_state_dict(cursor["loader"])
             iterator: Any = iter(self.loader)
         elif "iterator" in cursor:
             iterator = iter(self.loader)
             iterator.set_state(cursor["iterator"])
         else:
-            # Begin the pass as it began, under its random state, and go past what was seen.
-            self.began = cursor["epoch_rng"]
-            if self.began is not None:
-                self.set_random_state(self.began)
+            # Begin the pass as it began, under its random state, and go past what was seen; under that of now where it
+            # is not known.
+            self.began = then = cursor["epoch_rng"] or self.random_state()
+            self.set_random_state(then)
             iterator = self._from(cursor["seen"], cursor.get("first_rng"))
         self.iterator = iterator
         return iterator

@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeAlias
 
 from functrain.kernel.plan import Plan
 from functrain.kernel.state import Clock
-from functrain.trainer.adapter import Adapter, CheckpointIO, Engine, Facts, Inspector, Sweep, Traits
+from functrain.trainer.adapter import Adapter, CheckpointIO, Engine, Facts, Inspector, OtherCheckpoints, Sweep, Traits
 from functrain.trainer.callback import Callback, Checkpoint, Progress
 from functrain.trainer.context import Context
 from functrain.trainer.data import TrainSource
@@ -155,6 +155,7 @@ class Run:
     digester: Digester | None = field(init=False)
     sweep: Sweep | None = field(init=False)
     compiled: bool = field(init=False)
+    others: OtherCheckpoints | None = field(init=False)
     traits: Traits = field(init=False)
     facts: Facts = field(init=False)
     loaders: LoaderFinder = field(init=False)
@@ -167,6 +168,7 @@ class Run:
         self.engine, self.checkpoints, self.loader_tools, self.inspector = adapter[:4]
         self.aside, self.digester, self.compiled = adapter.aside, adapter.digester, adapter.compiled
         self.sweep = adapter.sweep
+        self.others = adapter.others
 
     # the position
 
