@@ -182,10 +182,13 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
 def _loaded(file: Any, path: Any) -> dict[str, Any]:
     try:
         return _load(file)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{path}: holds objects that could run code when loaded, or is damaged; it was not loaded. Only tensors "
-            f"and plain values are read. ({_first_line(error)})"
+            "and plain values are read: where you trust it, load it by torch.load(path, weights_only=False), take them "
+            f"out and save it again. ({_first_line(error)})"
         ) from error
     except (
         zipfile.BadZipFile,
@@ -243,7 +246,7 @@ def _of_lightning(file: Any) -> Any:
     with torch.serialization.safe_globals(inert.stand_ins(names)):
         found: Any = torch.load(file, map_location="cpu", weights_only=True)
     if not lightning_names.is_lightning(found):
-        raise pickle.UnpicklingError(f"it names {', '.join(names[:5])}")
+        raise pickle.UnpicklingError(f"It names {', '.join(names[:5])}.")
     return lightning_names.without_objects(found)
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, Self
 
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
+from functrain.trainer.checkpoint import check_format
 from functrain.trainer.hparams import HyperparametersMixin
+from functrain.trainer.load import made
 from functrain.trainer.module_hooks import DataHooks
+from functrain_torch import ckpt
+from functrain_torch.module import hparams_of
 from functrain_torch.transfer import TransferHooks
 
 
@@ -25,6 +30,36 @@ class LightningDataModule(TransferHooks, DataHooks, HyperparametersMixin):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take back what `state_dict` returned."""
+
+    @classmethod
+    def load_from_checkpoint(
+        cls,
+        checkpoint_path: Any,
+        map_location: Any = None,
+        hparams_file: str | os.PathLike[str] | None = None,
+        weights_only: bool | None = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Make a data module of this class from a checkpoint, ours or pytorch_lightning's: its stored hyperparameters,
+        then its state.
+
+        Args:
+            checkpoint_path: a path, any fsspec URL, or a file object.
+            map_location: of no effect: tensors of its state are on the CPU.
+            hparams_file: take the hyperparameters from this YAML (or .csv of tags) file instead.
+            weights_only: of no effect: tensors and plain values are read, and nothing in the file may run code.
+            kwargs: arguments of `__init__`, in place of the stored ones.
+
+        Raises:
+            CheckpointError: the file is damaged.
+        """
+        hparams = hparams_of(hparams_file, cls.__name__)
+        saved = check_format(ckpt.read(checkpoint_path), str(checkpoint_path))
+        module = made(cls, saved, kwargs, hparams, "datamodule_hyper_parameters", "datamodule_hparams")
+        state = saved.get("datamodule", saved.get(cls.__qualname__))
+        if state:
+            module.load_state_dict(state)
+        return module
 
     @classmethod
     def from_datasets(

@@ -45,7 +45,8 @@ def without_objects(checkpoint: dict[str, Any]) -> dict[str, Any]:
         if key in NEEDED and len(unread) > before:
             raise CheckpointError(
                 f"holds objects where tensors and plain values are needed: {', '.join(unread[before:][:5])}. Objects "
-                "are not read, since they could run code: write the checkpoint again without them."
+                "are not read, since they could run code: where you trust the file, load it by torch.load(path, "
+                "weights_only=False), take them out and save it again."
             )
         if isinstance(key, str) and (found is not None or value is None):
             kept[key] = value if key in NEEDED else found

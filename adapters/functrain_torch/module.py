@@ -36,6 +36,9 @@ class LightningModule(TransferHooks, ModuleBase, HyperparametersMixin, nn.Module
     prepare_data_per_node = True  # no annotation: TorchScript would read its text
     __jit_unused_properties__: ClassVar[list[str]] = []
 
+    strict_loading: bool = True
+    """The weights of a checkpoint must match the module exactly where `load_from_checkpoint` is not told otherwise."""
+
     @property
     def device(self) -> torch.device:
         """The device of the parameters; the CPU without any."""
@@ -314,35 +317,30 @@ class LightningModule(TransferHooks, ModuleBase, HyperparametersMixin, nn.Module
         checkpoint_path: Any,
         map_location: Any = None,
         hparams_file: str | os.PathLike[str] | None = None,
-        strict: bool = True,
+        strict: bool | None = None,
+        weights_only: bool | None = None,
         **kwargs: Any,
     ) -> Self:
-        """Make a module of this class from a checkpoint: its stored hyperparameters, then its weights.
+        """Make a module of this class from a checkpoint, ours or pytorch_lightning's: its stored hyperparameters, then
+        its weights.
 
         Args:
             checkpoint_path: a path, any fsspec URL, or a file object.
             map_location: a device, or a dict {from: to} of devices, to put the weights on.
             hparams_file: take the hyperparameters from this YAML (or .csv of tags) file instead.
-            strict: the weights must match the module exactly.
+            strict: the weights must match the module exactly; default: its `strict_loading`, else True.
+            weights_only: of no effect: tensors and plain values are read, and nothing in the file may run code.
             kwargs: arguments of `__init__`, in place of the stored ones.
 
         Raises:
             CheckpointError: the file is damaged, or of another module; names both.
         """
-        device = _device(map_location)
-        if hparams_file is not None and not isinstance(hparams_file, str | os.PathLike):
-            raise ConfigurationError(
-                f"{cls.__name__}.load_from_checkpoint(hparams_file={hparams_file!r}): must be a path, not "
-                f"{kind(hparams_file)}."
-            )
-        saved, hparams = ckpt.read(checkpoint_path), None
-        if hparams_file is not None:
-            read = load_tags_csv if os.fspath(hparams_file).endswith(".csv") else load_hparams_yaml
-            hparams = dict(read(hparams_file))
+        device, hparams = _device(map_location), hparams_of(hparams_file, cls.__name__)
+        saved = ckpt.read(checkpoint_path)
         module, weights = module_of(
             cls, saved, str(checkpoint_path), kwargs, cls.state_dict, ckpt.forms, hparams, strict
         )
-        module.load_state_dict(weights, strict=strict)
+        module.load_state_dict(weights, strict=strict if strict is not None else module.strict_loading)
         return module.to(device) if device is not None else module
 
     @classmethod
@@ -368,6 +366,24 @@ def _properties(kind: type) -> list[str]:
 
 # TorchScript compiles the properties of a module, but for these: they tell of the run.
 LightningModule.__jit_unused_properties__ = _properties(LightningModule)
+
+
+def hparams_of(path: Any, name: str) -> dict[str, Any] | None:
+    """Return the hyperparameters in a YAML file, or in a .csv of tags; None for no file.
+
+    Args:
+        name: the class that is loaded, for messages.
+
+    Raises:
+        ConfigurationError: it is no path.
+    """
+    if path is None:
+        return None
+    if not isinstance(path, str | os.PathLike):
+        raise ConfigurationError(
+            f"{name}.load_from_checkpoint(hparams_file={path!r}): must be a path, not {kind(path)}."
+        )
+    return dict((load_tags_csv if os.fspath(path).endswith(".csv") else load_hparams_yaml)(path))
 
 
 def _device(map_location: Any) -> torch.device | None:

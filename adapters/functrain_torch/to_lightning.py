@@ -23,7 +23,9 @@ BEFORE_VALIDATION = (("batch", "on_batch_end"), ("batch", "log"), ("batch", "val
 
 def named(engine: Holder, checkpoint: Mapping[str, Any]) -> dict[str, Any]:
     """Return what stands in a checkpoint for pytorch_lightning alone: entries of it, and of its 'callbacks'."""
-    version = {names.VERSION: names.WRITTEN_AS}
+    version: dict[str, Any] = {names.VERSION: names.WRITTEN_AS}
+    if "hparams_name" in checkpoint:
+        version["hparams_type"] = "AttributeDict"  # an object with attributes, as it was given
     if "loop" not in checkpoint:
         return version
     loop, clock = checkpoint["loop"], engine.run.clock

@@ -29,6 +29,7 @@ from functrain.trainer.narrow import is_dict, is_mapping, is_sequence
 from functrain.trainer.overriding import overrides
 from functrain.trainer.planning import max_epochs
 from functrain.trainer.random_states import random_state
+from functrain.trainer.revived import objects_in
 from functrain.trainer.run import Loop, Run
 from functrain.trainer.saving import Saving
 from functrain.trainer.signatures import adapt
@@ -110,12 +111,15 @@ def assemble(run: Run, weights_only: bool) -> dict[str, Any]:
         **run.engine.state_dict(weights_only),
         **going,
     }
-    for key, owner in (("hyper_parameters", module), ("datamodule_hyper_parameters", run.datamodule)):
+    for prefix, owner in (("", module), ("datamodule_", run.datamodule)):
         hparams = getattr(owner, "hparams", None)
         if hparams:
-            checkpoint[key] = _hyper_parameters(hparams, type(owner).__name__)
-    if getattr(module, "_hparams_name", None) is not None:
-        checkpoint["hparams_name"] = module._hparams_name
+            checkpoint[f"{prefix}hyper_parameters"] = _hyper_parameters(hparams, type(owner).__name__)
+            objects = objects_in(hparams)
+            if objects:
+                checkpoint[f"{prefix}hparams_objects"] = objects
+        if getattr(owner, "_hparams_name", None) is not None:
+            checkpoint[f"{prefix}hparams_name"] = owner._hparams_name
     if not weights_only:
         checkpoint["callbacks"] = callback_states(run, checkpoint)
         checkpoint["loggers"] = states(run.loggers)
