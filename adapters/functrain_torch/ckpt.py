@@ -314,10 +314,29 @@ def _plain(value: Any, where: str) -> Any:
             return base(value)
     if isinstance(value, os.PathLike):
         return os.fspath(value)
+    if isinstance(value, type):
+        return _name_of(value, where)
     raise ConfigurationError(
         f"checkpoint[{where}] holds a {kind.__module__}.{kind.__qualname__}, which could not be read back without "
         "running code; store plain values, lists, dicts and tensors."
     )
+
+
+_told: set[str] = set()
+
+
+def _name_of(kind: type, where: str) -> str:
+    """Return a class by its name, as which it is stored: a class could not be read back safely. Said once a place."""
+    name = f"{kind.__module__}.{kind.__qualname__}"
+    if where not in _told:
+        _told.add(where)
+        warnings.warn(
+            f"checkpoint[{where}] holds the class {name}, which is stored as its name: reading a class back could run "
+            "code. What takes it back gets the name.",
+            UserWarning,
+            stacklevel=3,
+        )
+    return name
 
 
 def forms(named: Mapping[str, Any]) -> dict[str, ArraySpec | None]:

@@ -23,6 +23,7 @@ from functrain_torch.closure import Reevaluation
 from functrain_torch.device import choose_device
 from functrain_torch.family import Family
 from functrain_torch.hooked import HookedBackend, is_hooked, looks
+from functrain_torch.idle import NoOptimizer
 from functrain_torch.module import LightningModule
 from functrain_torch.optimizers import Configured, needs_closure, parameters_of, parse_optimizers
 from functrain_torch.precision import Precision, precision
@@ -149,7 +150,15 @@ def configure(module: LightningModule, automatic: bool) -> Configured:
     """
     name = type(module).__name__
     require(module, "training_step", "configure_optimizers")
-    configured = parse_optimizers(module.configure_optimizers(), name)
+    given = module.configure_optimizers()
+    if given is None and automatic:
+        warnings.warn(
+            f"{name}.configure_optimizers returned None: the run goes on, and nothing is trained.",
+            UserWarning,
+            stacklevel=2,
+        )
+        given = NoOptimizer(list(module.parameters()))
+    configured = parse_optimizers(given, name)
     if not configured.optimizers and automatic:
         raise ConfigurationError(
             f"{name}.configure_optimizers returned no optimizer; return one, or set automatic_optimization=False to do "

@@ -16,6 +16,10 @@ from functrain.trainer.narrow import is_text
 _HIGHER_IS_BETTER = ("acc", "auc", "auroc", "bleu", "f1", "fmeasure", "iou", "precision", "recall")
 
 
+POSITIONS = {"epoch": "current_epoch", "step": "global_step"}
+"""What may be monitored though nobody logs it: the Trainer's own counts."""
+
+
 def direction(mode: str, monitor: str | None, owner: str) -> str:
     """'min' or 'max'; 'auto' guesses from the metric's name (accuracy, auc, f1 and the like: 'max').
 
@@ -92,6 +96,8 @@ class Watch:
 
     def is_new(self, trainer: Any, moment: Moment) -> bool:
         """Return whether the metric has a value at this moment that was not taken yet."""
+        if self.monitor in POSITIONS and self.monitor not in trainer.callback_metrics:
+            return True
         entries = self._training_entries(trainer)
         if not entries:
             return self.has_validated(trainer) if trainer.run.val is not None else moment == "epoch"
@@ -106,6 +112,8 @@ class Watch:
         """Return the metric's value; None where nobody has logged it yet. Waits for the device. Of several processes
         all get that of the first, so that they decide alike."""
         value = trainer.callback_metrics.get(self.monitor)
+        if value is None and self.monitor in POSITIONS:
+            value = getattr(trainer, POSITIONS[self.monitor])
         return trainer.run.world.broadcast(None if value is None else float(value))
 
     def overdue(self, trainer: Any) -> bool:

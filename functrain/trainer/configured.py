@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
@@ -26,21 +27,25 @@ def require(module: object, *methods: str, by: str = "trainer.fit") -> None:
 
 
 def check_keys(entry: Iterable[Any], known: Collection[str], where: str, of: str = "") -> None:
-    """Check the keys of a dict that describes an optimizer or a scheduler.
+    """Check the keys of a dict that describes an optimizer or a scheduler. One that nobody knows is left aside, with a
+    warning.
 
     Args:
         where: the method, for the message.
         of: the part of what it returned, for the message: ' of lr_scheduler'.
 
     Raises:
-        ConfigurationError: one is unknown; names the nearest right one.
+        ConfigurationError: one is a known one, misspelt; names that.
     """
-    for key in entry:
-        if key not in known:
-            keys = ", ".join(map(repr, known))
-            raise ConfigurationError(
-                f"{where}: unknown key {key!r}{of}; the keys are {keys}.{nearest(str(key), known)}"
-            )
+    unknown = [key for key in entry if key not in known]
+    keys = f"the keys are {', '.join(map(repr, known))}."
+    for key in unknown:
+        meant = nearest(str(key), known)
+        if meant:
+            raise ConfigurationError(f"{where}: unknown key {key!r}{of}; {keys}{meant}")
+    if unknown:
+        told = f"unknown key{'s' * (len(unknown) > 1)} {', '.join(map(repr, unknown))}{of}"
+        warnings.warn(f"{where}: {told}, left aside; {keys}", RuntimeWarning, stacklevel=2)
 
 
 def in_turn(frequencies: Sequence[Any], where: str) -> list[PlayerPlan]:

@@ -76,7 +76,7 @@ def sgd(self):
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        (lambda self: None, r"returned no optimizer; return one, or set automatic_optimization=False"),
+        (lambda self: [], r"returned no optimizer; return one, or set automatic_optimization=False"),
         (lambda self: "adam", r"str is not a torch\.optim\.Optimizer"),
         (lambda self: torch.optim.Adam, r"type is not a torch\.optim\.Optimizer"),
         (lambda self: [sgd(self), 3], r"int is not a torch\.optim\.Optimizer"),

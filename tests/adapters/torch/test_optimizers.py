@@ -149,7 +149,6 @@ def test_plateau_whose_metric_nobody_logs(strict: bool):
             lambda m: ([o := SGD(m.parameters(), 0.1)], [{"scheduler": StepLR(o, 1), "opt_idx": 3}]),
             "opt_idx 3 of a scheduler: there are 1 optimizers",
         ),
-        (lambda m: None, "returned no optimizer"),
         (lambda m: [], "returned no optimizer"),
     ],
 )
