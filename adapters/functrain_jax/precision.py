@@ -98,13 +98,18 @@ def policy_of(precision: Any) -> Policy:
     """Return the policy of a precision flag: 32, 64, 16, 'bf16', with or without '-mixed' or '-true'.
 
     Raises:
-        ValueError: an unknown precision, or 64 bits where JAX is not told to keep them.
+        ValueError: an unknown precision, one of torch's alone, or 64 bits where JAX is not told to keep them.
     """
     name = canonical(precision)
     if name == "64" and not jax.config.jax_enable_x64:  # pyright: ignore[reportAttributeAccessIssue]
         raise ValueError(
             "precision=64: JAX computes in 32 bits unless told otherwise; call "
             "jax.config.update('jax_enable_x64', True), or set JAX_ENABLE_X64=1, before any array is made."
+        )
+    if name not in _POLICIES:
+        raise ValueError(
+            f"precision={name!r}: under JAX a module makes its parameters itself; make them in this type, with "
+            "precision=32, or use 'bf16-mixed' or '16-mixed'."
         )
     return _POLICIES[name]
 

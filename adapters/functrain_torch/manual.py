@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import cache
 from typing import Any, Protocol, TypeAlias
 
@@ -37,7 +38,7 @@ class Holder(Protocol):
 class HandledOptimizer:
     """An optimizer as `self.optimizers()` returns it: torch's own, whose steps are counted and unscaled.
 
-    Every other attribute is the wrapped optimizer's.
+    Every other attribute is the wrapped optimizer's, its class too, so that schedulers may be made of it.
     """
 
     def __init__(self, manual: Manual, player: int) -> None:
@@ -53,9 +54,14 @@ class HandledOptimizer:
         """Clear the gradients."""
         self.optimizer.zero_grad(set_to_none=set_to_none)
 
-    def toggle_model(self) -> None:
-        """Let only this optimizer's parameters require gradients."""
+    def toggle_model(self, sync_grad: bool = True) -> AbstractContextManager[None]:
+        """Let only this optimizer's parameters require gradients, until `untoggle_model`, or in a `with` block.
+
+        Args:
+            sync_grad: of no effect: where several processes train, they step with the mean gradients.
+        """
         self.manual.toggle.only(self.optimizer)
+        return _Toggled(self.manual.toggle)
 
     def untoggle_model(self) -> None:
         """Undo `toggle_model`."""
@@ -63,6 +69,23 @@ class HandledOptimizer:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.optimizer, name)
+
+    @property  # type: ignore[override]
+    def __class__(self) -> type[Any]:
+        return type(self.optimizer)
+
+
+class _Toggled:
+    """The block within which one optimizer plays."""
+
+    def __init__(self, toggle: Toggle) -> None:
+        self.toggle = toggle
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        self.toggle.undo()
 
 
 def arguments_of_backward(method: Callable[..., Any], given: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -116,6 +139,7 @@ class Manual:
         self._finite: dict[int, bool] = {}
         self._backward = self._warned = False
         self._handles: list[Any] = []
+        self._handled: list[HandledOptimizer] = []
         self.backward = span("backward", self._differentiate)
         self.step = span("optimizer_step", self._step)
 
@@ -231,8 +255,11 @@ class Manual:
         return list({id(p): p for player in self.state.players for p in player.acc.grads}.values())
 
     def handled(self) -> list[HandledOptimizer]:
-        """Return the optimizers as `self.optimizers()` returns them."""
-        return [HandledOptimizer(self, index) for index in range(len(self.parts.configured.optimizers))]
+        """Return the optimizers as `self.optimizers()` returns them: the same objects every time."""
+        own = self.parts.configured.optimizers
+        if [id(handled.optimizer) for handled in self._handled] != [id(optimizer) for optimizer in own]:
+            self._handled = [HandledOptimizer(self, index) for index in range(len(own))]
+        return self._handled
 
     def _differentiate(self, loss: Tensor, /, *args: Any, **kwargs: Any) -> None:
         self.settle()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from typing import Any, ClassVar, Self
 
 import torch
@@ -243,6 +244,15 @@ class LightningModule(TransferHooks, ModuleBase, HyperparametersMixin, nn.Module
     def untoggle_optimizer(self, optimizer_idx: Any = None) -> None:
         """Undo `toggle_optimizer`."""
         self._manual("untoggle_optimizer()").toggle.undo()
+
+    @contextmanager
+    def toggled_optimizer(self, optimizer: Any) -> Generator[None]:
+        """Within it only this optimizer's parameters require gradients."""
+        self.toggle_optimizer(optimizer)
+        try:
+            yield
+        finally:
+            self.untoggle_optimizer(optimizer)
 
     def _engine(self, what: str) -> Serving:
         return self._run(what).run.engine

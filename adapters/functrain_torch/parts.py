@@ -136,7 +136,7 @@ def context_of(policy: Precision, strategy: Strategy, automatic: bool) -> MakesC
 
     By hand, weights change anywhere within a step, in ways that nobody is told of: then no cast of them is kept.
     """
-    if policy.autocast is None:
+    if policy.autocast is None and policy.dtype is None:
         return None
     return partial(policy.context, strategy.device.type, keep_casts=automatic)
 

@@ -19,7 +19,7 @@ class Precision(NamedTuple):
     Attributes:
         name: as the Trainer's flag says it.
         autocast: the dtype of the operations that autocast lowers; None runs everything in the parameters' dtype.
-        dtype: what parameters and floating-point batches are cast to; None leaves them.
+        dtype: what parameters and floating-point batches are cast to, and new tensors are made of; None leaves them.
         scale: the rule of the loss scale; None for no scaling.
     """
 
@@ -36,8 +36,23 @@ class Precision(NamedTuple):
                 optimizer is seen, so this is for blocks in which they stay as they are.
         """
         if self.autocast is None:
-            return nullcontext()
+            return nullcontext() if self.dtype is None else _DefaultType(self.dtype)
         return torch.autocast(device_type, dtype=self.autocast, cache_enabled=keep_casts)
+
+
+class _DefaultType:
+    """Within it tensors are made of this dtype, where they are not told another."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        self.dtype = dtype
+        self.before = dtype
+
+    def __enter__(self) -> None:
+        self.before = torch.get_default_dtype()
+        torch.set_default_dtype(self.dtype)
+
+    def __exit__(self, *_: object) -> None:
+        torch.set_default_dtype(self.before)
 
 
 POLICIES: dict[str, Precision] = {
@@ -45,11 +60,13 @@ POLICIES: dict[str, Precision] = {
     "64": Precision("64", dtype=torch.float64),
     "16": Precision("16", autocast=torch.float16, scale=ScaleRule()),
     "bf16": Precision("bf16", autocast=torch.bfloat16),
+    "bf16-true": Precision("bf16-true", dtype=torch.bfloat16),
+    "16-true": Precision("16-true", dtype=torch.float16),
 }
 
 
 def precision(flag: Any) -> Precision:
-    """Return the policy of a precision flag: 64, 32, 16, 'bf16', or their longer names such as '16-mixed'.
+    """Return the policy of a precision flag: 64, 32, 16, 'bf16', or one of the longer names such as '16-mixed'.
 
     Raises:
         ValueError: there is no such policy.

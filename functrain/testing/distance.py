@@ -31,7 +31,7 @@ def tolerance(rtol: float | None, flags: Mapping[str, Any]) -> float:
     """Return the given tolerance, or what rounding needs at the precision of the flags."""
     if rtol is not None:
         return rtol
-    return 0.05 if canonical(flags.get("precision", 32)) in ("16", "bf16") else 1e-3
+    return 0.05 if canonical(flags.get("precision", 32)) in ("16", "bf16", "16-true", "bf16-true") else 1e-3
 
 
 def draws(law: str, tools: Tools, module: Any, batch: Any, seed: int, flags: Mapping[str, Any]) -> bool:

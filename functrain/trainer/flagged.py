@@ -165,7 +165,8 @@ class Flagged(_Told):
             num_sanity_val_steps: validation batches to try before training; -1 for all.
             log_every_n_steps: write step metrics every n updates.
             flush_logs_every_n_steps: flush the loggers to disk every n updates.
-            precision: 64, 32, 16 (or '16-mixed'), 'bf16' (or 'bf16-mixed').
+            precision: 64, 32, 16 (or '16-mixed'), 'bf16' (or 'bf16-mixed'); torch: 'bf16-true' and '16-true' hold the
+                weights so too.
             deterministic: only deterministic algorithms.
             benchmark: let cuDNN look for the fastest algorithms.
             accelerator: 'cpu', 'gpu', 'auto' or None.

@@ -7,6 +7,7 @@ from typing import Any
 CANONICAL = {
     "64": "64", "32": "32", "16": "16", "bf16": "bf16",
     "16-mixed": "16", "bf16-mixed": "bf16", "32-true": "32", "64-true": "64",
+    "bf16-true": "bf16-true", "16-true": "16-true",
 }  # fmt: skip
 """The name that an adapter knows each by."""
 
@@ -15,7 +16,7 @@ FLAGS: tuple[int | str, ...] = (64, 32, 16, *CANONICAL)
 
 
 def canonical(precision: Any) -> str:
-    """Return '64', '32', '16' or 'bf16' for any name of a precision.
+    """Return '64', '32', '16', 'bf16', 'bf16-true' or '16-true' for any name of a precision.
 
     Raises:
         ValueError: there is no precision of this name.

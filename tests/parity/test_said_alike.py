@@ -159,7 +159,13 @@ def test_what_is_no_checkpoint_of_a_module_is_said_alike(tmp_path):
         )
 
 
-@pytest.mark.parametrize("name", ["16-true", "bf16-true", "32-mixed", "half"])
+@pytest.mark.parametrize("name", ["16-true", "bf16-true"])
+def test_weights_in_half_are_torchs_alone(name):
+    with pytest.raises(ValueError, match=rf"precision='{name}': under JAX a module makes its parameters itself"):
+        ft.make_step(len, optax.sgd(0.1), precision=name)
+
+
+@pytest.mark.parametrize("name", ["32-mixed", "half"])
 def test_a_name_that_is_no_precision_is_none_anywhere(name):
     for world, optimizer in ((pl, len), (ft, optax.sgd(0.1))):
         with pytest.raises(ValueError, match=rf"precision='{name}': must be one of 64, 32, 16, bf16, 16-mixed"):

@@ -29,6 +29,8 @@ DTYPES = {
     64: (torch.float64, torch.int64, torch.float64, torch.float64),
     "bf16": (torch.float32, torch.int64, torch.float32, torch.bfloat16),
     16: (torch.float32, torch.int64, torch.float32, torch.float16),
+    "bf16-true": (torch.bfloat16, torch.int64, torch.bfloat16, torch.bfloat16),
+    "16-true": (torch.float16, torch.int64, torch.float16, torch.float16),
 }
 
 
@@ -39,7 +41,8 @@ def fitted(model: pl.LightningModule, epochs: int = 2, n: int = 5, **flags: Any)
 
 
 @pytest.mark.parametrize(("flag", "means"), [(32, 32), ("32", 32), (64, 64), ("64-true", 64), ("bf16", "bf16"),
-                                             ("bf16-mixed", "bf16"), (16, 16), ("16-mixed", 16)])  # fmt: skip
+                                             ("bf16-mixed", "bf16"), (16, 16), ("16-mixed", 16), ("bf16-true", "bf16-true"),
+                                             ("16-true", "16-true")])  # fmt: skip
 def test_dtypes(flag: Any, means: Any):
     model = Watching()
     run = fitted(model, precision=flag)
