@@ -27,6 +27,7 @@ class Reevaluation:
 
     Attributes:
         windows: the micro-batches of each player's open window, each with its number in the epoch.
+        hidden: what each player's open window began with, of a sequence that is cut along time.
     """
 
     def __init__(
@@ -41,10 +42,14 @@ class Reevaluation:
         self.mixed = mixed
         self.silent = silent
         self.windows: dict[int, list[tuple[Any, int]]] = {}
+        self.hidden: dict[int, Any] = {}
 
     def keep(self, state: TrainState, batch: Any, player: int) -> None:
         """A micro-batch is about to be accumulated."""
-        before = self.windows.get(player, []) if state.players[player].acc.count else []
+        opens = not state.players[player].acc.count
+        before = [] if opens else self.windows.get(player, [])
+        if opens:
+            self.hidden[player] = state.hidden
         self.windows[player] = [*before, (batch, state.clock.batch)]
 
     def step(self, backend: TorchBackend, again: Again, state: TrainState, player: int) -> None:
@@ -79,6 +84,7 @@ class Reevaluation:
     ) -> Accumulator:
         me = state.players[player]
         state = state.with_player(player, me._replace(acc=Accumulator(me.acc.grads)))
+        state = state._replace(hidden=self.hidden.get(player))
         with torch.enable_grad(), self.silent():
             for batch, number in window:
                 state = state._replace(clock=state.clock._replace(batch=number))

@@ -190,7 +190,10 @@ class TorchEngine:
 
     def _train_by_hand(self, batch: Any) -> None:
         number = self.run.clock.batch
-        self.manual.train(batch)
+        if self.pieces:
+            self.manual.train_in_pieces(self.module.tbptt_split_batch(batch, self.pieces))
+        else:
+            self.manual.train(batch)
         self.run.clock = self.manual.state.clock
         if self.check_nan:
             self._raise_on_nan(number)

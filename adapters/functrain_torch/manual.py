@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from functools import cache
 from typing import Any, Protocol, TypeAlias
@@ -23,6 +23,7 @@ from functrain_torch.precision import UpdatesOutside
 from functrain_torch.serving import without_optimizer
 from functrain_torch.strategy import Strategy
 from functrain_torch.toggle import Toggle
+from functrain_torch.tree import tree_map
 
 Position: TypeAlias = tuple[set[int], dict[int, bool], bool, list[tuple[Tensor, bool]]]
 """Of optimization by hand between two batches: what is unscaled, what was finite, whether backward was called, and what
@@ -167,6 +168,24 @@ class Manual:
 
     def train(self, batch: Any) -> None:
         """One batch: the training step does everything; an update is counted where any optimizer stepped."""
+        self._train(batch)
+        clock = self.state.clock
+        self.holder.state = self.state._replace(clock=clock._replace(batch=clock.batch + 1))
+
+    def train_in_pieces(self, pieces: Iterable[Any]) -> None:
+        """One batch that is cut along time: the training step does everything with each piece, and hands its hidden
+        state on to the next."""
+        self.holder.state = self.state._replace(hidden=None)
+        for piece in pieces:
+            self._train(piece)
+            output = self.parts.backend.output
+            hidden = output.get("hiddens") if isinstance(output, dict) else None
+            if hidden is not None:
+                self.holder.state = self.state._replace(hidden=tree_map(Tensor.detach, hidden))
+        clock = self.state.clock
+        self.holder.state = self.state._replace(hidden=None, clock=clock._replace(batch=clock.batch + 1))
+
+    def _train(self, batch: Any) -> None:
         backend, clock = self.parts.backend, self.state.clock
         self._stepped, self._skipped = False, 0
         if backend.context is None:
@@ -175,7 +194,7 @@ class Manual:
             with backend.context():
                 backend.output = backend.forward(self.state, batch, 0)
         self.settle()
-        clock = Clock(clock.epoch, clock.batch + 1, clock.update + self._stepped, clock.skipped + self._skipped)
+        clock = Clock(clock.epoch, clock.batch, clock.update + self._stepped, clock.skipped + self._skipped)
         self.holder.state = self.state._replace(clock=clock)
 
     def start_counting(self) -> None:

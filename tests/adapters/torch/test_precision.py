@@ -41,8 +41,8 @@ def fitted(model: pl.LightningModule, epochs: int = 2, n: int = 5, **flags: Any)
 
 
 @pytest.mark.parametrize(("flag", "means"), [(32, 32), ("32", 32), (64, 64), ("64-true", 64), ("bf16", "bf16"),
-                                             ("bf16-mixed", "bf16"), (16, 16), ("16-mixed", 16), ("bf16-true", "bf16-true"),
-                                             ("16-true", "16-true")])  # fmt: skip
+                                             ("bf16-mixed", "bf16"), (16, 16), ("16-mixed", 16),
+                                             ("bf16-true", "bf16-true"), ("16-true", "16-true")])  # fmt: skip
 def test_dtypes(flag: Any, means: Any):
     model = Watching()
     run = fitted(model, precision=flag)
