@@ -139,6 +139,7 @@ class TorchEngine:
         if not self.automatic:
             self.special = self._train_by_hand
             self.manual.start_counting()
+            self.manual.warn_of_window(self.run.flags.accumulate_grad_batches)
         elif self.pieces:
             self.special = self._train_in_pieces
         evaluating = self.modes.start() if self.prepared is None else []
@@ -272,6 +273,8 @@ class TorchEngine:
         """Nothing: what is trained is the module's own tensors."""
 
     def close_epoch(self, metrics: Mapping[str, Any]) -> None:
+        if not self.automatic:
+            self.manual.warn_of_bound(self.run.flags.gradient_clip_val)
         self.parts.schedulers.end_epoch(self.run.clock.epoch, metrics)
 
     def forward(self, batch: Any, number: int) -> Any:

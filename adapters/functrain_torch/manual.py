@@ -112,6 +112,7 @@ class Manual:
         span: returns what is called in place of `backward` and `step`; see `Run.span`.
 
     Attributes:
+        clipped: the module has clipped gradients.
         backward: runs backward of the scaled loss, the module's own where it has one. All optimizers have the same
             scale, so it does not matter whose loss it is. It takes the arguments of `Tensor.backward`; an optimizer, or
             None, may stand before them.
@@ -141,6 +142,7 @@ class Manual:
         self._backward = self._warned = False
         self._handles: list[Any] = []
         self._handled: list[HandledOptimizer] = []
+        self.clipped = False
         self.backward = span("backward", self._differentiate)
         self.step = span("optimizer_step", self._step)
 
@@ -196,6 +198,27 @@ class Manual:
         self.settle()
         clock = Clock(clock.epoch, clock.batch, clock.update + self._stepped, clock.skipped + self._skipped)
         self.holder.state = self.state._replace(clock=clock)
+
+    def warn_of_window(self, size: object) -> None:
+        """Say that a window of the Trainer's flag is left to the module."""
+        if size not in (1, {0: 1}):
+            warnings.warn(
+                f"{type(self.module).__name__} optimizes by hand: Trainer(accumulate_grad_batches={size}) does "
+                "nothing; step at every so many batches in training_step.",
+                UserWarning,
+                stacklevel=2,
+            )
+
+    def warn_of_bound(self, bound: float | None) -> None:
+        """Say, where an epoch has ended, that a bound of the Trainer's flag was not applied."""
+        if bound and not self.clipped:
+            self.clipped = True
+            warnings.warn(
+                f"{type(self.module).__name__} optimizes by hand: Trainer(gradient_clip_val={bound}) does nothing by "
+                "itself; call self.clip_gradients(optimizer) before the optimizer's step.",
+                UserWarning,
+                stacklevel=2,
+            )
 
     def start_counting(self) -> None:
         """From now on every step of an optimizer is counted, torch's own `step` too; until `stop_counting`."""

@@ -101,14 +101,17 @@ class LightningModule(TransferHooks, ModuleBase, HyperparametersMixin, nn.Module
 
     @default
     def optimizer_step(
-        self, epoch: int, batch_idx: int, optimizer: Any, optimizer_idx: int = 0,
+        self, epoch: int, batch_idx: int, optimizer: Any, optimizer_idx: Any = 0,
         optimizer_closure: Callable[[], Any] | None = None, on_tpu: bool = False, using_native_amp: bool = False,
         using_lbfgs: bool = False,
     ) -> None:  # fmt: skip
         """Step the optimizer; backward has run before.
 
-        The closure returns the loss, and runs it again if called again.
+        The closure returns the loss, and runs it again if called again. `super().optimizer_step(...)` may be given
+        `(epoch, batch_idx, optimizer, optimizer_closure)` too.
         """
+        if optimizer_closure is None and callable(optimizer_idx):
+            optimizer_closure = optimizer_idx
         optimizer.step(optimizer_closure) if optimizer_closure is not None else optimizer.step()
 
     @default
@@ -142,12 +145,14 @@ class LightningModule(TransferHooks, ModuleBase, HyperparametersMixin, nn.Module
         """The optimizer is about to step; the gradients are unscaled means, not clipped."""
 
     @default
-    def configure_gradient_clipping(
-        self, optimizer: Any, optimizer_idx: int = 0, gradient_clip_val: float | None = None,
-        gradient_clip_algorithm: str | None = None,
-    ) -> None:  # fmt: skip
-        """Clip the mean gradients as the Trainer's flags say."""
-        self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+    def configure_gradient_clipping(self, optimizer: Any, *args: Any, **named: Any) -> None:
+        """Clip the mean gradients as the Trainer's flags say.
+
+        Given are `(optimizer, optimizer_idx, gradient_clip_val, gradient_clip_algorithm)`, or without `optimizer_idx`.
+        """
+        has_number = len(args) > 2 or (args and "gradient_clip_val" in named)
+        named = {**dict(zip(("gradient_clip_val", "gradient_clip_algorithm"), args[bool(has_number) :])), **named}  # noqa: B905
+        self.clip_gradients(optimizer, named.get("gradient_clip_val"), named.get("gradient_clip_algorithm"))
 
     def clip_gradients(
         self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
@@ -165,6 +170,7 @@ class LightningModule(TransferHooks, ModuleBase, HyperparametersMixin, nn.Module
             return
         engine = self._engine("clip_gradients")
         if engine.trains and not engine.automatic:
+            engine.manual.clipped = True
             engine.manual.unscale_of(optimizer)
         if (gradient_clip_algorithm or run.gradient_clip_algorithm) == "value":
             nn.utils.clip_grad_value_(parameters, bound)

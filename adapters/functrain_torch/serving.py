@@ -19,6 +19,9 @@ class ByHand(Protocol):
         """Runs backward of the scaled loss."""
         ...
 
+    clipped: bool
+    """Gradients were clipped in this fit."""
+
     @property
     def toggle(self) -> Toggle:
         """Freezes the parameters of all optimizers but one."""

@@ -74,6 +74,32 @@ class ByName(Noting):
         )
 
 
+class ByPlace(Noting):
+    """Hands everything on as it comes, LBFGS' closure too."""
+
+    def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any) -> None:
+        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+
+    def configure_gradient_clipping(
+        self, optimizer: Any, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None
+    ) -> None:
+        super().configure_gradient_clipping(optimizer, gradient_clip_val, gradient_clip_algorithm)
+
+    def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Any) -> None:
+        super().optimizer_zero_grad(epoch, batch_idx, optimizer)
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
+        super().lr_scheduler_step(scheduler, metric)
+
+    def backward(self, loss: Any, *args: Any, **kwargs: Any) -> None:
+        super().backward(loss, *args, **kwargs)
+
+
+class LbfgsByPlace(ByPlace):
+    def configure_optimizers(self) -> Any:
+        return LBFGS(self.parameters(), 0.1, max_iter=5)
+
+
 class Clips(Noting):
     def configure_gradient_clipping(
         self, optimizer: Any, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None
@@ -287,8 +313,8 @@ class SchedulerMadeLate(ByHand):
 
 
 AUTOMATIC: list[Any] = [
-    WarmUp, EverySecond, AllTheArguments, ByName, Clips, Lbfgs, TwoSchedulers, Sequential, OneCycleOfTheRun,
-    EveryThirdStep, EverySecondEpoch, PlateauByStep, PlateauByEpoch, OwnSchedulerStep, ZeroGrad, Hooks, OwnBackward,
+    WarmUp, EverySecond, AllTheArguments, ByName, ByPlace, LbfgsByPlace, Clips, Lbfgs, TwoSchedulers, Sequential,
+    OneCycleOfTheRun, EveryThirdStep, EverySecondEpoch, PlateauByStep, PlateauByEpoch, OwnSchedulerStep, ZeroGrad, Hooks, OwnBackward,
     Skips, OfTheBatchAlone,
 ]  # fmt: skip
 MANUAL: list[Any] = [
@@ -329,7 +355,9 @@ def test_same_bits_at_another_precision(body: Any, precision: str):
     {"gradient_clip_val": 0.1}, {"gradient_clip_val": 0.01, "gradient_clip_algorithm": "value"},
     {"accumulate_grad_batches": 2}, {"accumulate_grad_batches": 2, "gradient_clip_val": 0.1},
 ])  # fmt: skip
-@pytest.mark.parametrize("body", [Noting, WarmUp, TwoSchedulers, OneCycleOfTheRun, ZeroGrad, Hooks, OwnBackward])
+@pytest.mark.parametrize(
+    "body", [Noting, WarmUp, ByPlace, TwoSchedulers, OneCycleOfTheRun, ZeroGrad, Hooks, OwnBackward]
+)
 def test_same_bits_with_windows_and_bounds(body: Any, flags: dict[str, Any]):
     check_same(body, **flags)
 

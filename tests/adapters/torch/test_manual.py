@@ -325,3 +325,20 @@ def test_terminate_on_nan():
 
     with pytest.raises(RuntimeError, match="loss is nan"):
         fitted(Nan(), terminate_on_nan=True)
+
+
+@pytest.mark.parametrize("flags", [{"accumulate_grad_batches": 2}, {"gradient_clip_val": 0.1}])
+def test_flags_that_are_left_to_the_module_are_told_once(flags: dict[str, Any]):
+    (name,) = flags
+    with pytest.warns(UserWarning, match=rf"optimizes by hand: Trainer\({name}=.*does nothing") as told:
+        trainer(max_epochs=2, **flags).fit(ByHand(), batches(2))
+    assert len(told) == 1
+
+
+def test_a_bound_that_the_module_applies_is_not_told():
+    class Clips(ByHand):
+        def training_step(self, batch: Any, batch_idx: int) -> None:
+            self.clip_gradients(self.optimizers())
+            super().training_step(batch, batch_idx)
+
+    trainer(max_epochs=2, gradient_clip_val=0.1).fit(Clips(), batches(2))
