@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from functrain.trainer.errors import CheckpointError
+from functrain.trainer.errors import CheckpointError, kind
 from functrain.trainer.loop_state import count_of
 from functrain.trainer.narrow import is_dict, is_list, is_mapping
 from functrain_torch import inert
@@ -144,7 +144,7 @@ def _updates(
 def _part(values: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     part = values.get(key, {})
     if not is_mapping(part):
-        raise CheckpointError(f"its {key!r} holds a {type(part).__name__} where a dict is needed.")
+        raise CheckpointError(f"its {key!r} holds {kind(part)} where a dict is needed.")
     return part
 
 

@@ -255,7 +255,7 @@ def test_a_part_that_is_none(part: str, written: Path, tmp_path: Path):
     content = torch.load(written / "on_train_batch_end-02.ckpt", weights_only=True)
     (content if part == "loops" else content["loops"]["fit_loop"])[part] = 3
     torch.save(content, tmp_path / "odd.ckpt")
-    with pytest.raises(CheckpointError, match=rf"odd\.ckpt: its '{part}' holds a int where a dict is needed"):
+    with pytest.raises(CheckpointError, match=rf"odd\.ckpt: its '{part}' holds an int where a dict is needed"):
         rest("ours", "Body", tmp_path / "odd.ckpt")
 
 

@@ -314,8 +314,8 @@ class SchedulerMadeLate(ByHand):
 
 AUTOMATIC: list[Any] = [
     WarmUp, EverySecond, AllTheArguments, ByName, ByPlace, LbfgsByPlace, Clips, Lbfgs, TwoSchedulers, Sequential,
-    OneCycleOfTheRun, EveryThirdStep, EverySecondEpoch, PlateauByStep, PlateauByEpoch, OwnSchedulerStep, ZeroGrad, Hooks, OwnBackward,
-    Skips, OfTheBatchAlone,
+    OneCycleOfTheRun, EveryThirdStep, EverySecondEpoch, PlateauByStep, PlateauByEpoch, OwnSchedulerStep, ZeroGrad,
+    Hooks, OwnBackward, Skips, OfTheBatchAlone,
 ]  # fmt: skip
 MANUAL: list[Any] = [
     Game, InBlocks, LbfgsByHand, AccumulatesByHand, PlateauByHand, SchedulerMadeLate
