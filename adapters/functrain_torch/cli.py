@@ -19,7 +19,6 @@ from functrain.seed import seed_everything
 from functrain.trainer.errors import ConfigurationError
 from functrain.trainer.flags import Flags
 from functrain.trainer.hooks import overrides
-from functrain_torch import Trainer
 from functrain_torch.cli_parser import (
     Args,
     LightningArgumentParser,
@@ -28,6 +27,7 @@ from functrain_torch.cli_parser import (
     SaveConfigCallback,
     class_from_function,  # pyright: ignore[reportPrivateImportUsage]
 )
+from functrain_torch.compat.trainer import Trainer
 from functrain_torch.datamodule import LightningDataModule
 from functrain_torch.module import LightningModule
 
