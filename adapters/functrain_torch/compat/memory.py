@@ -8,7 +8,7 @@ import tempfile
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from functrain_torch.tree import tree_map
 
@@ -71,17 +71,3 @@ def detect_nan_parameters(model: nn.Module) -> None:
     for name, parameter in model.named_parameters():
         if not bool(torch.isfinite(parameter).all()):
             raise ValueError(f"parameter {name!r} of shape {tuple(parameter.shape)} is not finite.")
-
-
-__all__ = [
-    "Tensor",
-    "detect_nan_parameters",
-    "garbage_collection_cuda",
-    "get_model_size_mb",
-    "is_cuda_out_of_memory",
-    "is_cudnn_snafu",
-    "is_oom_error",
-    "is_out_of_cpu_memory",
-    "print_nan_gradients",
-    "recursive_detach",
-]

@@ -8,8 +8,9 @@ from argparse import Namespace
 from types import FrameType
 from typing import Any
 
-from functrain.trainer.hparams import HyperParameters as AttributeDict
-from functrain.trainer.hparams import HyperparametersMixin
+from functrain.trainer.hparams import HyperParameters, HyperparametersMixin
+
+AttributeDict = HyperParameters
 
 
 def str_to_bool_or_str(value: str) -> bool | str:
@@ -133,19 +134,3 @@ def _last_owner(model: Any, attribute: str) -> Any:
             f"{attribute!r}: neither {type(model).__name__}, nor its hyperparameters or data module, has it."
         )
     return owners[-1]
-
-
-__all__ = [
-    "AttributeDict",
-    "clean_namespace",
-    "flatten_dict",
-    "get_init_args",
-    "is_picklable",
-    "lightning_getattr",
-    "lightning_hasattr",
-    "lightning_setattr",
-    "save_hyperparameters",
-    "str_to_bool",
-    "str_to_bool_or_int",
-    "str_to_bool_or_str",
-]
