@@ -214,7 +214,13 @@ def check_batches(batches: Any, function: str) -> Any:
     if not hasattr(batches, "__iter__") and not hasattr(batches, "__getitem__"):
         raise ConfigurationError(f"{given}: give a list of batches, or a loader.")
     loader = as_loader(batches, given)
-    return Batches(loader) if isinstance(loader, CombinedLoader) else loader
+    if not isinstance(loader, CombinedLoader):
+        return loader
+    if function == "evaluate" and loader.mode == "sequential":
+        raise ConfigurationError(
+            f"{given}: its mode is 'sequential', which is several loaders one after another; evaluate each by itself."
+        )
+    return Batches(loader)
 
 
 def no_batch(batches: Any, function: str) -> ConfigurationError:

@@ -29,21 +29,18 @@ def of_run(run: Run) -> dict[str, Texts]:
         "gradient_clip_algorithm": str(flags.gradient_clip_algorithm if bound else None),
         "turns of the optimizers": str([(player.window, player.turn) for player in plan.players]),
     }
-    loader: Texts = {} if plan.batches is None else {"batches an epoch": str(plan.batches)}
-    for place, leaf in places_of(run.source.loader).items():
-        loader |= _of_loader(f" of {place}" if place else "", leaf, run.inspector)
+    leaves = {f" of {place}" if place else "": leaf for place, leaf in places_of(run.source.loader).items()}
+    sizes = {f"batch size{place}": _batch_size(leaf, run.inspector) for place, leaf in leaves.items()}
+    samplers = {f"sampler{place}": getattr(leaf, "sampler", None) for place, leaf in leaves.items()}
+    known = {**sizes, "batches an epoch": plan.batches}
+    known |= {name: None if sampler is None else type(sampler).__name__ for name, sampler in samplers.items()}
+    loader = {name: str(value) for name, value in known.items() if value is not None}
     return {
         "loader": loader,
         "now": {**now, **facts.now},
         "timing": dict(facts.timing),
         "kept": dict(facts.kept),
     }
-
-
-def _of_loader(place: str, loader: Any, inspector: Inspector) -> Texts:
-    size, sampler = _batch_size(loader, inspector), getattr(loader, "sampler", None)
-    found = {} if size is None else {f"batch size{place}": str(size)}
-    return found if sampler is None else {**found, f"sampler{place}": type(sampler).__name__}
 
 
 def _batch_size(loader: Any, inspector: Inspector) -> int | None:

@@ -8,7 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 
@@ -21,21 +20,7 @@ from tests.resume.common import differences, final
 ROOT = Path(__file__).parents[2]
 CASE = cases.CASES["everything"]
 
-
-@pytest.fixture(autouse=True, scope="module")
-def _compiled_once(tmp_path_factory):
-    """Every run compiles its programs; this module's are the same ones."""
-    names = {
-        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("jax_cache")),
-        "jax_persistent_cache_min_compile_time_secs": 0,
-        "jax_persistent_cache_min_entry_size_bytes": -1,
-    }
-    before = {name: getattr(jax.config, name) for name in names}
-    for name, value in names.items():
-        jax.config.update(name, value)
-    yield
-    for name, value in before.items():
-        jax.config.update(name, value)
+pytestmark = pytest.mark.usefixtures("compiled_once")
 
 
 def check(case, expected, saved, places, counted=False):

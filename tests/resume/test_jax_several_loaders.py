@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import functrain_jax as ft
@@ -13,6 +14,8 @@ from functrain.data import ArrayLoader
 from tests import inside
 from tests.resume import jax_cases as cases
 from tests.resume.common import differences, final
+
+pytestmark = pytest.mark.usefixtures("compiled_once")
 
 
 class OfSeveral(cases.Linear):
@@ -61,6 +64,31 @@ def test_many_batches_a_dispatch(tmp_path):
         rows = found.pop("rows")
         assert rows == expected["rows"][len(expected["rows"]) - len(rows) :]
         assert not differences(found, {key: expected[key] for key in found}, f"{name}: ")
+
+
+@pytest.mark.parametrize("mode", ["max_size_cycle", "max_size", "min_size"])
+def test_from_before_a_nan_the_failing_batch_is_drawn_again(mode, tmp_path):
+    """Further batches were drawn already, also of a loader that has begun again."""
+
+    class Failing(OfSeveral):
+        at = -1
+
+        def training_step(self, batch, batch_idx):
+            return super().training_step(batch, batch_idx) * jnp.where(batch_idx == self.at, jnp.nan, 1.0)
+
+    def run(at, seed=1, path=None):
+        loaders = lambda: {"long": cases.arrays(), "own": cases.Ragged(), "short": short()}  # noqa: E731
+        flags = {"multiple_trainloader_mode": mode, "terminate_on_nan": True, "default_root_dir": str(tmp_path)}
+        trainer, module, train, _ = cases.parts((Failing, loaders, flags), seed, [], log_every_n_steps=5)
+        module.at = at
+        trainer.fit(module, train, ckpt_path=path)
+        return np.asarray(module.params["w"])
+
+    expected = run(-1)
+    for at in (0, 2) if mode == "min_size" else (3,):
+        with pytest.raises(ft.NotFiniteError) as caught:
+            run(at)
+        assert np.array_equal(run(-1, 99, caught.value.path), expected), at
 
 
 def test_validation_goes_through_a_dict_of_loaders():

@@ -64,6 +64,7 @@ def in_jax(steps: int) -> Any:
     return np.array(model.params["w"]).tolist()
 
 
+@pytest.mark.filterwarnings("ignore:val_dataloader. its sampler has shuffling enabled:UserWarning")
 @pytest.mark.parametrize("fitted", [in_torch, in_jax])
 def test_the_number_of_sanity_steps_does_not_change_the_training(fitted):
     assert fitted(2) == fitted(1) == fitted(0)

@@ -140,6 +140,22 @@ def test_other_loaders_than_those_of_the_checkpoint_are_told(tmp_path):
         trainer.fit(module, {"a": short(), "b": short()}, ckpt_path=saved["on_train_batch_end", 2][0])
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_a_fit_within_draws_from_the_same_loaders_and_leaves_no_trace(mode):
+    def fitted(within: bool) -> Any:
+        class Within(Both):
+            def on_train_batch_end(self, outputs, batch, batch_idx):
+                if within and self.trainer.run.outer is None:
+                    with self.trainer.stacked(max_epochs=1, limit_train_batches=2):
+                        self.trainer.fit(self, train)
+
+        trainer, module, train, _ = cases.parts((Within, all_kinds, {"multiple_trainloader_mode": mode}), 1, [])
+        trainer.fit(module, train)
+        return module.state_dict()
+
+    assert not differences(fitted(True), fitted(False))
+
+
 class Failing(Both):
     """Not finite at one update; notes its batches."""
 

@@ -229,6 +229,7 @@ def test_loaders_are_asked_for_again(tmp_path):
         assert not differences(found, {**expected, "rows": expected["rows"][rows:]}, path)
 
 
+@pytest.mark.filterwarnings("ignore:val_dataloader. its sampler has shuffling enabled:UserWarning")
 def test_validation_data_is_drawn_as_in_the_whole_run(tmp_path):
     """A validation loader that shuffles with a generator of its own."""
     flags = {"limit_val_batches": 1}

@@ -206,3 +206,5 @@ def test_a_step_by_hand_takes_one() -> None:
     step = pl.functional(seeing(pl.LightningModule))
     _, report = step.epoch(step.init(), pl.CombinedLoader(loaders(), "min_size"))
     assert len(report.steps) == 4
+    with pytest.raises(pl.ConfigurationError, match=r"its mode is 'sequential'.*evaluate each by itself"):
+        step.evaluate(step.init(), pl.CombinedLoader(loaders(), "sequential"))
