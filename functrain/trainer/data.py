@@ -5,7 +5,7 @@ Imports no framework.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from functrain.seed import isolate_rng
@@ -120,14 +120,14 @@ def set_loaders_rng(tools: LoaderTools, loaders: Sequence[Any], states: Sequence
 
 
 def limits_of(
-    loader: Any, how_much: int | float, what: str, flag: str, may_be_empty: bool = False
+    loader: Any, how_much: int | float, what: str, flag: str, say: Callable[[str], object] | None = None
 ) -> tuple[list[int | None], list[int | None]]:
     """Return the lengths of the loaders that a loader is made of, and how many batches of each are used.
 
     Raises:
         ConfigurationError: one is no loader, or a limit that does not fit it.
     """
-    found = [checked(leaf, what + place, may_be_empty) for place, leaf in places_of(loader).items()]
+    found = [checked(leaf, what + place, say) for place, leaf in places_of(loader).items()]
     lengths = [length_of(leaf) for leaf in found]
     return lengths, [limit(length, how_much, flag) for length in lengths]
 
@@ -137,8 +137,11 @@ def together(loader: Any, sizes: Sequence[int | None]) -> int | None:
     return loader.length(sizes) if isinstance(loader, CombinedLoader) else sizes[0]
 
 
-def evaluation_limits(loaders: Sequence[Any], how_much: int | float, stage: str) -> list[int | None]:
-    """Return how many batches of each evaluation loader are used; a limit applies to each loader by itself."""
+def evaluation_limits(
+    loaders: Sequence[Any], how_much: int | float, stage: str, say: Callable[[str], object]
+) -> list[int | None]:
+    """Return how many batches of each evaluation loader are used; a limit applies to each loader by itself. `say` is
+    told of those that are empty."""
     short = "val" if stage == "validation" else stage
     what, flag = f"{short}_dataloader", f"limit_{short}_batches"
-    return [together(loader, limits_of(loader, how_much, what, flag, True)[1]) for loader in loaders]
+    return [together(loader, limits_of(loader, how_much, what, flag, say)[1]) for loader in loaders]

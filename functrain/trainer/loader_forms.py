@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -115,12 +114,12 @@ def like(form: Any, values: Iterator[Any], outermost: bool = True) -> Any:
     return make(*items) if hasattr(form, "_fields") else make(items)
 
 
-def checked(loader: Any, what: str, may_be_empty: bool = False) -> Any:
+def checked(loader: Any, what: str, say: Callable[[str], object] | None = None) -> Any:
     """Return the loader, if batches can be drawn from it.
 
     Args:
         what: the argument's name, for messages.
-        may_be_empty: a length of 0 is a warning, and no error.
+        say: told where it has length 0, which then is no error.
 
     Raises:
         ConfigurationError: it is no loader, several in a container, or has length 0.
@@ -147,7 +146,7 @@ def checked(loader: Any, what: str, may_be_empty: bool = False) -> Any:
         )
     if length_of(loader) == 0:
         says = f"{what}: the loader has length 0. Is the data set empty, or smaller than one batch with drop_last=True?"
-        if not may_be_empty:
+        if say is None:
             raise ConfigurationError(says)
-        warnings.warn(f"{says} Nothing of it is evaluated.", UserWarning, stacklevel=2)
+        say(f"{says} Nothing of it is evaluated.")
     return loader

@@ -37,10 +37,17 @@ class LoaderFinder:
         hooks: of the run, for `on_<stage>_dataloader`.
         tools: what the adapter knows of its framework's loaders.
         random: the random state of the run, which methods that make loaders may draw from.
+        quiet: warn of nothing, as a run within another does.
     """
 
     def __init__(
-        self, flags: Flags, owners: Sequence[Any], hooks: Hooks, tools: LoaderTools, random: RandomState
+        self,
+        flags: Flags,
+        owners: Sequence[Any],
+        hooks: Hooks,
+        tools: LoaderTools,
+        random: RandomState,
+        quiet: bool = False,
     ) -> None:
         self.flags = flags
         self.owners = [owner for owner in owners if owner is not None]
@@ -49,6 +56,7 @@ class LoaderFinder:
         self.random = random
         self.draws: dict[str, Any] = {}
         self.draws_then: dict[str, Any] = {}
+        self._quiet = quiet
         self._said: set[str] = set()
 
     @contextmanager
@@ -94,7 +102,7 @@ class LoaderFinder:
             )
             return None
         how_much = self.dev_batches or overfit or self.flags.limit_val_batches
-        limits = evaluation_limits(loaders, how_much, "validation")
+        limits = evaluation_limits(loaders, how_much, "validation", self._say)
         if not any(batches != 0 for batches in limits):
             return None
         is_drawn_before = self.flags.num_sanity_val_steps and not self.dev_batches
@@ -122,7 +130,7 @@ class LoaderFinder:
         )
         if validates_training:
             loaders = [self._unshuffled(self._train_loader(train))]
-            return loaders, evaluation_limits(loaders, self.dev_batches or overfit, stage)
+            return loaders, evaluation_limits(loaders, self.dev_batches or overfit, stage, self._say)
         loaders = self._defined(stage, given)
         if not loaders and given is not None:
             raise ConfigurationError(f"dataloaders={given!r}: there is no loader and no batch in it.")
@@ -132,7 +140,7 @@ class LoaderFinder:
                 "dataloaders=..., or define it."
             )
         how_much = self.dev_batches or getattr(self.flags, f"limit_{stage}_batches")
-        return loaders, evaluation_limits(loaders, how_much, stage)
+        return loaders, evaluation_limits(loaders, how_much, stage, self._say)
 
     @property
     def dev_batches(self) -> int:
@@ -196,7 +204,7 @@ class LoaderFinder:
 
     def _say(self, message: str) -> None:
         """Warn, once a run."""
-        if message not in self._said:
+        if message not in self._said and not self._quiet:
             self._said.add(message)
             warnings.warn(message, UserWarning, stacklevel=7)
 

@@ -106,7 +106,7 @@ def find_loaders(run: Run) -> None:
     """Find out whom to ask for loaders."""
     owners = (run.datamodule, run.module)
     random = RandomState(partial(random_state, run), partial(load_random_state, run))
-    run.loaders = LoaderFinder(run.flags, owners, run.hooks, run.loader_tools, random)
+    run.loaders = LoaderFinder(run.flags, owners, run.hooks, run.loader_tools, random, quiet=run.outer is not None)
 
 
 def set_up(run: Run) -> None:

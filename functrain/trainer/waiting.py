@@ -33,7 +33,7 @@ class Waiting:
         self.loading = 0.0
         self._began: float | None = None
         self._spare = spare_cores(run.world.size)
-        self._done = self._spare < 1 or run.world.rank > 0
+        self._done = self._spare < 1 or run.world.rank > 0 or run.outer is not None
 
     def measured(self, batches: Iterator[Any]) -> Iterator[Any]:
         """Return the same batches; `batches` itself where nothing is to be measured."""

@@ -174,8 +174,9 @@ def test_a_loader_s_own_generator_is_put_back(kit):
 
 @on_every_adapter
 def test_a_list_is_in_a_fixed_order_already(kit):
-    loader = batches(kit, 3)
-    assert fitted(kit).loader_tools.unshuffled(loader) is loader
+    loader, tools = batches(kit, 3), fitted(kit).loader_tools
+    assert tools.unshuffled(loader) is loader
+    assert not tools.shuffles(loader)
 
 
 # what can be looked at

@@ -30,12 +30,13 @@ class Slow(Dataset[Any]):
 
 
 class Line(pl.LightningModule):
-    def __init__(self) -> None:
+    def __init__(self, seconds: float) -> None:
         super().__init__()
+        self.seconds = seconds
         self.w = torch.nn.Parameter(torch.zeros(1))
 
     def training_step(self, batch: Any, batch_idx: int) -> Any:
-        time.sleep(0.002)
+        time.sleep(self.seconds)
         return self.w.sum()
 
     def configure_optimizers(self) -> Any:
@@ -47,9 +48,9 @@ def _soon(monkeypatch):
     monkeypatch.setattr(waiting, "SECONDS", 0.1)
 
 
-def fit(loader: Any) -> None:
+def fit(loader: Any, step_seconds: float = 0.002) -> None:
     quiet = {"logger": False, "checkpoint_callback": False, "weights_summary": None, "progress_bar_refresh_rate": 0}
-    pl.Trainer(max_epochs=3, **quiet).fit(Line(), loader)
+    pl.Trainer(max_epochs=3, **quiet).fit(Line(step_seconds), loader)
 
 
 def on(cores: int, monkeypatch) -> None:
@@ -71,7 +72,7 @@ def test_where_workers_would_not_help_nothing_is_said(monkeypatch):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         on(8, monkeypatch)
-        fit(DataLoader(Slow(0.0)))  # in memory
+        fit(DataLoader(Slow(0.0)), step_seconds=0.02)  # in memory
         fit(DataLoader(Slow(0.01), num_workers=2))
         on(1, monkeypatch)
         fit(DataLoader(Slow(0.01)))
