@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Any, Self
 
-from torch.utils.data import DataLoader, Dataset, IterableDataset
+from torch.utils.data import DataLoader, IterableDataset
 
 from functrain.trainer.checkpoint import check_format
 from functrain.trainer.hparams import HyperparametersMixin
@@ -64,7 +65,7 @@ class LightningDataModule(TransferHooks, DataHooks, HyperparametersMixin):
     @classmethod
     def from_datasets(
         cls,
-        train_dataset: Dataset[Any] | None = None,
+        train_dataset: Any = None,
         val_dataset: Any = None,
         test_dataset: Any = None,
         predict_dataset: Any = None,
@@ -74,15 +75,17 @@ class LightningDataModule(TransferHooks, DataHooks, HyperparametersMixin):
         """Return a data module of data sets.
 
         Args:
-            train_dataset: what is trained on, in a new order in every epoch.
-            val_dataset, test_dataset, predict_dataset: each a data set, or a list of them.
+            train_dataset: what is trained on, in a new order in every epoch: a data set, or a list or a dict of them.
+            val_dataset, test_dataset, predict_dataset: each a data set, or a list or a dict of them.
             batch_size, num_workers: of all loaders; see `torch.utils.data.DataLoader`.
         """
         module = cls()
 
         def loader(dataset: Any, shuffle: bool = False) -> Any:
             if isinstance(dataset, list | tuple):
-                return [loader(one) for one in dataset]
+                return [loader(one, shuffle) for one in dataset]
+            if isinstance(dataset, Mapping):
+                return {name: loader(one, shuffle) for name, one in dataset.items()}
             shuffle = shuffle and not isinstance(dataset, IterableDataset)
             return DataLoader(dataset, batch_size=batch_size, shuffle=shuffle, num_workers=num_workers)
 

@@ -137,6 +137,16 @@ def test_from_methods_of_module_and_data_module(of_module: bool) -> None:
     assert module.seen[0][2].keys() == {"a", "b"}
 
 
+def test_a_data_module_of_several_data_sets() -> None:
+    data = pl.LightningDataModule.from_datasets({"a": range(6), "b": range(10, 14)}, val_dataset={"x": range(2)})
+    module, trainer = seeing(pl.LightningModule), pl.Trainer(max_epochs=1, num_sanity_val_steps=0, **QUIET)
+    pl.seed_everything(1)
+    trainer.fit(module, datamodule=data)
+    seen = [batch for epoch, _, batch in module.seen[:6]]
+    assert sorted(batch["a"][0] for batch in seen) == list(range(6)) != [batch["a"][0] for batch in seen]
+    assert [where for where, *_ in module.seen[6:]] == ["val"] * 2
+
+
 VAL = {
     "dict": lambda of: {"x": DataLoader(range(3)), "y": DataLoader(range(10, 12))},
     "nested": lambda of: [{"x": DataLoader(range(3))}, [DataLoader(range(10, 12)), DataLoader(range(20, 22))]],
