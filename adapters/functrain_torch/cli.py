@@ -34,6 +34,7 @@ from functrain_torch.module import LightningModule
 ArgsType = Args
 OptimizerCallable = Callable[[Iterable[Any]], Optimizer]
 LRSchedulerCallable = Callable[[Optimizer], LRScheduler | ReduceLROnPlateau]
+LRSchedulerTypeTuple = (LRScheduler, ReduceLROnPlateau)
 
 LOADERS = {
     "model", "datamodule", "train_dataloaders", "train_dataloader", "val_dataloaders", "val_dataloader", "dataloaders",
@@ -371,6 +372,7 @@ def _is(value: Any, default: Any) -> bool:
 __all__ = [
     "ArgsType",
     "LRSchedulerCallable",
+    "LRSchedulerTypeTuple",
     "LightningArgumentParser",
     "LightningCLI",
     "Namespace",

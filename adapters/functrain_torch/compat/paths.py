@@ -63,6 +63,19 @@ _STATES = at("functrain.trainer.states", "RunningStage", "TrainerFn", "TrainerSt
 _TRAINER = at("functrain_torch.compat.trainer", "Trainer")
 _SEED = at("functrain.seed", "isolate_rng", "seed_everything")
 _BARS = at("functrain.callbacks", "ProgressBar", "ProgressBarBase", "RichProgressBar", "TQDMProgressBar")
+_SUMMARY = at("functrain_torch.compat.model_summary", "ModelSummary", "summarize")
+_GRADS = at("functrain_torch.compat.grads", "grad_norm")
+_TYPES = "functrain_torch.compat.types"
+_BORING = at(
+    "functrain_torch.compat.boring",
+    "BoringDataModule",
+    "BoringModel",
+    "DemoModel",
+    "ManualOptimBoringModel",
+    "RandomDataset",
+    "RandomDictDataset",
+    "RandomIterableDataset",
+)
 _PROFILERS = at(
     "functrain_torch.profilers",
     "AdvancedProfiler",
@@ -78,6 +91,7 @@ PATHS: dict[str, Names] = {
     "core.decorators": at("functrain_torch.compat.model_helpers", "auto_move_data"),
     "core.hooks": _HOOKS,
     "core.lightning": _MODULE,
+    "core.memory": _SUMMARY,
     "core.mixins": _HPARAMS,
     "core.mixins.hparams_mixin": _HPARAMS,
     "core.module": _MODULE,
@@ -87,15 +101,23 @@ PATHS: dict[str, Names] = {
         "load_hparams_from_tags_csv": "functrain.trainer.plain:load_tags_csv",
         "save_hparams_to_yaml": "functrain.trainer.plain:save_hparams_yaml",
     },
+    "demos": _BORING,
+    "demos.boring_classes": _BORING,
     "metrics.classification": at("functrain_torch.metrics", "Accuracy", "ConfusionMatrix", "F1", "Precision", "Recall"),
     "metrics.metric": at("functrain_torch.metrics", "Metric"),
-    "trainer": _TRAINER,
+    "trainer": {**_TRAINER, **at("functrain.seed", "seed_everything")},
     "trainer.states": _STATES,
     "trainer.supporters": at("functrain.trainer.combined", "CombinedLoader"),
     "trainer.trainer": _TRAINER,
     "tuner.lr_finder": {"_LRFinder": "functrain.tuner:LRFinder"},
     "tuner.tuning": at("functrain.tuner", "Tuner"),
-    "utilities": {**_RANK_ZERO, **_APPLY, **_ENUMS, **at("functrain_torch.compat.parsing", "AttributeDict")},
+    "utilities": {
+        **_RANK_ZERO,
+        **_APPLY,
+        **_ENUMS,
+        **_GRADS,
+        **at("functrain_torch.compat.parsing", "AttributeDict"),
+    },
     "utilities.apply_func": _APPLY,
     "utilities.cli": at("functrain_torch.cli", "LightningArgumentParser", "LightningCLI", "SaveConfigCallback"),
     "utilities.cloud_io": at("functrain_torch.compat.cloud_io", "atomic_save", "get_filesystem", "load"),
@@ -104,6 +126,7 @@ PATHS: dict[str, Names] = {
     "utilities.enums": _ENUMS,
     "utilities.exceptions": _EXCEPTIONS,
     "utilities.finite_checks": at("functrain_torch.compat.memory", "detect_nan_parameters", "print_nan_gradients"),
+    "utilities.grads": _GRADS,
     "utilities.memory": at(
         "functrain_torch.compat.memory",
         "garbage_collection_cuda",
@@ -115,6 +138,7 @@ PATHS: dict[str, Names] = {
         "recursive_detach",
     ),
     "utilities.model_helpers": at("functrain_torch.compat.model_helpers", "is_overridden"),
+    "utilities.model_summary": _SUMMARY,
     "utilities.parsing": at(
         "functrain_torch.compat.parsing",
         "AttributeDict",
@@ -132,12 +156,36 @@ PATHS: dict[str, Names] = {
     ),
     "utilities.rank_zero": _RANK_ZERO,
     "utilities.seed": _SEED,
+    "utilities.types": {
+        **at(
+            _TYPES,
+            "EPOCH_OUTPUT",
+            "EVAL_DATALOADERS",
+            "LRSchedulerConfigType",
+            "LRSchedulerPLType",
+            "LRSchedulerType",
+            "LRSchedulerTypeTuple",
+            "LRSchedulerTypeUnion",
+            "OptimizerConfig",
+            "OptimizerLRScheduler",
+            "OptimizerLRSchedulerConfig",
+            "STEP_OUTPUT",
+            "TRAIN_DATALOADERS",
+        ),
+        "_EVALUATE_OUTPUT": f"{_TYPES}:EVALUATE_OUTPUT",
+        "_MAP_LOCATION_TYPE": f"{_TYPES}:MAP_LOCATION",
+        "_METRIC": f"{_TYPES}:METRIC",
+        "_NUMBER": f"{_TYPES}:NUMBER",
+        "_PATH": f"{_TYPES}:PATH",
+        "_PREDICT_OUTPUT": f"{_TYPES}:PREDICT_OUTPUT",
+    },
     "utilities.warnings": {
         **_RANK_ZERO,
         **at("functrain_torch.compat.deprecation", "PossibleUserWarning", "WarningCache"),
     },
     "callbacks.base": at("functrain.callbacks", "Callback"),
     "callbacks.callback": at("functrain.callbacks", "Callback"),
+    "callbacks.checkpoint": at("functrain.callbacks", "Checkpoint"),
     "callbacks.device_stats_monitor": at(
         "functrain.callbacks.device_stats_monitor", "DeviceStatsMonitor", "prefix_metric_keys"
     ),
@@ -152,6 +200,7 @@ PATHS: dict[str, Names] = {
     "callbacks.progress": _BARS,
     "callbacks.progress.base": at("functrain.callbacks", "ProgressBarBase"),
     "callbacks.progress.progress": at("functrain.callbacks", "ProgressBar"),
+    "callbacks.progress.progress_bar": at("functrain.callbacks", "ProgressBar"),
     "callbacks.progress.rich_progress": at("functrain.callbacks", "RichProgressBar"),
     "callbacks.progress.tqdm_progress": at("functrain.callbacks", "TQDMProgressBar"),
     "callbacks.rich_model_summary": at("functrain.callbacks", "RichModelSummary"),
@@ -163,7 +212,7 @@ PATHS: dict[str, Names] = {
     },
     "loggers.comet": at("functrain.loggers", "CometLogger"),
     "loggers.csv_logs": at("functrain.loggers", "CSVLogger"),
-    "loggers.logger": at("functrain.loggers", "Logger"),
+    "loggers.logger": at("functrain.loggers", "DummyLogger", "Logger", "LoggerCollection", "rank_zero_experiment"),
     "loggers.mlflow": at("functrain.loggers", "MLFlowLogger"),
     "loggers.neptune": at("functrain.loggers", "NeptuneLogger"),
     "loggers.tensorboard": at("functrain.loggers", "TensorBoardLogger"),

@@ -22,6 +22,7 @@ from functrain_torch.compat.enums import GradClipAlgorithmType as GradClipAlgori
 from functrain_torch.compat.enums import LightningEnum as LightningEnum
 from functrain_torch.compat.enums import ModelSummaryMode as ModelSummaryMode
 from functrain_torch.compat.enums import PrecisionType as PrecisionType
+from functrain_torch.compat.grads import grad_norm as grad_norm
 from functrain_torch.compat.parsing import AttributeDict as AttributeDict
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "apply_to_collections",
     "convert_to_tensors",
     "from_numpy",
+    "grad_norm",
     "move_data_to_device",
     "rank_zero_debug",
     "rank_zero_deprecation",
