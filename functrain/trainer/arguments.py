@@ -14,17 +14,21 @@ from functrain.trainer.flagged import help_of_flags
 OBJECTS = ("callbacks",)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    """Return a parser that takes what this one does, and `--<flag> value` for every flag of the Trainer."""
-    parser = argparse.ArgumentParser(parents=[parser], add_help=False, allow_abbrev=False)
-    group = parser.add_argument_group("functrain.Trainer")
+def add_arguments(parser: argparse.ArgumentParser, use_argument_group: bool = True) -> argparse.ArgumentParser:
+    """Have this parser take `--<flag> value` for every flag of the Trainer too, and return it.
+
+    Args:
+        use_argument_group: the help shows the flags in a group of their own.
+    """
+    group = parser.add_argument_group("functrain.Trainer") if use_argument_group else parser
     helps = help_of_flags()
-    for name in flags.NAMES:
+    others: dict[str, Any] = {**dict.fromkeys(flags.ALIASES), **flags.LATER}
+    for name, default in {**flags.DEFAULTS, **others}.items():
         if name in OBJECTS:
             continue
-        default = flags.DEFAULTS[name]
-        bare: dict[str, Any] = {"nargs": "?", "const": True} if isinstance(default, bool) else {}
-        text = f"{helps.get(name, '')} (default: {default})".replace("%", "%%")
+        is_switch = isinstance(default, bool) or name.startswith("enable_")
+        bare: dict[str, Any] = {"nargs": "?", "const": True} if is_switch else {}
+        text = f"{helps.get(name, 'not available yet')} (default: {default})".replace("%", "%%")
         group.add_argument(f"--{name}", type=value, default=default, metavar="VALUE", help=text, **bare)
     return parser
 

@@ -38,6 +38,7 @@ def test_grad_norms_are_those_of_torch(p: Any):
     module(torch.ones(2, 3)).sum().backward()
     grads = {name: each.grad for name, each in module.named_parameters() if each.grad is not None}
     found = grad_norm(module, p)
+    wanted = {f"grad_{float(p)}_norm/{name}": grad.norm(float(p)).item() for name, grad in grads.items()}
     assert len(grads) == 3
     assert found.pop(f"grad_{float(p)}_norm_total") == pytest.approx(
         torch.nn.utils.get_total_norm(list(grads.values()), float(p)).item()

@@ -54,6 +54,37 @@ def test_keywords_win_and_other_arguments_are_left_alone(tmp_path):
     assert Trainer.from_argparse_args(args, max_epochs=4, default_root_dir=str(tmp_path)).flags.max_epochs == 4
 
 
+def test_the_given_parser_takes_the_flags_itself():
+    parser = ArgumentParser()
+    assert Trainer.add_argparse_args(parser) is parser
+    assert parser.parse_args(["--max_epochs=3"]).max_epochs == 3
+    bare = ArgumentParser()
+    Trainer.add_argparse_args(bare, use_argument_group=False)
+    assert "functrain.Trainer" in parser.format_help()
+    assert "functrain.Trainer" not in bare.format_help()
+
+
+@pytest.mark.parametrize(
+    ("words", "flag", "value"),
+    [
+        (["--enable_checkpointing", "False"], "checkpoint_callback", False),
+        (["--enable_progress_bar", "False"], "progress_bar_refresh_rate", 0),
+        (["--enable_model_summary"], "weights_summary", "top"),
+        (["--strategy", "auto"], "accelerator", "auto"),
+    ],
+)
+def test_flags_go_by_their_other_names_too(words: list[str], flag: str, value: object, tmp_path):
+    trainer = Trainer.from_argparse_args(parsed(*words), default_root_dir=str(tmp_path))
+    assert getattr(trainer.flags, flag) == value
+    untold = Trainer.from_argparse_args(parsed(), default_root_dir=str(tmp_path))
+    assert untold.flags == Trainer(default_root_dir=str(tmp_path)).flags
+
+
+def test_what_is_not_available_is_refused_by_name():
+    with pytest.raises(ConfigurationError, match="tpu_cores=8"):
+        Trainer.from_argparse_args(parsed("--tpu_cores", "8"))
+
+
 def test_a_wrong_value_names_its_flag():
     with pytest.raises(ConfigurationError, match="max_epochs='many'"):
         Trainer.from_argparse_args(parsed("--max_epochs", "many"))
