@@ -27,6 +27,7 @@ def as_given(init: Init) -> Init:
 
     @wraps(init)
     def parsing(self: Flagged, **given: Any) -> None:
+        given = {**self.unsaid(given), **given}
         with named_as_given(given, self.older_names):
             self.flags = parse(given, self.older_names)
             init(self)
@@ -207,6 +208,11 @@ class Flagged(_Told):
             ConfigurationError: an unknown flag, an impossible value, or two that contradict each other; says which.
         """
         self._connect()
+
+    @classmethod
+    def unsaid(cls, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return further flags, which nobody gave by any of their names."""
+        return {}
 
     def _connect(self) -> None:
         """The flags are known."""

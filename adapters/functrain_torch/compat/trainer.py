@@ -18,6 +18,7 @@ from functrain.trainer.foreign import ActionProfiler, MetricsLogger
 from functrain.trainer.loaders import either
 from functrain.trainer.precisions import canonical
 from functrain_torch import assembly
+from functrain_torch.compat.environment import flags_of_environment
 
 OLDER_FLAGS: dict[str, OtherName] = {
     "max_nb_epochs": OtherName("max_epochs"),
@@ -118,6 +119,11 @@ class Trainer(assembly.Trainer):
         early_stop_callback: bool | Callback | None = None,
     ) -> None:
         self._connect()
+
+    @classmethod
+    @override
+    def unsaid(cls, given: Mapping[str, Any]) -> dict[str, Any]:
+        return flags_of_environment(given, cls.older_names)
 
     # the loaders by the names of each generation; the docs are those of `functrain.Trainer`
 
