@@ -122,7 +122,7 @@ class TensorBoardLogger(DirectoryLogger):
 
         Args:
             model: a torch module. Anything else, or one that cannot be traced, is a warning.
-            input_array: what its `forward` takes, on its device; None for its `example_input_array`.
+            input_array: what its `forward` takes, on its device; None for its `example_input_array`, wherever that is.
 
         Raises:
             ModuleNotFoundError: the package tensorboard is missing.
@@ -131,7 +131,7 @@ class TensorBoardLogger(DirectoryLogger):
             return
         kind = type(model).__name__
         if input_array is None:
-            input_array = getattr(model, "example_input_array", None)
+            input_array = _on_device_of(model, getattr(model, "example_input_array", None))
         torch = sys.modules.get("torch")
         if torch is None or not isinstance(model, torch.nn.Module):
             warnings.warn(f"log_graph: {kind} is no torch module; no graph is logged", stacklevel=2)
@@ -218,6 +218,16 @@ class TensorBoardLogger(DirectoryLogger):
         finally:
             for module, training in modes:
                 module.training = training
+
+
+def _on_device_of(model: Any, value: Any) -> Any:
+    """Tensors, in dicts and lists too, on the device of the module's parameters."""
+    if isinstance(value, Mapping):
+        return {name: _on_device_of(model, item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_on_device_of(model, item) for item in value)
+    parameter = next(iter(model.parameters()), None) if hasattr(model, "parameters") else None
+    return value if parameter is None or not hasattr(value, "to") else value.to(parameter.device)
 
 
 def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, bool | int | float | str]:

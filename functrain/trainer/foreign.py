@@ -44,6 +44,15 @@ class RunLogger(MetricsLogger, Protocol):
 
 
 @runtime_checkable
+class RecordsGraph(Protocol):
+    """A logger that may record what a module computes."""
+
+    def log_graph(self, model: Any, input_array: Any = None) -> Any:
+        """Record the graph of a module's `forward`, if the logger was told to."""
+        ...
+
+
+@runtime_checkable
 class HasDirectory(Protocol):
     """A logger that writes the files of a run into a directory of its own."""
 

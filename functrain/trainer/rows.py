@@ -7,6 +7,9 @@ from typing import Any
 
 from functrain.trainer import all_ranks
 from functrain.trainer.entries import is_of_loader
+from functrain.trainer.errors import ConfigurationError
+from functrain.trainer.foreign import RecordsGraph
+from functrain.trainer.hparams import HyperparametersMixin
 from functrain.trainer.run import Run
 
 
@@ -67,11 +70,39 @@ def _send(run: Run, metrics: dict[str, Any], step: int | None = None) -> None:
 
 
 def write_hyperparameters(run: Run) -> None:
-    """The module's hyperparameters, once, where it does not keep them to itself."""
-    hparams = dict(getattr(run.module, "hparams", None) or {})
+    """The hyperparameters of the module and of its data, once, where they do not keep them to themselves; and the
+    module's graph, of loggers that were told to record it.
+
+    Raises:
+        ConfigurationError: module and data module have different values of one name.
+    """
+    hparams = _told(run.module)
+    data = _told(run.datamodule) if isinstance(run.datamodule, HyperparametersMixin) else {}
+    for name in hparams.keys() & data.keys():
+        if not _same(hparams[name], data[name]):
+            module, owner = type(run.module).__name__, type(run.datamodule).__name__
+            raise ConfigurationError(
+                f"hyperparameter {name!r} is {hparams[name]!r} of {module} and {data[name]!r} of {owner}: loggers keep "
+                "one value of a name; name one otherwise, or leave it out by save_hyperparameters(logger=False)."
+            )
     for logger in run.writing_loggers:
-        if hparams and getattr(run.module, "_log_hyperparams", True):
-            logger.log_hyperparams(hparams)
+        if hparams or data:
+            logger.log_hyperparams({**data, **hparams})
+        if isinstance(logger, RecordsGraph):
+            logger.log_graph(run.module)
+
+
+def _told(owner: Any) -> dict[str, Any]:
+    """The hyperparameters that loggers get."""
+    return dict(getattr(owner, "hparams", None) or {}) if getattr(owner, "_log_hyperparams", True) else {}
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Return whether two values are equal; values that cannot tell are if they are the same object."""
+    try:
+        return one is other or bool(one == other)
+    except Exception:
+        return False
 
 
 def results(run: Run, stage: str, loaders: int, verbose: bool) -> list[dict[str, float]]:

@@ -41,7 +41,7 @@ def test_what_is_given_wins_by_any_name_of_the_flag(monkeypatch: pytest.MonkeyPa
 
 def test_a_variable_of_no_flag_is_an_error(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PL_TRAINER_MAX_EPOCH", "3")
-    with pytest.raises(pl.ConfigurationError, match="PL_TRAINER_MAX_EPOCH='3': unknown flag.*max_epochs"):
+    with pytest.raises(pl.ConfigurationError, match=r"PL_TRAINER_MAX_EPOCH='3': unknown flag.*max_epochs"):
         made()
 
 
