@@ -23,7 +23,8 @@ def adapt(method: Callable[..., Any], args: tuple[str, ...], what: str = "", res
     Args:
         args: the documented names, in order. A method's own names are matched to them; a first
             argument of another name is matched by position (`def training_step(self, x, i)`).
-        rest: a method with `*args` takes all of them; else only those that it names, where it names any.
+        rest: a method with `*args` takes all of them, or those of the user's method that it overrides; else only those
+            that it names, where it names any.
 
     Raises:
         TypeError: the method asks for a required argument that the hook does not have.
@@ -65,8 +66,22 @@ def _taken(
     except (TypeError, ValueError):
         return None
     if any(p.kind is p.VAR_POSITIONAL for p in (parameters if rest else parameters[:1])):
-        return None
+        above = _overridden(method)
+        return None if above is None else _picks(above, args, what or method.__qualname__)
     return _picks(parameters, args, what or method.__qualname__)
+
+
+def _overridden(method: Callable[..., Any]) -> list[inspect.Parameter] | None:
+    """Return the parameters of the user's method that one with `*args` overrides and hands on to; None where that
+    takes `*args` too, or is a base class's own, which takes all."""
+    owner, function = getattr(method, "__self__", None), getattr(method, "__func__", None)
+    found = [vars(base).get(getattr(method, "__name__", "")) for base in type(owner).__mro__]
+    defined = [each for each in found if inspect.isfunction(each)]
+    for above in defined[defined.index(function) + 1 :] if function in defined else ():
+        parameters = list(inspect.signature(above).parameters.values())[1:]
+        if not any(p.kind is p.VAR_POSITIONAL for p in parameters):
+            return None if getattr(above, "_functrain_default", False) else parameters
+    return None
 
 
 def _picks(parameters: list[inspect.Parameter], args: tuple[str, ...], what: str) -> list[tuple[str | None, int]]:
