@@ -14,6 +14,7 @@ from functrain.trainer.hook_table import CALLBACK, DATA, HOOKS, MODULE, MOMENTS,
 from functrain.trainer.overriding import overrides
 from functrain.trainer.signatures import adapt, named
 from functrain.trainer.spans import Span, unmeasured
+from functrain.trainer.step_outputs import returning_nothing
 
 Handlers = tuple[tuple[str, Callable[..., Any]], ...]
 """Who acts at a hook or at a moment, in order: the owner's key, and what is called."""
@@ -26,6 +27,10 @@ def keyed(callbacks: Iterable[Any]) -> Iterator[tuple[str, Any]]:
         key = callback.state_key
         seen[key] = seen.get(key, 0) + 1
         yield key if seen[key] == 1 else f"{key}#{seen[key]}", callback
+
+
+GIVE_NOTHING = ("training_epoch_end", "validation_epoch_end", "test_epoch_end")
+"""Hooks whose result was logged before there was `self.log`."""
 
 
 class Logging(Protocol):
@@ -108,7 +113,8 @@ def _calls(
                 yield key, what, _bound(getattr(callback, hook.name), hook, trainer, module, what)
     if MODULE in hook.owners and overrides(module, hook.name):
         method, what = getattr(module, hook.name), f"{type(module).__name__}.{hook.name}"
-        yield MODULE, what, adapt(method, hook.args, what, hook.rest)
+        call = adapt(method, hook.args, what, hook.rest)
+        yield MODULE, what, returning_nothing(call, what) if hook.name in GIVE_NOTHING else call
 
 
 def _takes_outputs(hook: Hook, callbacks: tuple[object, ...], module: object) -> bool:

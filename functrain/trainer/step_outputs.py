@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, cast
 
 from functrain.trainer.errors import ConfigurationError
 from functrain.trainer.narrow import is_mapping
+
+NOT_READ = ("log", "progress_bar")
+"""Keys of a returned dict that were logged before there was `self.log`."""
 
 UNIT = 1.0
 """The weight of a loss that has none, the very object."""
@@ -41,7 +45,34 @@ def parts_of(output: Any, name: str) -> Parts:
     if "loss" not in output:
         keys = ", ".join(map(repr, output)) or "nothing"
         raise ConfigurationError(f"{name} returned a dict without 'loss'; it has {keys}.")
+    if "log" in output or "progress_bar" in output:
+        warn_of_unread(name, [key for key in NOT_READ if key in output])
     return Parts(output["loss"], output.get("weight", UNIT), output.get("hiddens"), output.get("vars"))
+
+
+def warn_of_unread(name: str, keys: list[str]) -> None:
+    """Warn that what a step or hook returned under these keys, or as a whole, goes nowhere."""
+    what = " and ".join(map(repr, keys)) or "a result"
+    warnings.warn(
+        f"{name} returned {what}, of which nothing is logged: use self.log('name', value), with prog_bar=True for the "
+        "progress bar.",
+        UserWarning,
+        stacklevel=2,
+    )
+
+
+def returning_nothing(call: Callable[..., Any], name: str) -> Callable[..., Any]:
+    """Return the call of a hook whose result nobody reads; it warns once where there is one."""
+    told = False
+
+    def calling(*args: Any) -> None:
+        nonlocal told
+        result = call(*args)
+        if result is not None and not told:
+            told = True
+            warn_of_unread(name, [*map(str, result)] if is_mapping(result) else [])
+
+    return calling
 
 
 def with_loss(output: Any) -> Any:
