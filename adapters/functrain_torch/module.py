@@ -51,6 +51,11 @@ class LightningModule(TransferHooks, ModuleBase, HyperparametersMixin, nn.Module
         return next((p.dtype for p in self.parameters() if p.is_floating_point()), torch.get_default_dtype())
 
     @property
+    def on_gpu(self) -> bool:
+        """Are the parameters on a GPU?"""
+        return self.device.type == "cuda"
+
+    @property
     def model_size(self) -> float:
         """The size of parameters and buffers, in megabytes (10^6 bytes)."""
         return sum(t.numel() * t.element_size() for t in (*self.parameters(), *self.buffers())) / 1e6
