@@ -96,9 +96,8 @@ def test_a_script_with_a_command_line_that_goes_on_later(tmp_path: Path):
     assert list(trainer.progress_bar_dict) == ["avg_val_loss"]
 
     path = trainer.checkpoint_callback.best_model_path
-    again = pl.Trainer(
-        resume_from_checkpoint=path, max_epochs=4, checkpoint_callback=False, callbacks=[stopper], **QUIET
-    )
+    flags: Any = {"default_root_dir": tmp_path, "callbacks": [stopper], **QUIET}
+    again = pl.Trainer(resume_from_checkpoint=path, max_epochs=4, **flags)
     longer = Classifier(args)
     again.fit(longer, data(), data())
     pl.seed_everything(0)
