@@ -31,6 +31,19 @@ def test_types_of_signatures_are_types():
     assert isinstance(torch.optim.lr_scheduler.StepLR(optimizer, 1), types.LRSchedulerTypeTuple)
 
 
+def test_what_trains_on_several_devices_is_imported_and_not_made():
+    from functrain_torch.plugins import DDPPlugin
+    from functrain_torch.plugins.environments import ClusterEnvironment
+    from functrain_torch.strategies import DDPStrategy
+
+    class Mine(ClusterEnvironment):
+        pass
+
+    for kind in (DDPStrategy, DDPPlugin, Mine):
+        with pytest.raises(pl.ConfigurationError, match=f"{kind.__name__}: this version runs on one device"):
+            kind()
+
+
 @pytest.mark.parametrize("p", [1, 2.0, "inf"])
 def test_grad_norms_are_those_of_torch(p: Any):
     module = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 1))

@@ -76,6 +76,17 @@ _BORING = at(
     "RandomDictDataset",
     "RandomIterableDataset",
 )
+_DEVICES = "functrain_torch.compat.devices"
+_STRATEGIES = at(
+    _DEVICES,
+    "DDPStrategy",
+    "DeepSpeedStrategy",
+    "FSDPStrategy",
+    "ParallelStrategy",
+    "SingleDeviceStrategy",
+    "Strategy",
+)
+_PLUGINS = at(_DEVICES, "DDPPlugin", "DeepSpeedPlugin")
 _PROFILERS = at(
     "functrain_torch.profilers",
     "AdvancedProfiler",
@@ -105,6 +116,13 @@ PATHS: dict[str, Names] = {
     "demos.boring_classes": _BORING,
     "metrics.classification": at("functrain_torch.metrics", "Accuracy", "ConfusionMatrix", "F1", "Precision", "Recall"),
     "metrics.metric": at("functrain_torch.metrics", "Metric"),
+    "plugins": _PLUGINS,
+    "plugins.environments": at(
+        _DEVICES, "ClusterEnvironment", "LightningEnvironment", "SLURMEnvironment", "TorchElasticEnvironment"
+    ),
+    "plugins.training_type": _PLUGINS,
+    "strategies": _STRATEGIES,
+    "strategies.ddp": at(_DEVICES, "DDPStrategy"),
     "trainer": {**_TRAINER, **at("functrain.seed", "seed_everything")},
     "trainer.states": _STATES,
     "trainer.supporters": at("functrain.trainer.combined", "CombinedLoader"),
