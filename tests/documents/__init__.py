@@ -1,0 +1,1 @@
+"""The documented API, block by block and name by name."""
