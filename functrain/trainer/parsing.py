@@ -83,6 +83,9 @@ def _present_names(given: Mapping[str, Any], older: OtherNames) -> dict[str, Any
         if name in older:
             message = f"Trainer({name}=...) is the older name of {now!r}: use {now}."
             warnings.warn(message, OlderNameWarning, stacklevel=4)
+            # As its default says: the older name is not used.
+            if value is None:
+                continue
         value = _builtin(other.value(value))
         if other.joins:
             present[now] = [*_as_list(present.get(now, given.get(now))), *_as_list(value)]

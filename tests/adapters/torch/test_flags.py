@@ -8,6 +8,7 @@ import pytest
 import functrain_torch as pl
 from functrain.trainer import flags as flag_table
 from functrain.trainer.errors import OlderNameWarning
+from functrain_torch.compat.trainer import OLDER_FLAGS
 from tests.adapters.torch.small import QUIET, Net, batches, trainer
 
 
@@ -57,6 +58,15 @@ def test_two_names_of_one_flag_are_an_error():
     message = r"max_epochs=..., max_nb_epochs=...\): two names of one flag"
     with pytest.raises(pl.ConfigurationError, match=message), pytest.warns(OlderNameWarning):
         trainer(max_epochs=1, max_nb_epochs=2)
+
+
+@pytest.mark.parametrize("old", OLDER_FLAGS)
+def test_an_older_name_at_its_default_leaves_the_flag_as_it_is(old: str):
+    now = OLDER_FLAGS[old].flag
+    default = flag_table.DEFAULTS[now]
+    with pytest.warns(OlderNameWarning, match=old):
+        run = pl.Trainer(**{old: None, now: default})
+    assert getattr(run.flags, now) == getattr(pl.Trainer().flags, now)
 
 
 @pytest.mark.parametrize(
