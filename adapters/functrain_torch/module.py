@@ -376,6 +376,11 @@ class LightningModule(TransferHooks, ModuleBase, HyperparametersMixin, nn.Module
             on_gpu: put the weights on a GPU, where no `map_location` is given.
             map_location: as there.
         """
+        if on_gpu and map_location is None and not torch.cuda.is_available():
+            raise ConfigurationError(
+                f"{cls.__name__}.load_from_metrics(on_gpu=True): needs a CUDA device, and torch {torch.__version__} sees "
+                "none here; use on_gpu=False."
+            )
         default_location = "cuda" if on_gpu else None
         location = default_location if map_location is None else map_location
         return cls.load_from_checkpoint(weights_path, map_location=location, hparams_file=tags_csv)
@@ -420,4 +425,9 @@ def _device(map_location: Any) -> torch.device | None:
             f"load_from_checkpoint(map_location={map_location!r}): names no device; give 'cpu', 'cuda', 'cuda:1', a "
             "torch.device, or a dict {from: to} of them."
         ) from error
+    if any(device.type == "cuda" for device in devices) and not torch.cuda.is_available():
+        raise ConfigurationError(
+            f"load_from_checkpoint(map_location={map_location!r}): needs a CUDA device, and torch {torch.__version__} "
+            "sees none here; use map_location='cpu'."
+        )
     return devices[0] if len(devices) == 1 else None

@@ -51,7 +51,7 @@ class Net(pl.LightningModule):
 
     def __init__(self, epochs: int = 2, learning_rate: float = 0.1) -> None:
         super().__init__()
-        self.save_hyperparameters()
+        self.save_hyperparameters("epochs", "learning_rate")
         self.epochs = epochs
         self.layer = nn.Linear(4, 2)
         self.count: Counter[str] = Counter()
