@@ -378,8 +378,8 @@ class LightningModule(TransferHooks, ModuleBase, HyperparametersMixin, nn.Module
         """
         if on_gpu and map_location is None and not torch.cuda.is_available():
             raise ConfigurationError(
-                f"{cls.__name__}.load_from_metrics(on_gpu=True): needs a CUDA device, and torch {torch.__version__} sees "
-                "none here; use on_gpu=False."
+                f"{cls.__name__}.load_from_metrics(on_gpu=True): needs a CUDA device, and torch {torch.__version__} "
+                "sees none here; use on_gpu=False."
             )
         default_location = "cuda" if on_gpu else None
         location = default_location if map_location is None else map_location

@@ -11,8 +11,8 @@ The documents are another project's and are not kept here; their blocks are coun
 Cannot run, and why:
 
 - pseudocode of what the Trainer does by itself, of names that nobody defines: trainer 3, 33, 60; module 8, 10, 12, 14,
-  16, 20, 24, 50; loops 10; notes 50. What it says is held by a test all the same, but for the splitting of batches among
-  devices (module 14, 20).
+  16, 20, 24, 50; loops 10; notes 50. What it says is held by a test all the same, but for the splitting of batches
+  among devices (module 14, 20).
 - the signature of a method, which is no code: notes 9. A test holds the signature.
 - a syntax error or an endless recursion as printed: trainer 9 (a bracket is missing), notes 10 (a colon in a call) and
   module 27 (`forward` calls itself). Tests hold what was meant.

@@ -6,10 +6,12 @@ A name is written as a user meets it: `Trainer(flag)`, `Trainer.member`, `Lightn
 
 from __future__ import annotations
 
+from posixpath import normpath
+
 ORDER = "golden/test_torch_order.py::test_as_in_the_golden_file"
 """Every hook of a run, with its arguments, where it is called."""
 
-TOLD = "adapters/torch/test_trainer_state.py::test_every_hook_is_told_what_lightnings_is"
+TOLD = "adapters/torch/test_trainer_state.py::test_every_hook_is_told_what_pytorch_lightning_tells"
 NAMED = "adapters/torch/test_trainer_state.py::test_loaders_and_the_module_by_their_names"
 OLDER = "adapters/torch/test_flags.py::test_an_older_name_works_and_says_what_replaced_it"
 OTHER = "adapters/torch/test_flags.py::test_another_name_of_equal_standing"
@@ -29,8 +31,8 @@ def flags(names: dict[str, str]) -> dict[str, str]:
 
 
 def below(prefix: str, folder: str, names: dict[str, str]) -> dict[str, str]:
-    """Members of a class or module, whose tests are in one folder or file."""
-    return {f"{prefix}{name}": (folder + test).replace("documents/../", "").replace("callbacks/../", "").replace("loggers/../", "") for name, test in names.items()}
+    """Members of a class or module, whose tests are in one folder; '../' leaves it."""
+    return {f"{prefix}{name}": normpath(f"{folder}{test}") for name, test in names.items()}
 
 
 FLAGS = {
@@ -59,7 +61,7 @@ FLAGS = {
         "check_val_every_n_epoch": "adapters/torch/test_limits.py::test_check_val_every_n_epoch",
         "val_check_interval": "documents/test_flags.py::test_val_check_interval",
         "num_sanity_val_steps": "documents/test_flags.py::test_num_sanity_val_steps",
-        "log_every_n_steps": "adapters/torch/test_logging.py::test_rows_of_steps_are_written_at_intervals",
+        "log_every_n_steps": "documents/test_flags.py::test_log_every_n_steps",
         "flush_logs_every_n_steps": "adapters/torch/test_intervals.py"
         "::test_loggers_are_flushed_where_the_interval_is_no_multiple_of_the_logs",
         "precision": "documents/test_flags.py::test_precision",
@@ -133,6 +135,8 @@ TRAINER = {
         "defaults": "test_told.py::test_the_callbacks_of_the_flags",
         "older_names": "test_flags.py::test_percents_to_check",
     }),
+    "Trainer.default_root_dir": FLAGS["Trainer(default_root_dir)"],
+    "Trainer.max_epochs": FLAGS["Trainer(max_epochs)"],
     "Trainer.save_checkpoint": "callbacks/test_saving_goes_on.py"
     "::test_save_checkpoint_returns_when_the_file_is_there",
     "Trainer.checkpoint_callbacks": "callbacks/test_defaults.py::test_a_checkpoint_callback_as_the_flag",
@@ -170,7 +174,7 @@ MODULE = {
     **all_of("LightningModule.", "toggle_optimizer untoggle_optimizer", "adapters/torch/test_manual.py"
              "::test_half_precision_with_several_optimizers_has_one_scale_in_a_batch"),
     **all_of("LightningModule.", "train_dataloader val_dataloader test_dataloader predict_dataloader",
-             "documents/test_trainer.py::test_every_loader_of_the_module"),
+             "documents/test_told.py::test_every_loader_of_the_module"),
     **below("LightningModule.", "documents/", {
         "training_step": "test_module.py::test_training_step_and_its_epoch_metric",
         "training_step_end": "test_module.py::test_training_step_end",
@@ -340,7 +344,7 @@ PUBLIC = {
     "LightningModule": "documents/test_module.py::test_the_starter_example",
     "LossStep": "documents/test_told.py::test_steps_without_a_trainer",
     "NotFiniteError": "adapters/torch/test_steps.py::test_terminate_on_nan",
-    "Step": "documents/test_told.py::test_steps_without_a_trainer",
+    "Step": "documents/test_told.py::test_the_step_of_a_module",
     "TorchBackend": "documents/test_told.py::test_steps_without_a_trainer",
     "Trainer": "documents/test_trainer.py::test_basic_use",
     "__version__": "structure/test_files.py::test_one_version",

@@ -1,7 +1,8 @@
 """What the documents leave out, filled in small: modules, loaders, data, files.
 
-A block's `model`, `net`, `MyLightningModule`, `Model`, `Net` or `LightningModule` is `Net`, which ends its fits by itself
-after two epochs, since most blocks set no end; its `...` and its MNIST are `samples`, its loaders `loader()`. By block:
+A block's `model`, `net`, `MyLightningModule`, `Model`, `Net` or `LightningModule` is `Net`, which ends its fits by
+itself after two epochs, since most blocks set no end; its `...` and its MNIST are `samples`, its loaders `loader()`.
+By block:
 
 - trainer 2, 8, 9; module 1, 4, 17, 21, 22, 25; overview 1; loops 19, 20; notes 10: Net, its loaders, a checkpoint of it
 - trainer 4-7; notes 2: Net in a script, its command line and what it prints

@@ -11,15 +11,46 @@ from tests.documents.standins import Net, fitted
 
 older = pytest.warns(DeprecationWarning, match="is the older name of")
 
-HOOKS = """
-on_before_accelerator_backend_setup setup teardown on_init_start on_init_end on_fit_start on_fit_end
-on_sanity_check_start on_sanity_check_end on_train_batch_start on_train_batch_end on_train_epoch_start
-on_train_epoch_end on_validation_epoch_start on_validation_epoch_end on_test_epoch_start on_test_epoch_end
-on_epoch_start on_epoch_end on_batch_start on_validation_batch_start on_validation_batch_end on_test_batch_start
-on_test_batch_end on_batch_end on_train_start on_train_end on_pretrain_routine_start on_pretrain_routine_end
-on_validation_start on_validation_end on_test_start on_test_end on_keyboard_interrupt on_save_checkpoint
-on_load_checkpoint on_after_backward on_before_zero_grad
-""".split()
+HOOKS = [
+    "on_before_accelerator_backend_setup",
+    "setup",
+    "teardown",
+    "on_init_start",
+    "on_init_end",
+    "on_fit_start",
+    "on_fit_end",
+    "on_sanity_check_start",
+    "on_sanity_check_end",
+    "on_train_batch_start",
+    "on_train_batch_end",
+    "on_train_epoch_start",
+    "on_train_epoch_end",
+    "on_validation_epoch_start",
+    "on_validation_epoch_end",
+    "on_test_epoch_start",
+    "on_test_epoch_end",
+    "on_epoch_start",
+    "on_epoch_end",
+    "on_batch_start",
+    "on_validation_batch_start",
+    "on_validation_batch_end",
+    "on_test_batch_start",
+    "on_test_batch_end",
+    "on_batch_end",
+    "on_train_start",
+    "on_train_end",
+    "on_pretrain_routine_start",
+    "on_pretrain_routine_end",
+    "on_validation_start",
+    "on_validation_end",
+    "on_test_start",
+    "on_test_end",
+    "on_keyboard_interrupt",
+    "on_save_checkpoint",
+    "on_load_checkpoint",
+    "on_after_backward",
+    "on_before_zero_grad",
+]
 """In the order of the notes."""
 
 ARGUMENTS = {
@@ -54,9 +85,7 @@ def noting(called, name):
 @stands_for(notes=1)
 def test_every_hook_with_the_signature_of_the_notes():
     called = []
-    CustomCallback = type(
-        "CustomCallback", (callbacks.Callback,), {name: noting(called, name) for name in HOOKS}
-    )
+    CustomCallback = type("CustomCallback", (callbacks.Callback,), {name: noting(called, name) for name in HOOKS})
     trainer = Trainer(callbacks=[CustomCallback()])
     model = fitted(trainer)
     trainer.test(model)
@@ -114,10 +143,11 @@ def within_a_stage(words):
 
 @stands_for(notes=3)
 def test_the_signature_of_early_stopping():
-    given = dict(
-        monitor="early_stop_on", min_delta=0.0, patience=3, verbose=False, mode="min", strict=True, check_finite=True,
-        stopping_threshold=None, divergence_threshold=None, check_on_train_epoch_end=False,
-    )  # fmt: skip
+    given = {
+        "monitor": "early_stop_on", "min_delta": 0.0, "patience": 3, "verbose": False, "mode": "min", "strict": True,
+        "check_finite": True,
+        "stopping_threshold": None, "divergence_threshold": None, "check_on_train_epoch_end": False,
+    }  # fmt: skip
     stopping = EarlyStopping(**given)
     assert {name: getattr(stopping, name) for name in ("monitor", "patience", "mode", "strict")} == {
         "monitor": "early_stop_on", "patience": 3, "mode": "min", "strict": True,

@@ -1,5 +1,6 @@
 """The Trainer's flags, each as its block gives it: with no other flag beside it, and what it then does."""
 
+import csv
 import os
 
 import pytest
@@ -8,7 +9,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from functrain_torch import ConfigurationError, Trainer, callbacks, seed_everything
 from functrain_torch.callbacks import ModelCheckpoint
-from functrain_torch.loggers import TensorBoardLogger
+from functrain_torch.loggers import CSVLogger, TensorBoardLogger
 from functrain_torch.profiler import AdvancedProfiler, PassThroughProfiler, SimpleProfiler
 from tests.documents.blocks import stands_for
 from tests.documents.standins import BATCHES, EVALUATED, Net, fitted, loader, samples
@@ -218,12 +219,35 @@ def test_log_gpu_memory():
 
 @stands_for(trainer=41, notes=32)
 def test_flush_logs_every_n_steps():
-    assert Trainer(flush_logs_every_n_steps=100).flush_logs_every_n_steps == 100
+    flushed = []
+
+    class Flushed(CSVLogger):
+        def save(self):
+            flushed.append(trainer.global_step)
+            super().save()
+
+    trainer = Trainer(flush_logs_every_n_steps=100, logger=Flushed("logs"))
+    trainer.fit(Net(epochs=1), loader(250), loader(1))
+    assert flushed[:2] == [100, 200]
 
 
 @stands_for(trainer=64, notes=35)
 def test_log_every_n_steps():
-    assert Trainer(log_every_n_steps=50).log_every_n_steps == 50
+    def rows(**every):
+        logger = CSVLogger("logs")
+        trainer = Trainer(logger=logger, **every)
+        trainer.fit(LoggingSteps(epochs=5))
+        with open(f"{logger.log_dir}/metrics.csv", newline="") as file:
+            return [int(row["step"]) for row in csv.DictReader(file) if row["each"]]
+
+    assert len(rows()) == len(rows(log_every_n_steps=50)) == 1
+    assert len(rows(log_every_n_steps=20)) == 3
+
+
+class LoggingSteps(Net):
+    def training_step(self, batch, batch_idx):
+        self.log("each", 1.0)
+        return super().training_step(batch, batch_idx)
 
 
 @stands_for(trainer=42, notes=37)
@@ -529,7 +553,7 @@ def test_auto_scale_batch_size():
             self.save_hyperparameters()
 
         def train_dataloader(self):
-                return DataLoader(samples(64), batch_size=self.hparams.batch_size)
+            return DataLoader(samples(64), batch_size=self.hparams.batch_size)
 
     assert fitted(Trainer(auto_scale_batch_size=None), Sized()).hparams.batch_size == 2
 

@@ -9,7 +9,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader
 
 import functrain_torch as pl
-from functrain_torch import LightningModule, Trainer
+from functrain_torch import Trainer
 from tests.documents.blocks import stands_for
 from tests.documents.standins import BATCHES, EVALUATED, Net, OneStep, fitted, loader, samples, saved
 
@@ -101,7 +101,9 @@ def test_training_step_end():
     class InParts(OfModel):
         def training_step(self, batch, batch_idx):
             x, y = batch
-            losses = [functional.cross_entropy(self.model(part), to) for part, to in zip(x.split(1), y.split(1))]
+            losses = [
+                functional.cross_entropy(self.model(part), to) for part, to in zip(x.split(1), y.split(1), strict=True)
+            ]
             return {"loss": torch.stack(losses), "pred": self.model(x)}
 
         def training_step_end(self, batch_parts):
@@ -159,7 +161,9 @@ def test_validation_step_end():
     class InParts(OfModel):
         def validation_step(self, batch, batch_idx):
             x, y = batch
-            losses = [functional.cross_entropy(self.model(part), to) for part, to in zip(x.split(1), y.split(1))]
+            losses = [
+                functional.cross_entropy(self.model(part), to) for part, to in zip(x.split(1), y.split(1), strict=True)
+            ]
             return {"loss": torch.stack(losses), "pred": self.model(x)}
 
         def validation_step_end(self, batch_parts):
@@ -443,14 +447,41 @@ def test_example_input_array():
     assert fitted(Trainer(), Generating()).gen_images.shape == (5, 8)
 
 
-ORDER = """
-prepare_data configure_callbacks on_fit_start setup configure_optimizers on_train_start on_train_epoch_start
-on_train_batch_start on_before_batch_transfer transfer_batch_to_device on_after_batch_transfer training_step
-on_before_backward backward on_after_backward on_before_optimizer_step configure_gradient_clipping on_train_batch_end
-on_validation_model_eval on_validation_start on_validation_epoch_start on_validation_batch_start validation_step
-on_validation_batch_end validation_epoch_end on_validation_epoch_end on_validation_end on_validation_model_train
-training_epoch_end on_train_epoch_end on_train_end on_fit_end teardown
-""".split()
+ORDER = [
+    "prepare_data",
+    "configure_callbacks",
+    "on_fit_start",
+    "setup",
+    "configure_optimizers",
+    "on_train_start",
+    "on_train_epoch_start",
+    "on_train_batch_start",
+    "on_before_batch_transfer",
+    "transfer_batch_to_device",
+    "on_after_batch_transfer",
+    "training_step",
+    "on_before_backward",
+    "backward",
+    "on_after_backward",
+    "on_before_optimizer_step",
+    "configure_gradient_clipping",
+    "on_train_batch_end",
+    "on_validation_model_eval",
+    "on_validation_start",
+    "on_validation_epoch_start",
+    "on_validation_batch_start",
+    "validation_step",
+    "on_validation_batch_end",
+    "validation_epoch_end",
+    "on_validation_epoch_end",
+    "on_validation_end",
+    "on_validation_model_train",
+    "training_epoch_end",
+    "on_train_epoch_end",
+    "on_train_end",
+    "on_fit_end",
+    "teardown",
+]
 """The hooks of a fit of one batch. Where gradients are cleared, and that an `optimizer_step` that is overridden has the
 training step within it, are told in `docs/hook_order.md`."""
 

@@ -17,7 +17,7 @@ TESTS = Path(__file__).resolve().parents[1]
 
 
 @cache
-def tests_of(path):
+def names_of_tests(path):
     """Return the names of the tests in a file; those of a class as Class::test."""
     found = set()
     for node in ast.parse((TESTS / path).read_text(encoding="utf-8")).body:
@@ -32,7 +32,7 @@ def tests_of(path):
 def test_the_test_is_there(name):
     path, _, test = SHOWN[name].partition("::")
     assert (TESTS / path).is_file(), path
-    assert test.partition("[")[0] in tests_of(path), SHOWN[name]
+    assert test.partition("[")[0] in names_of_tests(path), SHOWN[name]
 
 
 def members(cls, *beside):

@@ -306,5 +306,3 @@ def test_packed_sequences():
     data = torch.utils.data.DataLoader(sequences, batch_size=2, collate_fn=collate_fn)
     Trainer(max_epochs=1).fit(model, data)
     assert model.pieces == [[2, 2, 1, 1], [2, 1, 1]]
-
-

@@ -69,9 +69,7 @@ def run_script(path, text, *arguments):
 @pytest.mark.slow
 @stands_for(trainer=(4, 5))
 def test_a_script_with_a_flag_of_its_own(tmp_path):
-    text = SCRIPT.format(
-        trainer="Trainer(gpus=args.gpus)", arguments='parser.add_argument("--gpus", default=None)'
-    )
+    text = SCRIPT.format(trainer="Trainer(gpus=args.gpus)", arguments='parser.add_argument("--gpus", default=None)')
     assert "24 batches" in run_script(tmp_path / "main.py", text).stdout
     refused = run_script(tmp_path / "main.py", text, "--gpus", "2")
     assert "ConfigurationError: Trainer(gpus='2'): this version runs on one device" in refused.stderr
