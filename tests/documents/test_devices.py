@@ -135,9 +135,9 @@ def test_no_distributed_sampler():
 
 @stands_for(module=43)
 def test_prepare_data_per_node():
-    class LitModel(LightningModule):
+    class Preparing(LightningModule):
         def __init__(self):
             super().__init__()
             self.prepare_data_per_node = True
 
-    assert LitModel().prepare_data_per_node
+    assert Preparing().prepare_data_per_node

@@ -32,35 +32,35 @@ class Arguments(LightningModule):
 
 @stands_for(notes=11)
 def test_named_hyperparameters():
-    class ManuallyArgsModel(Arguments):
+    class Named(Arguments):
         def __init__(self, arg1, arg2, arg3):
             super().__init__()
             self.save_hyperparameters("arg1", "arg3")
 
-    model = ManuallyArgsModel(1, "abc", 3.14)
+    model = Named(1, "abc", 3.14)
     assert dict(model.hparams) == {"arg1": 1, "arg3": 3.14}
     assert repr(model.hparams) == '"arg1": 1\n"arg3": 3.14'
 
 
 @stands_for(notes=12)
 def test_all_hyperparameters():
-    class AutomaticArgsModel(Arguments):
+    class Whole(Arguments):
         def __init__(self, arg1, arg2, arg3):
             super().__init__()
             self.save_hyperparameters()
 
-    model = AutomaticArgsModel(1, "abc", 3.14)
+    model = Whole(1, "abc", 3.14)
     assert repr(model.hparams) == '"arg1": 1\n"arg2": abc\n"arg3": 3.14'
 
 
 @stands_for(notes=13)
 def test_ignored_hyperparameters():
-    class ManuallyArgsModel(Arguments):
+    class Named(Arguments):
         def __init__(self, arg1, arg2, arg3):
             super().__init__()
             self.save_hyperparameters(ignore="arg2")
 
-    model = ManuallyArgsModel(1, "abc", 3.14)
+    model = Named(1, "abc", 3.14)
     assert repr(model.hparams) == '"arg1": 1\n"arg3": 3.14'
 
 

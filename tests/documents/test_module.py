@@ -23,7 +23,7 @@ def test_a_module_is_a_torch_module():
     assert (out.shape, out.requires_grad, net.training) == ((2, 2), False, False)
 
 
-class LitModel(pl.LightningModule):
+class Starter(pl.LightningModule):
     def __init__(self):
         super().__init__()
         self.l1 = nn.Linear(28 * 28, 10)
@@ -44,7 +44,7 @@ class LitModel(pl.LightningModule):
 def test_the_starter_example():
     train_loader = DataLoader(samples(20, 1, 28, 28))
     trainer = pl.Trainer(max_epochs=1)
-    model = LitModel()
+    model = Starter()
     trainer.fit(model, train_dataloaders=train_loader)
     assert trainer.global_step == 20
 
@@ -62,7 +62,7 @@ class OfModel(Net):
 def test_training_step_and_its_epoch_metric():
     losses = []
 
-    class LitClassifier(OfModel):
+    class Noting(OfModel):
         def training_step(self, batch, batch_idx):
             x, y = batch
             y_hat = self.model(x)
@@ -72,7 +72,7 @@ def test_training_step_and_its_epoch_metric():
             return loss
 
     trainer = Trainer()
-    fitted(trainer, LitClassifier(nn.Linear(4, 2)))
+    fitted(trainer, Noting(nn.Linear(4, 2)))
     last = losses[-BATCHES:]
     assert trainer.callback_metrics["train_loss_epoch"] == pytest.approx(sum(last) / BATCHES, rel=1e-5)
     assert trainer.callback_metrics["train_loss_step"] == pytest.approx(last[-1], rel=1e-5)
@@ -89,9 +89,9 @@ def test_training_epoch_end():
             return {"loss": loss, "other_stuff": y_hat.argmax(1)}
 
         def training_epoch_end(self, training_step_outputs):
-            self.all_preds = torch.stack([out["other_stuff"] for out in training_step_outputs])
+            self.found = torch.stack([out["other_stuff"] for out in training_step_outputs])
 
-    assert fitted(Trainer(), Collecting(nn.Linear(4, 2))).all_preds.shape == (BATCHES, 2)
+    assert fitted(Trainer(), Collecting(nn.Linear(4, 2))).found.shape == (BATCHES, 2)
 
 
 @stands_for(module=(13, 14))
@@ -126,7 +126,7 @@ def test_training_step_end():
 def test_validation_step():
     modes = []
 
-    class LitModel(OfModel):
+    class Starter(OfModel):
         def validation_step(self, batch, batch_idx):
             x, y = batch
             modes.append((self.training, torch.is_grad_enabled()))
@@ -138,7 +138,7 @@ def test_validation_step():
             return super().training_step(batch, batch_idx)
 
     trainer = Trainer()
-    fitted(trainer, LitModel(nn.Linear(4, 2)))
+    fitted(trainer, Starter(nn.Linear(4, 2)))
     assert set(modes) == {(False, False)}
     assert "val_loss" in trainer.callback_metrics
 
@@ -151,9 +151,9 @@ def test_validation_epoch_end():
             return self.model(x).argmax(1)
 
         def validation_epoch_end(self, validation_step_outputs):
-            self.all_preds = torch.stack(validation_step_outputs)
+            self.found = torch.stack(validation_step_outputs)
 
-    assert fitted(Trainer(), Collecting(nn.Linear(4, 2))).all_preds.shape == (EVALUATED, 2)
+    assert fitted(Trainer(), Collecting(nn.Linear(4, 2))).found.shape == (EVALUATED, 2)
 
 
 @stands_for(module=(19, 20))
@@ -178,20 +178,20 @@ def test_validation_step_end():
 
 @stands_for(module=(23, 24))
 def test_monte_carlo_dropout():
-    class LitMCdropoutModel(OfModel):
-        def __init__(self, model, mc_iteration):
+    class Dropping(OfModel):
+        def __init__(self, model, draws):
             super().__init__(model)
             self.dropout = nn.Dropout()
-            self.mc_iteration = mc_iteration
+            self.draws = draws
 
         def predict_step(self, batch, batch_idx):
             self.dropout.train()
             x, _ = batch
-            several = [self.dropout(self.model(x)).unsqueeze(0) for _ in range(self.mc_iteration)]
+            several = [self.dropout(self.model(x)).unsqueeze(0) for _ in range(self.draws)]
             assert not several[0].requires_grad
             return torch.vstack(several).mean(dim=0)
 
-    model = LitMCdropoutModel(nn.Linear(4, 2), 4000)
+    model = Dropping(nn.Linear(4, 2), 4000)
     predictions = Trainer().predict(model)
     exact = model.model(next(iter(loader()))[0])
     assert torch.allclose(predictions[0], exact, atol=0.1)
@@ -212,15 +212,15 @@ def test_forward_for_inference():
     model = Autoencoder()
     model.eval()
     with torch.no_grad():
-        reconstruction = model(torch.ones(3, 4))
-    assert reconstruction.shape == (3, 6)
+        decoded = model(torch.ones(3, 4))
+    assert decoded.shape == (3, 6)
 
 
 @stands_for(module=27)
 def test_forward_as_a_loop():
     """As printed `forward` calls itself without end; here it calls an embedding."""
 
-    class Seq2Seq(pl.LightningModule):
+    class Decoding(pl.LightningModule):
         def __init__(self):
             super().__init__()
             self.embed, self.encoder, self.decoder = nn.Embedding(7, 4), nn.Linear(4, 4), nn.Linear(4, 7)
@@ -231,7 +231,7 @@ def test_forward_as_a_loop():
             decoded = [self.decoder(h) for h in hidden_states]
             return torch.stack(decoded)
 
-    assert Seq2Seq()(torch.tensor([1, 2, 3])).shape == (3, 7)
+    assert Decoding()(torch.tensor([1, 2, 3])).shape == (3, 7)
     with pytest.raises(RecursionError):
         type("Endless", (pl.LightningModule,), {"forward": lambda self, x: self(x)})()(1)
 
@@ -254,7 +254,7 @@ def accuracy(y_hat, y):
     return (y_hat.argmax(1) == y).float().mean()
 
 
-class ClassificationTask(pl.LightningModule):
+class AnyModel(pl.LightningModule):
     def __init__(self, model):
         super().__init__()
         self.model = model
@@ -267,18 +267,18 @@ class ClassificationTask(pl.LightningModule):
         return functional.cross_entropy(self.model(x), y)
 
     def validation_step(self, batch, batch_idx):
-        loss, acc = self._shared_eval_step(batch, batch_idx)
+        loss, acc = self._evaluated(batch, batch_idx)
         metrics = {"val_acc": acc, "val_loss": loss}
         self.log_dict(metrics)
         return metrics
 
     def test_step(self, batch, batch_idx):
-        loss, acc = self._shared_eval_step(batch, batch_idx)
+        loss, acc = self._evaluated(batch, batch_idx)
         metrics = {"test_acc": acc, "test_loss": loss}
         self.log_dict(metrics)
         return metrics
 
-    def _shared_eval_step(self, batch, batch_idx):
+    def _evaluated(self, batch, batch_idx):
         x, y = batch
         y_hat = self.model(x)
         return functional.cross_entropy(y_hat, y), accuracy(y_hat, y)
@@ -296,7 +296,7 @@ def test_a_task_takes_any_model():
     with pytest.raises(pl.ConfigurationError, match=r"gpus=2\): this version runs on one device"):
         Trainer(gpus=2)
     for model in (nn.Linear(4, 2), nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 2))):
-        task = ClassificationTask(model)
+        task = AnyModel(model)
         trainer = Trainer(max_epochs=8)
         trainer.fit(task, train_dataloaders=loader(20, 8), val_dataloaders=loader(4, 8))
         assert trainer.callback_metrics["val_acc"] > 0.8
@@ -306,32 +306,32 @@ def test_a_task_takes_any_model():
 
 @stands_for(module=31)
 def test_a_task_of_two_networks():
-    class GANTask(pl.LightningModule):
+    class Game(pl.LightningModule):
         def __init__(self, generator, discriminator):
             super().__init__()
             self.generator = generator
             self.discriminator = discriminator
 
-    task = GANTask(nn.Linear(2, 4), nn.Linear(4, 1))
+    task = Game(nn.Linear(2, 4), nn.Linear(4, 1))
     assert {name.split(".")[0] for name, _ in task.named_parameters()} == {"generator", "discriminator"}
 
 
 @stands_for(module=32)
 def test_a_task_in_production():
-    task = ClassificationTask(nn.Linear(4, 2))
+    task = AnyModel(nn.Linear(4, 2))
     trainer = Trainer(max_epochs=1)
     trainer.fit(task, loader(4), loader(2))
     trainer.save_checkpoint("best_model.ckpt")
 
     # The model was not among the hyperparameters, so it is given.
-    model = ClassificationTask.load_from_checkpoint("best_model.ckpt", model=nn.Linear(4, 2))
+    model = AnyModel.load_from_checkpoint("best_model.ckpt", model=nn.Linear(4, 2))
     x = torch.ones(3, 4)
     model.eval()
     with torch.no_grad():
         y_hat = model(x)
     assert torch.equal(y_hat, task(x).detach())
     with pytest.raises((TypeError, pl.CheckpointError, pl.ConfigurationError), match="model"):
-        ClassificationTask.load_from_checkpoint("best_model.ckpt")
+        AnyModel.load_from_checkpoint("best_model.ckpt")
 
 
 # properties
@@ -441,10 +441,10 @@ def test_example_input_array():
             self.generator = nn.Linear(4, 8)
 
         def on_train_epoch_end(self):
-            self.gen_images = self.generator(self.example_input_array)
+            self.images = self.generator(self.example_input_array)
             super().on_train_epoch_end()
 
-    assert fitted(Trainer(), Generating()).gen_images.shape == (5, 8)
+    assert fitted(Trainer(), Generating()).images.shape == (5, 8)
 
 
 ORDER = [

@@ -186,13 +186,13 @@ def test_two_optimizers_by_hand():
             (opt_a, opt_b) = self.optimizers()
             x, y = batch
 
-            gen_loss = nn.functional.cross_entropy(self.layer(x), y)
-            self.manual_backward(gen_loss, opt_a)
+            loss_a = nn.functional.cross_entropy(self.layer(x), y)
+            self.manual_backward(loss_a, opt_a)
             opt_a.step()
             opt_a.zero_grad()
 
-            disc_loss = nn.functional.cross_entropy(self.other(x), y)
-            self.manual_backward(disc_loss, opt_b)
+            loss_b = nn.functional.cross_entropy(self.other(x), y)
+            self.manual_backward(loss_b, opt_b)
             opt_b.step()
             opt_b.zero_grad()
 
@@ -205,14 +205,14 @@ def test_two_optimizers_by_hand():
             opt_a, opt_b = self.optimizers(use_pl_optimizer=True)
             x, y = batch
 
-            gen_loss = nn.functional.cross_entropy(self.layer(x), y)
+            loss_a = nn.functional.cross_entropy(self.layer(x), y)
             opt_a.zero_grad()
-            self.manual_backward(gen_loss)
+            self.manual_backward(loss_a)
             opt_a.step()
 
-            disc_loss = nn.functional.cross_entropy(self.other(x), y)
+            loss_b = nn.functional.cross_entropy(self.other(x), y)
             opt_b.zero_grad()
-            self.manual_backward(disc_loss)
+            self.manual_backward(loss_b)
             opt_b.step()
 
     automatic, flagged, own = Game(), OfTheTrainersFlag(), OfTheModule()
@@ -264,24 +264,24 @@ def test_truncated_back_propagation_by_the_flag():
 
 @stands_for(module=(47, 48))
 def test_truncated_back_propagation_by_the_module():
-    class MyModel(Recurrent):
+    class CutInTwos(Recurrent):
         def __init__(self, input_size, hidden_size, num_layers):
             super().__init__(input_size, hidden_size, num_layers)
             self.truncated_bptt_steps = 2
 
-    model = MyModel(3, 5, 2)
+    model = CutInTwos(3, 5, 2)
     Trainer(max_epochs=1).fit(model)
     assert [length for length, _ in model.pieces] == [2] * 5
 
 
 @stands_for(trainer=72, module=49)
 def test_tbptt_split_batch():
-    class LitMNIST(Recurrent):
+    class Uneven(Recurrent):
         def tbptt_split_batch(self, batch, split_size):
             x, y = batch
             return [(x[:, :7], y[:, :7]), (x[:, 7:], y[:, 7:])]
 
-    model = LitMNIST()
+    model = Uneven()
     Trainer(truncated_bptt_steps=5, max_epochs=1).fit(model)
     assert [length for length, _ in model.pieces] == [7, 3]
 
