@@ -391,3 +391,14 @@ NOT_YET = {
 }
 """Documented names that are not built: 'refused: VALUE', where the flag takes its default only; 'unknown flag'; or
 'absent'."""
+
+VALUES_NOT_YET = {
+    "precision": "bf16-true",
+    "deterministic": "warn",
+    "limit_val_batches": None,
+    "num_sanity_val_steps": None,
+    "gradient_clip_algorithm": None,
+    "log_every_n_steps": None,
+}
+"""Flags that are built, and a value that scripts of the 2.x generation give them and that is refused by name. There
+accelerator and strategy are two flags, too, of which one is the other's second name here."""

@@ -11,7 +11,7 @@ import torch
 import functrain_torch as pl
 from functrain.trainer import flags
 from functrain_torch import ConfigurationError
-from tests.documents.names import NOT_YET, SHOWN
+from tests.documents.names import NOT_YET, SHOWN, VALUES_NOT_YET
 
 TESTS = Path(__file__).resolve().parents[1]
 
@@ -76,3 +76,20 @@ def test_what_is_not_built_says_so(name):
             import_module(f"functrain_torch.{owner}")
     else:
         assert not hasattr(where, member)
+
+
+@pytest.mark.parametrize("flag", VALUES_NOT_YET)
+def test_a_value_that_is_not_taken_is_refused_by_name(flag):
+    with pytest.raises(ConfigurationError, match=rf"Trainer\({flag}={VALUES_NOT_YET[flag]!r}\): must be"):
+        pl.Trainer(**{flag: VALUES_NOT_YET[flag]})
+
+
+def test_two_flags_of_newer_scripts_are_one():
+    with pytest.raises(ConfigurationError, match="two names of one flag"):
+        pl.Trainer(accelerator="auto", strategy="auto")
+
+
+def test_a_csv_loggers_rows_are_in_its_file_alone():
+    """Newer scripts read `logger.experiment.metrics`."""
+    with pytest.raises(AttributeError):
+        _ = pl.loggers.CSVLogger("logs").experiment.metrics
