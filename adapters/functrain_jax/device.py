@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from typing import Any
 
 import jax
@@ -99,10 +100,13 @@ def check_determinism(flags: Flags, platform: str) -> None:
         flags.deterministic and platform == "gpu" and "xla_gpu_deterministic_ops" not in os.environ.get("XLA_FLAGS", "")
     )
     if may_differ:
-        raise ConfigurationError(
-            "Trainer(deterministic=True): on a GPU XLA must be told when Python starts; set the environment variable "
-            "XLA_FLAGS=--xla_gpu_deterministic_ops=true, or leave the flag out."
+        message = (
+            f"Trainer(deterministic={flags.deterministic!r}): on a GPU XLA must be told when Python starts; set the "
+            "environment variable XLA_FLAGS=--xla_gpu_deterministic_ops=true, or leave the flag out."
         )
+        if flags.deterministic != "warn":
+            raise ConfigurationError(message)
+        warnings.warn(message, UserWarning, stacklevel=2)
 
 
 def check_one_device(leaf: Any, what: str) -> None:

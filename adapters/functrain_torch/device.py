@@ -35,7 +35,7 @@ def apply_determinism(flags: Flags) -> None:
     if flags.deterministic:
         os.environ["HOROVOD_FUSION_THRESHOLD"] = "0"
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(True)
+        torch.use_deterministic_algorithms(True, warn_only=flags.deterministic == "warn")
         torch.backends.cudnn.deterministic = True
         torch.backends.cudnn.benchmark = False
     elif flags.benchmark:

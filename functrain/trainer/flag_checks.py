@@ -105,7 +105,7 @@ def _choices(flags: Flags) -> None:
 
 def _switches(flags: Flags) -> None:
     names = (
-        "deterministic", "benchmark", "terminate_on_nan", "automatic_optimization", "prepare_data_per_node",
+        "benchmark", "inference_mode", "terminate_on_nan", "automatic_optimization", "prepare_data_per_node",
         "move_metrics_to_cpu", "replace_sampler_ddp", "stochastic_weight_avg",
     )  # fmt: skip
     for name in names:
@@ -134,12 +134,16 @@ def _pairs(flags: Flags) -> None:
             f"Trainer(check_val_every_n_epoch=None, val_check_interval={flags.val_check_interval!r}): batches are "
             "counted on from epoch to epoch, so val_check_interval must be an int number of them."
         )
+    if flags.deterministic not in (True, False, None, "warn") or isinstance(flags.deterministic, float):
+        _fail(f"Trainer(deterministic={flags.deterministic!r}): must be True, False or 'warn'.")
     if flags.deterministic and flags.benchmark:
         _fail("Trainer(deterministic=True, benchmark=True): benchmarking picks algorithms by time; leave one out.")
     max_time(flags.max_time)
 
 
 def _devices(flags: Flags) -> None:
+    if flags.strategy not in (None, "auto"):
+        _fail(f"Trainer(strategy={flags.strategy!r}): this version runs on one device; use 'auto' or None.")
     if flags.accelerator not in (None, "cpu", "gpu", "cuda", "auto"):
         _fail(
             f"Trainer(accelerator={flags.accelerator!r}): this version runs on one device; use 'cpu', 'gpu', 'auto' "

@@ -78,7 +78,7 @@ class Flagged(_Told):
         default_root_dir: Path | None = None,
         weights_save_path: Path | None = None,
         gradient_clip_val: float | None = 0.0,
-        gradient_clip_algorithm: str = "norm",
+        gradient_clip_algorithm: str | None = "norm",
         track_grad_norm: float | str = -1,
         accumulate_grad_batches: int | Mapping[int, int] = 1,
         max_epochs: int | None = None,
@@ -86,21 +86,22 @@ class Flagged(_Told):
         max_steps: int | None = None,
         min_steps: int | None = None,
         max_time: str | timedelta | Mapping[str, float] | None = None,
-        limit_train_batches: int | float = 1.0,
-        limit_val_batches: int | float = 1.0,
-        limit_test_batches: int | float = 1.0,
-        limit_predict_batches: int | float = 1.0,
+        limit_train_batches: int | float | None = 1.0,
+        limit_val_batches: int | float | None = 1.0,
+        limit_test_batches: int | float | None = 1.0,
+        limit_predict_batches: int | float | None = 1.0,
         overfit_batches: int | float = 0.0,
         fast_dev_run: bool | int = False,
         check_val_every_n_epoch: int | None = 1,
-        val_check_interval: int | float = 1.0,
-        num_sanity_val_steps: int = 2,
-        log_every_n_steps: int = 50,
+        val_check_interval: int | float | None = 1.0,
+        num_sanity_val_steps: int | None = 2,
+        log_every_n_steps: int | None = 50,
         flush_logs_every_n_steps: int = 100,
         precision: int | str = 32,
-        deterministic: bool | None = False,
+        deterministic: bool | str | None = False,
         benchmark: bool | None = False,
         accelerator: str | None = None,
+        strategy: str | None = None,
         devices: int | str | Sequence[int] | None = None,
         gpus: int | str | Sequence[int] | None = None,
         num_nodes: int = 1,
@@ -116,6 +117,7 @@ class Flagged(_Told):
         prepare_data_per_node: bool | None = True,
         move_metrics_to_cpu: bool | None = False,
         replace_sampler_ddp: bool | None = True,
+        inference_mode: bool | None = True,
         profiler: str | ActionProfiler | None = None,
         auto_lr_find: bool | str | None = False,
         auto_scale_batch_size: bool | str | None = False,
@@ -125,7 +127,7 @@ class Flagged(_Told):
         enable_progress_bar: bool | None = None,
         enable_model_summary: bool | None = None,
         detect_anomaly: bool | None = None,
-        strategy: str | None = None,
+        use_distributed_sampler: bool | None = None,
         amp_backend: Literal["native"] = "native",
         amp_level: Literal["O2"] | None = "O2",
         auto_select_gpus: Literal[False] = False,
@@ -168,9 +170,10 @@ class Flagged(_Told):
             flush_logs_every_n_steps: flush the loggers to disk every n updates.
             precision: 64, 32, 16 (or '16-mixed'), 'bf16' (or 'bf16-mixed'); torch: 'bf16-true' and '16-true' hold the
                 weights so too.
-            deterministic: only deterministic algorithms.
+            deterministic: only deterministic algorithms; 'warn' warns of others.
             benchmark: let cuDNN look for the fastest algorithms.
             accelerator: 'cpu', 'gpu', 'auto' or None.
+            strategy: 'auto' or None: one device for now.
             devices: how many devices; one for now.
             gpus: None or 0 for the CPU; 1 for one GPU.
             num_nodes: how many machines; one for now.
@@ -186,6 +189,7 @@ class Flagged(_Told):
             prepare_data_per_node: prepare_data once a node instead of once altogether.
             move_metrics_to_cpu: keep epoch metrics on the CPU.
             replace_sampler_ddp: put in distributed samplers by itself.
+            inference_mode: evaluation computes no gradients; torch.enable_grad() in a step does either way.
             profiler: measure the parts of each run and tell them at its end: 'simple', 'advanced', 'pytorch' (torch),
                 'jax' or 'xla' (JAX), or a profiler.
             auto_lr_find: trainer.tune() finds a learning rate, and sets the module's: True for `lr` or
@@ -199,7 +203,7 @@ class Flagged(_Told):
             enable_progress_bar: False for progress_bar_refresh_rate=0.
             enable_model_summary: False for weights_summary=None.
             detect_anomaly: another name of terminate_on_nan.
-            strategy: another name of accelerator.
+            use_distributed_sampler: another name of replace_sampler_ddp.
             amp_backend, amp_level, auto_select_gpus, cluster_environment, enable_pl_optimizer,
                 log_gpu_memory, plugins, sync_batchnorm, tpu_cores: documented, and not
                 available yet; they take their defaults only.

@@ -41,9 +41,10 @@ class Settings:
     log_every_n_steps: int = 50
     flush_logs_every_n_steps: int = 100
     precision: int | str = 32
-    deterministic: bool | None = False
+    deterministic: bool | str | None = False
     benchmark: bool | None = False
     accelerator: str | None = None
+    strategy: str | None = None
     devices: int | str | Sequence[int] | None = None
     gpus: int | str | Sequence[int] | None = None
     num_nodes: int = 1
@@ -59,6 +60,7 @@ class Settings:
     prepare_data_per_node: bool | None = True
     move_metrics_to_cpu: bool | None = False
     replace_sampler_ddp: bool | None = True
+    inference_mode: bool | None = True
     auto_lr_find: bool | str | None = False
     auto_scale_batch_size: bool | str | None = False
     stochastic_weight_avg: bool | None = False
@@ -120,8 +122,14 @@ ALIASES: dict[str, OtherName] = {
     "enable_progress_bar": OtherName("progress_bar_refresh_rate", _every_batch_or_none),
     "enable_model_summary": OtherName("weights_summary", _top_or_none),
     "detect_anomaly": OtherName("terminate_on_nan"),
-    "strategy": OtherName("accelerator"),
+    "use_distributed_sampler": OtherName("replace_sampler_ddp"),
 }
+
+# Flags of which None says no more than that they are left out.
+NONE_IS_DEFAULT: tuple[str, ...] = (
+    "limit_train_batches", "limit_val_batches", "limit_test_batches", "limit_predict_batches", "num_sanity_val_steps",
+    "log_every_n_steps", "gradient_clip_algorithm", "val_check_interval",
+)  # fmt: skip
 
 # What a fast_dev_run sets, so that its one short epoch has every stage.
 EVERY_STAGE: dict[str, Any] = {

@@ -15,7 +15,7 @@ from typing import Any
 
 from functrain.trainer.errors import ConfigurationError, OlderNameWarning, nearest
 from functrain.trainer.flag_checks import check, warn_of_unused
-from functrain.trainer.flags import ALIASES, DEFAULTS, EVERY_STAGE, LATER, NAMES, Flags, OtherName
+from functrain.trainer.flags import ALIASES, DEFAULTS, EVERY_STAGE, LATER, NAMES, NONE_IS_DEFAULT, Flags, OtherName
 from functrain.trainer.narrow import is_sequence
 
 OtherNames = Mapping[str, OtherName]
@@ -72,7 +72,7 @@ def _present_names(given: Mapping[str, Any], older: OtherNames) -> dict[str, Any
         if name in LATER:
             _check_later(name, value)
             continue
-        if name in ALIASES and value is None:
+        if value is None and (name in ALIASES or name in NONE_IS_DEFAULT):
             continue
         other = older.get(name) or ALIASES.get(name) or OtherName(name)
         now = other.flag

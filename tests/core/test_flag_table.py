@@ -27,7 +27,8 @@ def keywords(trainer: Any) -> dict[str, inspect.Parameter]:
 def test_the_flags_are_keywords_with_their_types_and_defaults(trainer: Any):
     found = keywords(trainer)
     assert {name: found[name].default for name in flags.NAMES} == flags.DEFAULTS
-    assert {name: found[name].annotation for name in flags.NAMES} == TYPES
+    or_none = {name: f"{TYPES[name]} | None" for name in flags.NONE_IS_DEFAULT}
+    assert {name: found[name].annotation for name in flags.NAMES} == {**TYPES, **or_none}
     assert {name: found[name].default for name in flags.ALIASES} == dict.fromkeys(flags.ALIASES)
     assert {name: found[name].default for name in flags.LATER} == flags.LATER
 
@@ -54,3 +55,9 @@ def test_none_for_another_name_of_a_flag_says_nothing(name: str):
     quiet = {"checkpoint_callback": False, "logger": False, "weights_summary": None}
     trainer = functrain.Trainer(**{**quiet, name: None})
     assert trainer.flags == functrain.Trainer(**quiet).flags
+
+
+@pytest.mark.parametrize("name", flags.NONE_IS_DEFAULT)
+def test_none_leaves_a_limit_or_an_interval_at_its_default(name: str):
+    quiet = {"checkpoint_callback": False, "logger": False, "weights_summary": None}
+    assert getattr(functrain.Trainer(**{**quiet, name: None}).flags, name) == flags.DEFAULTS[name]

@@ -90,13 +90,25 @@ FLAGS = {
         "early_stop_callback": "documents/test_callbacks.py::test_early_stopping",
     }),
     **{f"Trainer({name})": OTHER for name in (
-        "enable_checkpointing", "enable_progress_bar", "enable_model_summary", "detect_anomaly", "strategy")},
+        "enable_checkpointing", "enable_progress_bar", "enable_model_summary", "detect_anomaly",
+        "use_distributed_sampler")},
+    "Trainer(strategy)": "adapters/torch/test_flags.py::test_accelerator_strategy_and_devices_are_three_flags",
+    "Trainer(inference_mode)": "adapters/torch/test_flags.py::test_evaluation_may_compute_gradients",
+    "Trainer(multiple_trainloader_mode)": "adapters/torch/test_several_loaders.py::test_the_modes_of_a_combined_loader",
+    "CombinedLoader": "core/test_combined.py::test_the_same_batches_as_theirs",
     **{f"Trainer({name})": OLDER for name in (
         "max_nb_epochs", "min_nb_epochs", "nb_sanity_val_steps", "train_percent_check", "val_percent_check",
         "test_percent_check", "overfit_pct", "distributed_backend")},
 }  # fmt: skip
 
+RESET = "adapters/torch/test_reset_loaders.py::"
+
 TRAINER = {
+    "Trainer.reset_train_dataloader": RESET + "test_the_training_loader_is_another_one_from_the_next_epoch_on",
+    "Trainer.reset_val_dataloader": RESET + "test_the_validation_loader_is_another_one_at_once",
+    **all_of("Trainer.", "reset_train_val_dataloaders", RESET + "test_what_the_trainer_tells_is_right"),
+    **all_of("Trainer.", "reset_test_dataloader reset_predict_dataloader", RESET + "test_outside_of_a_fit_it_is_told"),
+    "Trainer.unsaid": "compat/test_environment.py::test_a_variable_is_a_flag",
     **all_of("Trainer.", "training validating testing predicting sanity_checking evaluating num_training_batches "
              "num_val_batches num_sanity_val_batches num_test_batches num_predict_batches is_last_batch "
              "lr_scheduler_configs optimizers state stage", TOLD),
@@ -153,6 +165,9 @@ TRAINER = {
 }  # fmt: skip
 
 MODULE = {
+    "LightningModule.on_gpu": "compat/test_older_scripts.py::test_a_script_that_cuts_its_batches_along_time",
+    "LightningModule.strict_loading": "lightning/test_load.py::test_strict_loading_of_the_module",
+    "LightningModule.toggled_optimizer": "lightning/test_loops.py::test_same_bits",
     **all_of("LightningModule.", """
         on_after_backward on_batch_end on_batch_start on_before_backward on_before_optimizer_step on_before_zero_grad
         on_epoch_end on_epoch_start on_fit_end on_fit_start on_post_move_to_device on_predict_batch_end
@@ -227,6 +242,7 @@ MODULE = {
 }  # fmt: skip
 
 DATA_MODULE = {
+    "LightningDataModule.load_from_checkpoint": "lightning/test_load.py::test_a_data_module",
     **all_of("LightningDataModule.", "prepare_data setup teardown train_dataloader val_dataloader test_dataloader "
              "predict_dataloader", OF_DATA),
     **all_of("LightningDataModule.", "hparams hparams_initial save_hyperparameters state_dict load_state_dict",
@@ -374,8 +390,6 @@ NOT_YET = {
     "Trainer(plugins)": "refused: 'ddp'",
     "Trainer(sync_batchnorm)": "refused: True",
     "Trainer(tpu_cores)": "refused: 8",
-    "Trainer(inference_mode)": "unknown flag",
-    "Trainer(use_distributed_sampler)": "unknown flag",
     "Trainer(barebones)": "unknown flag",
     "LightningModule.all_gather": "absent",
     "LightningModule.auto_move_data": "absent",
@@ -385,7 +399,6 @@ NOT_YET = {
     "LightningModule.on_hpc_load": "absent",
     "LightningModule.configure_model": "absent",
     "LightningDataModule.from_argparse_args": "absent",
-    "LightningDataModule.load_from_checkpoint": "absent",
     "accelerators.DDPAccelerator": "absent",
     "cluster_environments.ClusterEnvironment": "absent",
 }
@@ -393,12 +406,7 @@ NOT_YET = {
 'absent'."""
 
 VALUES_NOT_YET = {
-    "precision": "bf16-true",
-    "deterministic": "warn",
-    "limit_val_batches": None,
-    "num_sanity_val_steps": None,
-    "gradient_clip_algorithm": None,
-    "log_every_n_steps": None,
+    "deterministic": "yes",
+    "strategy": "ddp",
 }
-"""Flags that are built, and a value that scripts of the 2.x generation give them and that is refused by name. There
-accelerator and strategy are two flags, too, of which one is the other's second name here."""
+"""Flags that are built, and a value that is refused by name."""

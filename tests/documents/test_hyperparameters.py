@@ -69,8 +69,8 @@ def test_the_signature_of_load_from_checkpoint():
     signature = inspect.signature(LightningModule.load_from_checkpoint)
     named = [(name, parameter.default) for name, parameter in signature.parameters.items()]
     assert named == [
-        ("checkpoint_path", inspect.Parameter.empty), ("map_location", None), ("hparams_file", None), ("strict", True),
-        ("kwargs", inspect.Parameter.empty),
+        ("checkpoint_path", inspect.Parameter.empty), ("map_location", None), ("hparams_file", None), ("strict", None),
+        ("weights_only", None), ("kwargs", inspect.Parameter.empty),
     ]  # fmt: skip
 
 

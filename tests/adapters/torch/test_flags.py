@@ -45,7 +45,7 @@ def test_the_warning_names_the_users_line():
         ("enable_progress_bar", False, "progress_bar_refresh_rate", 0),
         ("enable_model_summary", False, "weights_summary", None),
         ("enable_checkpointing", False, "checkpoint_callback", None),
-        ("strategy", "cpu", "accelerator", "cpu"),
+        ("use_distributed_sampler", False, "replace_sampler_ddp", False),
         ("detect_anomaly", True, "terminate_on_nan", True),
     ],
 )
@@ -146,3 +146,50 @@ def test_not_a_module_is_an_error():
 
     with pytest.raises(pl.ConfigurationError, match=r"trainer\.fit\(Linear\): not a module of any adapter; subclass"):
         trainer().fit(torch.nn.Linear(1, 1), batches(1))
+
+
+def test_accelerator_strategy_and_devices_are_three_flags():
+    """As scripts of the 2.x generation give them."""
+    run = pl.Trainer(accelerator="auto", strategy="auto", devices="auto", **QUIET)
+    assert (run.accelerator, run.strategy) == ("auto", "auto")
+    with pytest.raises(pl.ConfigurationError, match=r"strategy='ddp'\): this version runs on one device"):
+        pl.Trainer(strategy="ddp", **QUIET)
+
+
+def test_determinism_may_warn():
+    import torch
+
+    class Looks(Net):
+        seen = (False, False)
+
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            self.seen = (
+                torch.are_deterministic_algorithms_enabled(),
+                torch.is_deterministic_algorithms_warn_only_enabled(),
+            )
+            return super().training_step(batch, batch_idx)
+
+    for given, told in (("warn", (True, True)), (True, (True, False))):
+        net = Looks()
+        before = torch.are_deterministic_algorithms_enabled()
+        try:
+            trainer(deterministic=given, max_epochs=1).fit(net, batches(1))
+        finally:
+            torch.use_deterministic_algorithms(before)
+        assert net.seen == told
+    with pytest.raises(pl.ConfigurationError, match="deterministic='yes'"):
+        trainer(deterministic="yes")
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_evaluation_may_compute_gradients(given: bool):
+    import torch
+
+    class Looks(Net):
+        def validation_step(self, batch: Any, batch_idx: int) -> None:
+            assert not torch.is_grad_enabled()
+            with torch.enable_grad():
+                x = torch.ones(2, requires_grad=True)
+                assert torch.autograd.grad(x.sum(), x)[0].tolist() == [1.0, 1.0]
+
+    trainer(inference_mode=given).validate(Looks(), batches(1))
