@@ -70,7 +70,7 @@ def test_the_given_parser_takes_the_flags_itself():
         (["--enable_checkpointing", "False"], "checkpoint_callback", False),
         (["--enable_progress_bar", "False"], "progress_bar_refresh_rate", 0),
         (["--enable_model_summary"], "weights_summary", "top"),
-        (["--strategy", "auto"], "accelerator", "auto"),
+        (["--strategy", "auto"], "strategy", "auto"),
     ],
 )
 def test_flags_go_by_their_other_names_too(words: list[str], flag: str, value: object, tmp_path):

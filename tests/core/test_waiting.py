@@ -70,7 +70,7 @@ def test_a_slow_data_set_is_told_once(monkeypatch):
 @pytest.mark.usefixtures("_soon")
 def test_where_workers_would_not_help_nothing_is_said(monkeypatch):
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.filterwarnings("error", message=".*does not have many workers")  # a fork has warnings of its own
         on(8, monkeypatch)
         fit(DataLoader(Slow(0.0)), step_seconds=0.02)  # in memory
         fit(DataLoader(Slow(0.01), num_workers=2))
