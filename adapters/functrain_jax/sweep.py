@@ -9,7 +9,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from functrain.trainer.errors import ConfigurationError
-from functrain.tuner.attributes import Attribute
+from functrain.tuner.attributes import Attribute, standing_in
 from functrain_jax.module import Module
 
 
@@ -50,8 +50,5 @@ def sweep(module: Module, rates: Sequence[float], attribute: str | None) -> Iter
                 "the rates of the test do not hold; name the right attribute (attr_name=...)."
             )
 
-    object.__setattr__(module, "configure_optimizers", configure_optimizers)
-    try:
+    with standing_in(module, "configure_optimizers", configure_optimizers):
         yield set_rate
-    finally:
-        vars(module).pop("configure_optimizers", None)

@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 
 from functrain.trainer.errors import ConfigurationError
 from functrain.trainer.flags import Flags
+from functrain.tuner.attributes import standing_in
 from functrain_torch.module import LightningModule
 from functrain_torch.optimizers import parse_optimizers
 from functrain_torch.parts import is_automatic
@@ -51,13 +52,8 @@ def sweep(
             _set(group, rate)
         last[:] = [rate]
 
-    had = {key: value for key, value in vars(module).items() if key == "configure_optimizers"}
-    object.__setattr__(module, "configure_optimizers", configure_optimizers)
-    try:
+    with standing_in(module, "configure_optimizers", configure_optimizers):
         yield set_rate
-    finally:
-        vars(module).pop("configure_optimizers", None)
-        vars(module).update(had)
 
 
 def _as_kept(rate: float, kept: Any) -> float:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from functrain.trainer.errors import ConfigurationError, nearest
@@ -76,3 +77,15 @@ def _has(owner: object, name: str) -> bool:
 def _hparams(owner: object) -> HyperParameters | None:
     hparams = getattr(owner, "hparams", None)
     return hparams if isinstance(hparams, HyperParameters) else None
+
+
+@contextmanager
+def standing_in(module: Any, name: str, method: Callable[..., Any]) -> Generator[None]:
+    """Within it a method of a module is another one; afterwards what stood on the very object is there again."""
+    had = {key: value for key, value in vars(module).items() if key == name}
+    object.__setattr__(module, name, method)
+    try:
+        yield
+    finally:
+        vars(module).pop(name, None)
+        vars(module).update(had)

@@ -216,3 +216,21 @@ def test_in_a_hook_it_serves_the_module_of_the_run_alone():
 
     with pytest.raises(pl.ConfigurationError, match="a run of another module, Regression, is under way"):
         trainer(max_epochs=1, callbacks=[Finds()]).fit(Regression(), loader())
+
+
+def test_what_stands_on_a_module_itself_stands_there_afterwards():
+    """A method that a script has put on an object is no class's."""
+    from functrain.tuner.attributes import standing_in
+
+    class Owner:
+        def method(self) -> str:
+            return "class"
+
+    for own in (None, lambda: "object"):
+        owner = Owner()
+        if own is not None:
+            owner.method = own  # type: ignore[method-assign]
+        with standing_in(owner, "method", lambda: "other"):
+            assert owner.method() == "other"
+        assert owner.method() == ("class" if own is None else "object")
+        assert vars(owner) == ({} if own is None else {"method": own})
