@@ -45,7 +45,8 @@ def functional(module: LightningModule, *, donate: bool = True, **flags: Any) ->
         donate: a step moves the state that it is given, which is dead then; False copies it first: the old state stays
             valid, and the same call twice returns the same bits.
         flags: those of the Trainer that concern a step: accumulate_grad_batches, gradient_clip_val, precision,
-            truncated_bptt_steps and their like.
+            truncated_bptt_steps and their like; max_epochs and max_steps for a `configure_optimizers` that asks the
+            Trainer for them: they end nothing.
 
     Returns:
         The five functions of a `Step`. `init(seed=None)` copies the module's present weights, with the seed as of

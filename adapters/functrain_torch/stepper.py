@@ -87,7 +87,8 @@ class Stepper:
     def _start(self) -> FitLoop:
         run = self.run
         run.source = TrainSource([None], 1.0, run.loader_tools)
-        run.plan = plan_of(run)._replace(batches=None)
+        # The limits are for who configures optimizers by them; a function is called as often as one likes.
+        run.plan = plan_of(run)._replace(batches=None, max_epochs=None, max_steps=None, min_epochs=0, min_steps=0)
         self.engine.on_reports = self._take_reports
         loop = self.loop = FitLoop(run)
         run.loop = loop

@@ -246,10 +246,10 @@ def check_donate(donate: Any) -> None:
 
 OF_A_STEP = (
     "accelerator", "accumulate_grad_batches", "automatic_optimization", "benchmark", "detect_anomaly", "deterministic",
-    "devices", "gpus", "gradient_clip_algorithm", "gradient_clip_val", "precision", "strategy", "terminate_on_nan",
-    "track_grad_norm", "truncated_bptt_steps",
+    "devices", "gpus", "gradient_clip_algorithm", "gradient_clip_val", "max_epochs", "max_steps", "precision",
+    "strategy", "terminate_on_nan", "track_grad_norm", "truncated_bptt_steps",
 )  # fmt: skip
-"""The Trainer's flags that say something of a single step."""
+"""The Trainer's flags that say something of a single step, or that a module may configure its optimizers by."""
 
 
 def flags_of_step(given: Mapping[str, Any]) -> Flags:

@@ -215,7 +215,7 @@ def test_the_state_of_a_checkpoint_goes_on_by_hand_to_the_same_bits(tmp_path):
 
 
 def test_a_flag_that_says_nothing_of_a_step_is_named():
-    with pytest.raises(ft.ConfigurationError, match="max_epochs"):
-        ft.functional(Plain(), max_epochs=3)
+    with pytest.raises(ft.ConfigurationError, match="log_every_n_steps"):
+        ft.functional(Plain(), log_every_n_steps=3)
     with pytest.raises(ft.ConfigurationError, match="gradient_clip_val"):
         ft.functional(Plain(), gradient_clip_vla=3)

@@ -390,7 +390,7 @@ def test_a_state_that_was_moved_is_an_error_that_says_what_to_do():
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ({"max_epochs": 3}, "max_epochs=3.*says nothing of a single step"),
+        ({"log_every_n_steps": 3}, "log_every_n_steps=3.*says nothing of a single step"),
         ({"logger": False}, "logger=False"),
         ({"accumulate_grad_batchs": 2}, "accumulate_grad_batchs=2.*unknown flag.*accumulate_grad_batches"),
         ({"precision": 8}, "precision"),
@@ -444,3 +444,32 @@ def test_a_state_made_by_hand_goes_into_fit(case, at):
     again, second = fitted(module, flags, batches, state=state)
     assert of_trainer(again, second) == of_trainer(trained, trainer)
     assert of_state(state) == before
+
+
+def test_optimizers_that_are_configured_by_the_trainers_limits():
+    """`self.trainer.max_epochs` is that of the flags, and ends no step."""
+
+    class Cosine(pl.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.w = torch.nn.Parameter(torch.zeros(2))
+
+        def training_step(self, batch, batch_idx):
+            return (self.w - batch).square().sum()
+
+        def configure_optimizers(self):
+            optimizer = torch.optim.SGD(self.parameters(), lr=0.1)
+            return [optimizer], [torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.trainer.max_epochs)]
+
+    batches = [torch.full((2,), float(n)) for n in range(3)]
+    fitted = Cosine()
+    flags = {"logger": False, "checkpoint_callback": False, "weights_summary": None}
+    pl.Trainer(max_epochs=3, progress_bar_refresh_rate=0, **flags).fit(fitted, batches)
+    step = pl.functional(Cosine(), max_epochs=3)
+    state = step.init()
+    for _ in range(3):
+        state, _ = step.epoch(state, batches)
+    assert torch.equal(state.params.w, fitted.w)
+    state, report = step.epoch(state, batches)
+    assert len(report.steps) == 3
+    assert int(state.clock.epoch) == 4
