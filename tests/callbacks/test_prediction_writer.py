@@ -18,6 +18,8 @@ from functrain.trainer.errors import ConfigurationError
 from functrain_torch.callbacks import BasePredictionWriter
 from tests.callbacks.test_jax import Line
 
+pytestmark = pytest.mark.filterwarnings("ignore:predict_dataloader. its sampler has shuffling:UserWarning")
+
 X = torch.arange(10.0).reshape(10, 1)
 
 

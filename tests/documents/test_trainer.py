@@ -1,8 +1,10 @@
 """The Trainer in scripts: fit, test, predict, save, its command line and what it tells."""
 
+import os
 import subprocess
 import sys
 from argparse import ArgumentParser
+from pathlib import Path
 
 import pytest
 import torch
@@ -45,6 +47,7 @@ def test_what_the_loop_does_is_a_loop_by_hand():
 
 SCRIPT = """
 from argparse import ArgumentParser
+from pathlib import Path
 from functrain_torch import Trainer
 from tests.documents.standins import Net
 
@@ -63,7 +66,9 @@ if __name__ == "__main__":
 
 def run_script(path, text, *arguments):
     path.write_text(text)
-    return subprocess.run([sys.executable, path, *arguments], capture_output=True, text=True)
+    project = Path(__file__).parents[2]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(project), str(project / "adapters")])}
+    return subprocess.run([sys.executable, path, *arguments], capture_output=True, text=True, env=environment)
 
 
 @pytest.mark.slow

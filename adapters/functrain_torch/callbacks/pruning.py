@@ -141,7 +141,7 @@ class ModelPruning(Callback):
 
     def on_validation_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         """A validation ends: prune, where it is asked for then."""
-        if not self._at_train_end and trainer.training and not trainer.sanity_checking:
+        if not self._at_train_end and trainer.state.fn == "fit" and not trainer.sanity_checking:
             self._prune(trainer.current_epoch)
 
     def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
