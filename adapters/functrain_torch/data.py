@@ -132,14 +132,16 @@ def _seed_of_epoch(loader: DataLoader[Any]) -> int:
 
 def _twin(loader: DataLoader[Any], sampler: _After | _Told) -> DataLoader[Any]:
     """Return the same loader over this sampler of batches, or of indices where it makes no batches."""
-    batched, workers = loader.batch_sampler is not None, loader.num_workers > 0
+    batched = loader.batch_sampler is not None
+    return _ordered(loader, batch_sampler=sampler) if batched else _ordered(loader, sampler=sampler, batch_size=None)
+
+
+def _ordered(loader: DataLoader[Any], **order: Any) -> DataLoader[Any]:
+    """Return the same loader in another order: `order` has those arguments of a DataLoader that say it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the loader itself has said it
         return DataLoader(
             loader.dataset,
-            batch_sampler=sampler if batched else None,  # type: ignore[arg-type]
-            sampler=None if batched else sampler,  # type: ignore[arg-type]
-            batch_size=1 if batched else None,
             num_workers=loader.num_workers,
             collate_fn=loader.collate_fn,
             pin_memory=loader.pin_memory,
@@ -148,7 +150,8 @@ def _twin(loader: DataLoader[Any], sampler: _After | _Told) -> DataLoader[Any]:
             multiprocessing_context=loader.multiprocessing_context,
             generator=loader.generator,
             prefetch_factor=loader.prefetch_factor,
-            persistent_workers=loader.persistent_workers and workers,
+            persistent_workers=loader.persistent_workers,
+            **order,
         )
 
 
@@ -210,24 +213,9 @@ def unshuffled(loader: Any) -> Any:
         return loader
     is_subset = isinstance(sampler, SubsetRandomSampler)
     order: Any = list(sampler.indices) if is_subset else SequentialSampler(loader.dataset)  # type: ignore[arg-type]
-    size = None if batch_sampler is None else batch_sampler.batch_size
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the loader itself has said it
-        return DataLoader(
-            loader.dataset,
-            sampler=order,
-            batch_size=size,
-            drop_last=batch_sampler is not None and batch_sampler.drop_last,
-            num_workers=loader.num_workers,
-            collate_fn=loader.collate_fn,
-            pin_memory=loader.pin_memory,
-            timeout=loader.timeout,
-            worker_init_fn=loader.worker_init_fn,
-            multiprocessing_context=loader.multiprocessing_context,
-            generator=loader.generator,
-            prefetch_factor=loader.prefetch_factor,
-            persistent_workers=loader.persistent_workers,
-        )
+    if batch_sampler is None:
+        return _ordered(loader, sampler=order, batch_size=None)
+    return _ordered(loader, sampler=order, batch_size=batch_sampler.batch_size, drop_last=batch_sampler.drop_last)
 
 
 def ends(loader: Any) -> tuple[Any, Any] | None:
