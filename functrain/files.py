@@ -65,6 +65,15 @@ def modified(path: str | os.PathLike[str]) -> float:
         return os.stat(_local(path)).st_mtime
 
 
+def free_name(place: str, suffix: str = "") -> str:
+    """Return the path of what is not there yet: the place and the suffix, with a number between where there was one."""
+    path, number = f"{place}{suffix}", 1
+    while exists(path):
+        number += 1
+        path = f"{place}-{number}{suffix}"
+    return path
+
+
 def is_dir(path: str | os.PathLike[str]) -> bool:
     """Return whether a directory is there."""
     if is_remote(path):

@@ -107,7 +107,7 @@ class JAXProfiler(Profiler):
         self._end()
 
     def _begin(self) -> None:
-        self.trace_dir, self._records = _free_name(self.place("")), True
+        self.trace_dir, self._records = files.free_name(self.place("")), True
         options = ProfileOptions()
         options.python_tracer_level = int(self.python_calls)
         files.ensure_directory(self.trace_dir)
@@ -180,12 +180,3 @@ class XLAProfiler(Profiler):
 
 _servers: dict[int, int] = {}
 """The port of this process's server, by the process: a fork has none."""
-
-
-def _free_name(path: str) -> str:
-    """Return the path of a directory that is not there yet: with a number where there was one."""
-    free, number = path, 1
-    while files.exists(free):
-        number += 1
-        free = f"{path}-{number}"
-    return free

@@ -226,7 +226,7 @@ class PyTorchProfiler(Profiler):
             if self._theirs is not None:
                 self._theirs(profiler)
             elif self.export_to_chrome:
-                _write(profiler, free_name(self.place("", default="trace")))
+                _write(profiler, files.free_name(self.place("", default="trace"), ".pt.trace.json"))
         except OSError as error:
             warnings.warn(f"PyTorchProfiler: the run goes on without its trace: {error}", UserWarning, stacklevel=2)
 
@@ -241,15 +241,6 @@ def first_steps(step: int) -> ProfilerAction:
     if step >= STEPS:
         return ProfilerAction.NONE
     return ProfilerAction.RECORD_AND_SAVE if step == STEPS - 1 else ProfilerAction.RECORD
-
-
-def free_name(place: str, suffix: str = ".pt.trace.json") -> str:
-    """Return the path of a file that is not there yet: with a number where there was one."""
-    path, number = f"{place}{suffix}", 1
-    while files.exists(path):
-        number += 1
-        path = f"{place}-{number}{suffix}"
-    return path
 
 
 def _write(profiler: profile, path: str) -> None:

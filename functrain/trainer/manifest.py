@@ -63,18 +63,10 @@ def write(run: Run) -> None:
         return
     try:
         text = json.dumps(of_run(run), indent=2, ensure_ascii=False, allow_nan=False)
-        with files.atomic_write(_free_name(directory)) as file:
+        with files.atomic_write(files.free_name(files.join(directory, "manifest"), ".json")) as file:
             file.write(f"{text}\n".encode("utf-8", "backslashreplace"))
     except Exception as error:
         warnings.warn(f"the run goes on without a manifest: {error or type(error).__name__}", UserWarning, stacklevel=2)
-
-
-def _free_name(directory: str) -> str:
-    path, number = files.join(directory, "manifest.json"), 1
-    while files.exists(path):
-        number += 1
-        path = files.join(directory, f"manifest-{number}.json")
-    return path
 
 
 def of_run(run: Run) -> dict[str, Any]:
