@@ -10,7 +10,7 @@ import os
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import jax
@@ -258,10 +258,14 @@ class _Functional:
         self._check_fits(state)
         return state if self.unit_windows else self.parts.backend.opened(state)
 
+    @cached_property
+    def _own_form(self) -> TrainState:
+        """The first state, of shapes and types alone."""
+        return jax.eval_shape(self.parts.init, jax.random.key(0))
+
     def _check_fits(self, state: TrainState) -> None:
         """Raises ConfigurationError where a state is of another module, of other optimizers or another precision."""
-        own = jax.eval_shape(self.parts.init, jax.random.key(0))
-        differs = _differing(state, own)
+        differs = _differing(state, self._own_form)
         if differs:
             raise ConfigurationError(
                 f"this state is of another module, or of other flags, than functional({type(self.module).__name__}): "
